@@ -1,0 +1,1 @@
+"""The auction service: API, schedule, store and feeds in one process."""

@@ -1,0 +1,1 @@
+"""Bidders that turn order books into demand curves."""

@@ -1,0 +1,1 @@
+"""The whole house in one command: exchange, auction, bidders and a live page."""

@@ -1,0 +1,1 @@
+"""A local exchange on loopback: WebSocket feeds and REST snapshots."""

@@ -1,0 +1,1 @@
+"""Records an exchange's raw market data and plays it back."""

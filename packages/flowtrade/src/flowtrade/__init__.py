@@ -1,0 +1,1 @@
+"""Clears markets: flow trading by certified batch auctions."""

@@ -1,0 +1,1 @@
+"""Signs, parses and transforms: exchanges behind one typed interface."""

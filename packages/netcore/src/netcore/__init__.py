@@ -1,0 +1,1 @@
+"""Moves bytes: non-blocking streams, sans-I/O protocols and their drivers."""
