@@ -1,0 +1,199 @@
+// The market page: one EventSource, a chart per product, three tables. No build step.
+// It shows only what the public stream carries; it computes nothing that the
+// server has not certified, apart from the difference of two shown prices.
+import uPlot from "/static/vendor/uplot/uPlot.esm.js";
+
+const KEEP = 600; // points a chart keeps: ten minutes of one-second batches
+const $ = (id) => document.getElementById(id);
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const charts = new Map(); // product id -> {figure, plot, times, clearing, mids}
+const lastMid = new Map(); // product id -> newest exchange mid
+const names = new Map(); // product id -> name shown
+let seen = 0;
+
+const digits = (value) => {
+  const size = Math.abs(value);
+  return size >= 1000 ? 2 : size >= 1 ? 4 : 6;
+};
+const number = (value, places) =>
+  value === null || value === undefined || !Number.isFinite(value)
+    ? "–"
+    : value.toLocaleString("en", {
+        minimumFractionDigits: places ?? digits(value),
+        maximumFractionDigits: places ?? digits(value),
+      });
+const tiny = (value) =>
+  value === null || value === undefined ? "–" : Number(value).toExponential(1);
+
+function cell(row, text, kind = "") {
+  const td = row.insertCell();
+  td.textContent = text;
+  if (kind) td.className = kind;
+  return td;
+}
+
+function chartFor(id) {
+  const known = charts.get(id);
+  if (known) return known;
+  if (charts.size === 0) $("charts").replaceChildren();
+  const figure = document.createElement("figure");
+  figure.append(document.createElement("figcaption"));
+  $("charts").append(figure);
+  const axis = { stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+  const plot = new uPlot(
+    {
+      width: figure.clientWidth || 420,
+      height: 210,
+      legend: { show: false },
+      cursor: { drag: { x: true, y: false } },
+      axes: [axis, { ...axis, size: 66, values: (_, ticks) => ticks.map((t) => t.toLocaleString("en", { maximumFractionDigits: 4 })) }],
+      series: [
+        {},
+        { label: "clearing", stroke: css("--clearing"), width: 2, paths: uPlot.paths.stepped({ align: 1 }), spanGaps: true },
+        { label: "mid", stroke: css("--mid"), width: 1.5, spanGaps: true },
+      ],
+    },
+    [[], [], []],
+    figure,
+  );
+  const chart = { figure, plot, times: [], clearing: [], mids: [] };
+  charts.set(id, chart);
+  return chart;
+}
+
+function addPoint(id, seconds, clearing, mid) {
+  const chart = chartFor(id);
+  const last = chart.times.length - 1;
+  if (last >= 0 && seconds <= chart.times[last]) {
+    // A reference tick and a batch may bear the same stamp: merge, never go back.
+    if (clearing !== null) chart.clearing[last] = clearing;
+    if (mid !== null) chart.mids[last] = mid;
+  } else {
+    chart.times.push(seconds);
+    chart.clearing.push(clearing);
+    chart.mids.push(mid);
+    if (chart.times.length > KEEP * 4) for (const list of [chart.times, chart.clearing, chart.mids]) list.splice(0, list.length - KEEP * 3);
+  }
+  chart.dirty = true;
+}
+
+function drawDirty() {
+  for (const [id, chart] of charts) {
+    if (!chart.dirty) continue;
+    chart.dirty = false;
+    chart.plot.setData([chart.times, chart.clearing, chart.mids]);
+    const caption = chart.figure.firstElementChild;
+    const price = chart.clearing.findLast((value) => value !== null);
+    const bold = document.createElement("b");
+    bold.textContent = number(price);
+    const mid = document.createElement("span");
+    mid.textContent = `mid ${number(lastMid.get(id))}`;
+    caption.replaceChildren(names.get(id) ?? id, bold, mid);
+  }
+  requestAnimationFrame(drawDirty);
+}
+
+function showProducts(products) {
+  const body = $("products").tBodies[0];
+  body.replaceChildren();
+  for (const [id, product] of Object.entries(products)) {
+    const row = body.insertRow();
+    const mid = product.reference;
+    cell(row, product.name ?? id);
+    cell(row, number(product.price), "n");
+    cell(row, number(mid), "n");
+    const comparable = mid !== null && product.price !== null && mid !== 0;
+    cell(row, comparable ? `${number(((product.price - mid) / mid) * 1e4, 2)} bp` : "–", "n");
+    cell(row, number(product.rate, 4), "n");
+  }
+}
+
+function showCertificate(batch) {
+  const list = $("certificate");
+  list.replaceChildren();
+  const add = (term, text, kind) => {
+    const row = document.createElement("div");
+    const dt = document.createElement("dt");
+    const dd = document.createElement("dd");
+    dt.textContent = term;
+    dd.textContent = text;
+    if (kind) dd.className = kind;
+    row.append(dt, dd);
+    list.append(row);
+  };
+  const certificate = batch.certificate ?? {};
+  const report = batch.report ?? {};
+  add("verdict", batch.status === "cleared" ? certificate.verdict ?? "certified" : batch.status, batch.status === "cleared" ? "buy" : "failed");
+  if (batch.error) add("reason", batch.error, "failed");
+  for (const [key, label] of [["gap", "duality gap (relative)"], ["imbalance", "worst product imbalance"], ["domain", "curve-domain violation"], ["stationarity", "price residual"], ["max_regret", "largest regret of a bid"]])
+    if (certificate[key] !== undefined) add(label, tiny(certificate[key]));
+  if (report.solver) add("solver", report.solver);
+  if (report.iterations !== undefined) add("iterations", String(report.iterations));
+  if (report.seconds !== undefined) add("solved in", `${number(report.seconds * 1000, 1)} ms`);
+}
+
+function showBids(bids) {
+  if (!bids) return;
+  $("bids").hidden = false;
+  $("bids-note").hidden = true;
+  $("bid-count").textContent = String(bids.length);
+  const body = $("bids").tBodies[0];
+  body.replaceChildren();
+  for (const bid of bids) {
+    const row = body.insertRow();
+    cell(row, bid.bidder ?? "");
+    cell(row, bid.name ?? bid.portfolio);
+    const basis = Object.entries(bid.basis ?? {}).map(([id, weight]) => `${names.get(id) ?? id} × ${number(weight, Number.isInteger(weight) ? 0 : 3)}`);
+    cell(row, basis.join(", "));
+    cell(row, number(bid.price), "n");
+    cell(row, number(bid.rate, 4), "n");
+    const side = bid.rate > 0 ? "buy" : bid.rate < 0 ? "sell" : "idle";
+    cell(row, side === "idle" ? "no trade" : side === "buy" ? "buys" : "sells", side);
+  }
+}
+
+function onBatch(batch) {
+  seen += 1;
+  $("count").textContent = String(seen);
+  $("as-of").textContent = batch.as_of.replace("T", " ").replace(/(\.\d{1,3})\d*Z$/, "$1").replace("Z", "");
+  $("gains").textContent = number(batch.gains, 2);
+  const seconds = Date.parse(batch.as_of) / 1000;
+  for (const [id, product] of Object.entries(batch.products ?? {})) {
+    if (product.name) names.set(id, product.name);
+    if (product.reference !== null && product.reference !== undefined) lastMid.set(id, product.reference);
+    addPoint(id, seconds, product.price ?? null, product.reference ?? null);
+  }
+  showProducts(batch.products ?? {});
+  showCertificate(batch);
+  showBids(batch.bids);
+}
+
+function onReference(update) {
+  const seconds = Date.parse(update.time) / 1000;
+  for (const [id, mid] of Object.entries(update.mids)) {
+    lastMid.set(id, mid);
+    if (charts.has(id)) addPoint(id, seconds, null, mid);
+  }
+}
+
+function connect() {
+  const source = new EventSource("/updates");
+  const link = (state) => {
+    $("link").dataset.state = state;
+    $("link").textContent = state;
+  };
+  source.addEventListener("open", () => link("live"));
+  source.addEventListener("error", () => {
+    // EventSource reconnects by itself with Last-Event-ID, unless it was refused.
+    link(source.readyState === EventSource.CLOSED ? "lost" : "connecting");
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+  });
+  source.addEventListener("batch", (event) => onBatch(JSON.parse(event.data)));
+  source.addEventListener("reference", (event) => onReference(JSON.parse(event.data)));
+}
+
+addEventListener("resize", () => {
+  for (const chart of charts.values()) chart.plot.setSize({ width: chart.figure.clientWidth, height: 210 });
+});
+requestAnimationFrame(drawDirty);
+connect();
