@@ -1,4 +1,4 @@
-"""Importing a bare package, or models, must not load servers, solvers or event loops."""
+"""Importing a bare package, or models, loads no server, solver or event loop."""
 
 import subprocess
 import sys
