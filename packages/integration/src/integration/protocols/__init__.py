@@ -1,0 +1,1 @@
+"""Parsers of one protocol each, and the shells of those netcore does not drive."""

@@ -1,0 +1,1 @@
+"""Typed requests over HTTP: prepared, signed, limited, sent, parsed, measured."""

@@ -1,0 +1,1 @@
+"""Streams of messages: parse, transform, reconnect, pass on under load."""
