@@ -1,0 +1,1 @@
+"""Streams: one interface over sockets, TLS, files, recordings and memory."""
