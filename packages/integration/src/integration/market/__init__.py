@@ -1,0 +1,1 @@
+"""Market data: subscriptions planned, books kept in sequence, streams kept alive."""

@@ -1,0 +1,103 @@
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from integration.errors import InvalidLevel
+from integration.market import numbers
+from integration.market.numbers import exact, is_zero, plain, signed
+
+MALFORMED = [
+    "",
+    ".",
+    "NaN",
+    "nan",
+    "sNaN",
+    "Infinity",
+    "inf",
+    "-1",
+    "+1",
+    " 1",
+    "1 ",
+    "1_0",
+    "1,0",
+    "1.2.3",
+    "0x10",
+    "1e",
+    "1e41",
+    "1e-41",
+    "1" * 65,
+    "\u0661",  # ARABIC-INDIC DIGIT ONE, a digit to str.isdigit
+    "\u00b2",  # SUPERSCRIPT TWO, likewise
+]
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_what_is_not_a_finite_unsigned_number_is_refused(text):
+    with pytest.raises(InvalidLevel, match="finite number"):
+        exact(text)
+    with pytest.raises(InvalidLevel):
+        is_zero(text)
+
+
+@pytest.mark.parametrize("text", ["0", "1.", ".5", "0.00000000", "1e-8", "4.2E+3"])
+def test_every_spelling_of_a_number_keeps_its_value_and_digits(text):
+    value = exact(text)
+
+    assert value == Decimal(text)
+    assert str(value) == str(Decimal(text))
+
+
+def test_an_error_names_the_number_and_shortens_what_it_shows():
+    with pytest.raises(InvalidLevel, match="a price is a finite") as caught:
+        exact("9" * 1000, "a price")
+
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["0", "0.0", "000", ".0", "0e9", "0E-8", "0.000E+3"])
+def test_zero_is_zero_in_any_spelling(text):
+    assert is_zero(text)
+
+
+@pytest.mark.parametrize("text", ["1", "0.01", "1e-8", "10", "0.10"])
+def test_what_is_not_zero_is_not(text):
+    assert not is_zero(text)
+
+
+@pytest.mark.parametrize("text", ["-1.5", "0.1", "-0.00038167"])
+def test_a_signed_number_keeps_its_sign(text):
+    assert signed(text) == Decimal(text)
+
+
+@pytest.mark.parametrize("text", ["--1", "-", "-NaN", "- 1", "-Infinity"])
+def test_a_malformed_signed_number_is_refused(text):
+    with pytest.raises(InvalidLevel):
+        signed(text)
+
+
+@given(
+    st.decimals(min_value=0, max_value=10**20, allow_nan=False, allow_infinity=False)
+)
+def test_plain_spells_any_amount_without_exponent_and_back(value):
+    text = plain(abs(value))
+
+    assert "E" not in text
+    assert exact(text) == abs(value)
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-1", "-0", "1e41", "1e-50"])
+def test_plain_refuses_what_no_market_has(text):
+    with pytest.raises(InvalidLevel):
+        plain(Decimal(text))
+
+
+def test_the_memory_of_numbers_is_bounded(monkeypatch):
+    monkeypatch.setattr(numbers, "_MEMO_LIMIT", 4)
+    monkeypatch.setattr(numbers, "_exact_memo", {})
+
+    values = [exact(str(n)) for n in range(10)]
+
+    assert values == list(range(10))
+    assert len(numbers._exact_memo) <= 4
