@@ -1,0 +1,286 @@
+"""Two ways to run OpenSSL without waiting: on a socket, or on memory.
+
+An engine is a TLS session and its way to the peer. `netcore.stream.tls` holds the
+states, the errors and the rules of a stream; here are only the calls into `ssl`, whose
+own exceptions pass through.
+"""
+
+import enum
+import socket
+import ssl
+from contextlib import suppress
+from typing import Protocol, final
+
+from netcore.errors import NetError, SendMismatch
+from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
+from netcore.stream.tcp import TcpStream
+
+__all__ = ["Engine", "KernelTls", "make_engine"]
+
+_MAX_RECORD = 1 << 14  # RFC 8446 §5.1: the most plaintext of one record
+
+# include/uapi/linux/tls.h
+_SOL_TLS = 282
+_TLS_TX = 1
+_TLS_RX = 2
+
+
+class KernelTls(enum.Flag):
+    """Which directions the kernel en- and decrypts."""
+
+    NONE = 0
+    SEND = 1
+    RECEIVE = 2
+
+
+class Engine(Protocol):
+    """A TLS session and its way to the peer."""
+
+    @property
+    def session(self) -> ssl.SSLSocket | ssl.SSLObject:
+        """OpenSSL's side of it."""
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """Whether a read may bring something without the descriptor."""
+        ...
+
+    @property
+    def unsent(self) -> bool:
+        """Whether records wait that the user no longer knows of."""
+        ...
+
+    def handshake(self) -> None:
+        """Go on with the handshake; return when it is over, raise SSLWant… if not."""
+        ...
+
+    def read(self, limit: int, /) -> bytes:
+        """Return plaintext, b"" after close_notify; raise SSLWant… if there is none."""
+        ...
+
+    def write(self, data: Buffer, /) -> int:
+        """Return how many bytes became records; raise SSLWant… if none did."""
+        ...
+
+    def close(self, *, notify: bool) -> None:
+        """Close everything below, after a close_notify if asked and possible."""
+        ...
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 if there is none."""
+        ...
+
+    def kernel_tls(self) -> KernelTls:
+        """Return which directions the kernel handles."""
+        ...
+
+
+def make_engine(
+    inner: Stream,
+    context: ssl.SSLContext,
+    *,
+    hostname: str | None,
+    server_side: bool,
+) -> Engine:
+    """Return the engine that fits `inner`, which is the engine's from then on.
+
+    Raises:
+        OSError: If OpenSSL refuses, or the socket is not connected any more.
+        ValueError: If `hostname` is not one that a certificate can name.
+    """
+    if isinstance(inner, TcpStream):
+        return _SocketEngine(inner.detach(), context, hostname, server_side)
+    return _BioEngine(inner, context, hostname, server_side)
+
+
+@final
+class _SocketEngine:
+    """OpenSSL on the socket itself.
+
+    CPython sets SSL_MODE_ENABLE_PARTIAL_WRITE (a write takes one record at most) and
+    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER (the retry may come from another place). When
+    a write would block, OpenSSL has already encrypted the record: the retry sends
+    *those* bytes whatever it is given. So the retry is compared here.
+    """
+
+    __slots__ = ("_retry", "read", "session")
+
+    unsent = False  # a record that would block counts as not taken
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        hostname: str | None,
+        server_side: bool,
+    ) -> None:
+        try:
+            self.session = context.wrap_socket(
+                sock,
+                server_side=server_side,
+                do_handshake_on_connect=False,
+                # Else a cut-off connection looks like a clean end.
+                suppress_ragged_eofs=False,
+                server_hostname=hostname,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        self.read = self.session.read
+        self._retry = b""
+
+    @property
+    def pending(self) -> bool:
+        return self.session.pending() > 0
+
+    def handshake(self) -> None:
+        self.session.do_handshake()
+
+    def write(self, data: Buffer, /) -> int:
+        if self._retry:
+            retry = self._retry
+            with memoryview(data) as view, view.cast("B") as octets:
+                if octets[: len(retry)] != retry:
+                    raise SendMismatch(
+                        f"{len(retry)} bytes that TLS has begun to send must be "
+                        "offered again first; use an Outbox"
+                    )
+        try:
+            taken = self.session.write(data)
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            if not self._retry:
+                self._retry = bytes(memoryview(data).cast("B")[:_MAX_RECORD])
+            raise
+        self._retry = b""
+        return taken
+
+    def close(self, *, notify: bool) -> None:
+        if notify:
+            # Would block, or the peer has gone: nobody is left to be told.
+            with suppress(OSError, ValueError):
+                self.session.unwrap()
+        self.session.close()
+
+    def fileno(self) -> int:
+        return self.session.fileno()
+
+    def kernel_tls(self) -> KernelTls:
+        found = KernelTls.NONE
+        for flag, option in ((KernelTls.SEND, _TLS_TX), (KernelTls.RECEIVE, _TLS_RX)):
+            try:
+                # struct tls_crypto_info: two 16-bit numbers, zero while off
+                head = socket.socket.getsockopt(self.session, _SOL_TLS, option, 4)
+            except OSError:
+                continue
+            if any(head):
+                found |= flag
+        return found
+
+
+@final
+class _BioEngine:
+    """OpenSSL on two buffers in memory, carried to and from any stream."""
+
+    __slots__ = ("_inner", "_into", "_out", "_starved", "_unsent", "session")
+
+    def __init__(
+        self,
+        inner: Stream,
+        context: ssl.SSLContext,
+        hostname: str | None,
+        server_side: bool,
+    ) -> None:
+        self._inner = inner
+        self._into = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self._unsent = b""
+        self._starved = True
+        self.session = context.wrap_bio(
+            self._into, self._out, server_side=server_side, server_hostname=hostname
+        )
+
+    @property
+    def pending(self) -> bool:
+        return not self._starved or self._inner.buffered
+
+    @property
+    def unsent(self) -> bool:
+        return bool(self._unsent) or self._inner.want_write
+
+    def handshake(self) -> None:
+        while True:
+            try:
+                self.session.do_handshake()
+            except ssl.SSLWantReadError:
+                self._push()
+                self._pull()
+            except ssl.SSLError:
+                self._push()  # the alert that tells the peer why
+                raise
+            else:
+                self._push()
+                self._starved = False
+                return
+
+    def read(self, limit: int, /) -> bytes:
+        self._push()
+        while True:
+            try:
+                data = self.session.read(limit)
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLWantReadError:
+                self._push()
+                self._pull()
+            else:
+                self._starved = False
+                return data
+
+    def write(self, data: Buffer, /) -> int:
+        self._push()
+        if self._unsent:
+            raise ssl.SSLWantWriteError
+        taken = self.session.write(memoryview(data).cast("B")[:_MAX_RECORD])
+        self._push()
+        return taken
+
+    def close(self, *, notify: bool) -> None:
+        if notify:
+            # The peer's own close_notify has not come: ours is written all the same.
+            with suppress(OSError, ValueError):
+                self.session.unwrap()
+            # The peer may have gone: nobody is left to be told.
+            with suppress(NetError):
+                self._push()
+        self._inner.close()
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
+
+    def kernel_tls(self) -> KernelTls:
+        return KernelTls.NONE
+
+    def _push(self) -> None:
+        """Carry records out as far as the stream below takes them."""
+        while True:
+            if not self._unsent:
+                self._unsent = self._out.read()
+                if not self._unsent:
+                    return
+            taken = self._inner.send(self._unsent)
+            if not taken:
+                return
+            self._unsent = self._unsent[taken:]
+
+    def _pull(self) -> None:
+        """Carry bytes in; raise SSLWantReadError if there are none."""
+        data = self._inner.receive(RECEIVE_SIZE)
+        if data is None:
+            self._starved = True
+            raise ssl.SSLWantReadError
+        if data:
+            self._starved = False
+            self._into.write(data)
+        else:
+            self._into.write_eof()
