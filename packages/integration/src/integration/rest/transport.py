@@ -1,0 +1,237 @@
+"""The one seam behind which httpx stands.
+
+A transport takes a prepared request, sends exactly its bytes and returns the whole
+response with the moments at which it came. It follows no redirects, keeps no cookies,
+reads no environment and logs no URL: httpx's client layer, which does, is not used,
+only its transports are. Whoever has another HTTP client implements `HttpTransport`.
+"""
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, final
+
+import httpx
+import msgspec
+import trio
+
+from integration.errors import (
+    DnsError,
+    Http,
+    HttpTimeout,
+    RemoteError,
+    Serialise,
+    TlsError,
+)
+from integration.rest.prepared import PreparedRequest, scrub
+from netcore.clock import Clock, SystemClock
+
+__all__ = ["HttpTransport", "HttpxTransport", "RawResponse"]
+
+MAX_BODY = 64 * 2**20
+"""Bytes of a decoded body: the largest listing we know (all options) is a tenth."""
+
+_OWN_HEADERS = (
+    ("User-Agent", "flowtrade-integration"),  # several venues refuse requests without
+    ("Accept-Encoding", "gzip, deflate"),
+)
+
+
+class RawResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole response.
+
+    Attributes:
+        status: HTTP status.
+        headers: Header fields, names in lower case, repeated ones joined by commas.
+        content: The body, content codings removed.
+        bytes_in: Bytes of the body as they came.
+        headers_ns: Monotonic time at which the header was complete.
+        body_ns: Monotonic time at which the body was complete.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    bytes_in: int
+    headers_ns: int
+    body_ns: int
+
+    def __repr__(self) -> str:
+        return f"<RawResponse {self.status}, {len(self.content)} bytes>"
+
+
+class HttpTransport(Protocol):
+    """Sends a prepared request as it is."""
+
+    async def send(self, prepared: PreparedRequest) -> RawResponse:
+        """Send one request and read the whole response.
+
+        Raises:
+            HttpTimeout: The response was not complete within `prepared.timeout`.
+            Http: There was no complete response; `sent` says whether the venue can
+                have seen the request.
+            TlsError: The venue's certificate is not accepted, or TLS broke.
+            DnsError: The venue's name did not resolve.
+            Serialise: The transport could not send these very bytes.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+@final
+class HttpxTransport:
+    """Sends over one of httpx's transports.
+
+    Args:
+        transport: Which; a connection pool with HTTP/1.1 if None. Give one made with
+            `proxy=`, `verify=` or `local_address=` to use those, or
+            `httpx.MockTransport` in tests.
+        clock: What stamps the responses.
+        max_body: Bytes of a decoded body beyond which the response is refused.
+    """
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        clock: Clock | None = None,
+        max_body: int = MAX_BODY,
+    ) -> None:
+        # trust_env would let variables redirect signed requests through a proxy.
+        self._transport = transport or httpx.AsyncHTTPTransport(trust_env=False)
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._max_body = max_body
+
+    async def send(self, prepared: PreparedRequest) -> RawResponse:
+        """Send one request and read the whole response (see `HttpTransport`)."""
+        progress = _Progress()
+        request = _httpx_request(prepared, progress)
+        with trio.move_on_after(prepared.timeout) as scope:
+            try:
+                return await self._exchange(request)
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+                raise _mapped(error, prepared, progress) from error
+        if scope.cancelled_caught:
+            raise HttpTimeout(
+                f"{_what(prepared)}: no complete response within {prepared.timeout} s",
+                sent=progress.sent,
+            )
+        raise AssertionError("left the scope without response, error or timeout")
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def _exchange(self, request: httpx.Request) -> RawResponse:
+        response = await self._transport.handle_async_request(request)
+        headers_ns = self._clock.monotonic_ns()
+        try:
+            content = await self._body(response)
+        finally:
+            await response.aclose()
+        return RawResponse(
+            status=response.status_code,
+            headers=_headers(response),
+            content=content,
+            bytes_in=response.num_bytes_downloaded or len(content),
+            headers_ns=headers_ns,
+            body_ns=self._clock.monotonic_ns(),
+        )
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > self._max_body:
+                raise _TooLarge(f"the body exceeds {self._max_body} bytes")
+        return bytes(body)
+
+
+class _TooLarge(httpx.TransportError):
+    """A body beyond the limit, on its way to `_mapped`."""
+
+
+class _Progress:
+    """How far a request got, told by httpcore's trace extension."""
+
+    __slots__ = ("_connecting", "_sending")
+
+    def __init__(self) -> None:
+        self._connecting = False
+        self._sending = False
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        del info  # it holds headers
+        if event.endswith("send_request_headers.started"):
+            self._sending = True
+        elif event.startswith("connection."):
+            self._connecting = True
+
+    @property
+    def sent(self) -> bool:
+        """Whether the venue can have seen the request: true unless known otherwise."""
+        return self._sending or not self._connecting
+
+
+def _httpx_request(prepared: PreparedRequest, progress: _Progress) -> httpx.Request:
+    timeout = httpx.Timeout(prepared.timeout).as_dict()
+    request = httpx.Request(
+        prepared.method,
+        prepared.url,
+        headers=[*_OWN_HEADERS, *prepared.headers],
+        content=prepared.content,
+        extensions={"timeout": timeout, "trace": progress.trace},
+    )
+    if request.url.raw_path != prepared.raw_path:
+        raise Serialise(
+            f"{_what(prepared)}: the target would be rewritten on its way; "
+            f"percent-encode what RFC 3986 does not admit in it"
+        )
+    return request
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in response.headers.multi_items():
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return fields
+
+
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+
+
+def _mapped(
+    error: Exception, prepared: PreparedRequest, progress: _Progress
+) -> RemoteError:
+    said = scrub(str(error), prepared.secrets) or type(error).__name__
+    text = f"{_what(prepared)}: {said}"
+    sent = progress.sent and not isinstance(error, _NOT_SENT)
+    if isinstance(error, httpx.TimeoutException):
+        return HttpTimeout(text, sent=sent)
+    if not sent:
+        causes = tuple(_causes(error))
+        if any(isinstance(cause, ssl.SSLError) for cause in causes):
+            return TlsError(text)
+        if any(isinstance(cause, socket.gaierror) for cause in causes):
+            return DnsError(text)
+    return Http(text, sent=sent)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _what(prepared: PreparedRequest) -> str:
+    return f"{prepared.method} {prepared.redacted_url()}"
