@@ -307,7 +307,7 @@ def test_a_book_agrees_with_a_dictionary(bids, asks, updates):
 def test_a_bounded_book_agrees_with_a_truncated_dictionary(bids, updates, depth):
     book = OrderBook(max_depth=depth)
     book.apply_snapshot(bids, [])
-    model = {p: a for p, a in as_numbers(bids) if a}
+    model = {p: a for p, a in dict(as_numbers(bids)).items() if a}
     model = dict(sorted(model.items(), reverse=True)[:depth])
     for update in updates:
         book.apply_update(update, [])
