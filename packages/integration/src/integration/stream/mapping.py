@@ -1,0 +1,42 @@
+"""The seam at which netcore's errors become ours.
+
+netcore says what happened to bytes; streams say what that means to a feed. Nothing
+else in this package translates connection errors.
+"""
+
+from integration.errors import DnsError, SocketError, Terminated, TlsError, WebSocket
+from netcore import errors as net
+
+__all__ = ["socket_error"]
+
+
+def socket_error(error: Exception) -> SocketError:
+    """Return what an error of the connection means to a stream.
+
+    The caller raises it `from` the original.
+    """
+    match error:
+        case SocketError():
+            return error
+        case net.ConnectionClosed():
+            return Terminated(error.code, error.reason)
+        case net.TlsError():
+            return TlsError(str(error))
+        case net.ResolveError():
+            return DnsError(str(error))
+        case net.HandshakeError():
+            return _refused(error)
+        case _:
+            return WebSocket(str(error) or type(error).__name__)
+
+
+def _refused(error: net.HandshakeError) -> SocketError:
+    """A server that answers the upgrade with HTTP may be asking us to wait."""
+    headers = {name.lower(): value for name, value in error.headers}
+    wait = headers.get("retry-after", "")
+    return WebSocket(
+        str(error),
+        status=error.status,
+        headers=headers,
+        retry_after=float(wait) if wait.isdigit() else None,
+    )
