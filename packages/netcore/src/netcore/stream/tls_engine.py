@@ -139,13 +139,7 @@ class _SocketEngine:
 
     def write(self, data: Buffer, /) -> int:
         if self._retry:
-            retry = self._retry
-            with memoryview(data) as view, view.cast("B") as octets:
-                if octets[: len(retry)] != retry:
-                    raise SendMismatch(
-                        f"{len(retry)} bytes that TLS has begun to send must be "
-                        "offered again first; use an Outbox"
-                    )
+            _check_retry(memoryview(data).cast("B"), self._retry)
         try:
             taken = self.session.write(data)
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
@@ -180,9 +174,12 @@ class _SocketEngine:
 
 @final
 class _BioEngine:
-    """OpenSSL on two buffers in memory, carried to and from any stream."""
+    """OpenSSL on two buffers in memory, carried to and from any stream.
 
-    __slots__ = ("_inner", "_into", "_out", "_starved", "_unsent", "session")
+    As on a socket, a write is done when the stream below has taken the whole record.
+    """
+
+    __slots__ = ("_inner", "_into", "_out", "_retry", "_starved", "_unsent", "session")
 
     def __init__(
         self,
@@ -195,6 +192,7 @@ class _BioEngine:
         self._into = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._unsent = b""
+        self._retry = b""
         self._starved = True
         self.session = context.wrap_bio(
             self._into, self._out, server_side=server_side, server_hostname=hostname
@@ -206,7 +204,7 @@ class _BioEngine:
 
     @property
     def unsent(self) -> bool:
-        return bool(self._unsent) or self._inner.want_write
+        return (bool(self._unsent) and not self._retry) or self._inner.want_write
 
     def handshake(self) -> None:
         while True:
@@ -220,6 +218,9 @@ class _BioEngine:
                 raise
             else:
                 self._push()
+                if self._unsent:
+                    # The peer waits for our Finished: not over until it has left.
+                    raise ssl.SSLWantWriteError
                 self._starved = False
                 return
 
@@ -238,11 +239,19 @@ class _BioEngine:
                 return data
 
     def write(self, data: Buffer, /) -> int:
+        octets = memoryview(data).cast("B")
+        if not self._retry:
+            self._push()
+            if self._unsent:
+                raise ssl.SSLWantWriteError
+            taken = self.session.write(octets[:_MAX_RECORD])
+            self._retry = bytes(octets[:taken])
+        _check_retry(octets, self._retry)
         self._push()
         if self._unsent:
             raise ssl.SSLWantWriteError
-        taken = self.session.write(memoryview(data).cast("B")[:_MAX_RECORD])
-        self._push()
+        taken = len(self._retry)
+        self._retry = b""
         return taken
 
     def close(self, *, notify: bool) -> None:
@@ -284,3 +293,12 @@ class _BioEngine:
             self._into.write(data)
         else:
             self._into.write_eof()
+
+
+def _check_retry(octets: memoryview, retry: bytes) -> None:
+    """Raise unless the record that is partly sent is offered again."""
+    if octets[: len(retry)] != retry:
+        raise SendMismatch(
+            f"{len(retry)} bytes that TLS has begun to send must be offered again "
+            "first; use an Outbox"
+        )
