@@ -1,0 +1,394 @@
+"""WebSocket messages into typed values: one rule per kind of message.
+
+=============== ==============================================================
+Text            the decoder's value, or `Deserialise`; plain-text heartbeats
+                (`pong` on OKX and BitMEX) become `ApplicationAdmin` before that
+Binary          decompressed if so asked, then as Text
+Ping, Pong      `ProtocolAdmin`: netcore answers pings by itself
+Close           `Terminated`, which ends the stream
+Continuation    nothing: netcore puts messages together
+Exception       what it means to a stream (`stream.mapping`)
+=============== ==============================================================
+
+Payloads are decoded from bytes, so that UTF-8 is checked once, by the decoder. The
+parsers are pure; `connect` is the only function here that does I/O.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar, final
+
+import msgspec
+
+from integration.errors import (
+    Deserialise,
+    DeserialiseBinary,
+    DeserialiseProtobuf,
+    SocketError,
+    Terminated,
+)
+from integration.message import (
+    Admin,
+    AdminKind,
+    ApplicationAdmin,
+    Payload,
+    ProtocolAdmin,
+)
+from integration.stream.mapping import socket_error
+from integration.stream.parser import BatchLike, Parsed, StreamParser
+from netcore import errors as net
+from netcore.ws.batch import Batch
+from netcore.ws.frames import Frame, Opcode
+
+__all__ = [
+    "Decode",
+    "Inflate",
+    "MessageCounts",
+    "WebSocketParser",
+    "WebSocketProtobufParser",
+    "WsParser",
+    "is_websocket_disconnected",
+    "process_binary",
+    "process_close_frame",
+    "process_frame",
+    "process_ping",
+    "process_pong",
+    "process_text",
+]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+MAX_MESSAGE = 16 * 2**20
+"""Bytes of a message, the same limit as netcore's."""
+
+
+class Decode(Protocol[T_co]):
+    """Makes a value of a message's bytes.
+
+    `msgspec.json.Decoder(T).decode` is one, as is msgpack's; so is any function for
+    another encoding (SBE, protobuf, FIX).
+    """
+
+    def __call__(self, data: bytes, /) -> T_co:
+        """Return the value.
+
+        Raises:
+            ValueError: The bytes are not such a value (msgspec's errors are one).
+        """
+        ...
+
+
+class MessageCounts:
+    """How many messages of each kind came, for those who watch liveness."""
+
+    __slots__ = (
+        "binary",
+        "close",
+        "error",
+        "frame",
+        "heartbeat",
+        "ping",
+        "pong",
+        "text",
+    )
+
+    def __init__(self) -> None:
+        self.text = 0
+        self.binary = 0
+        self.ping = 0
+        self.pong = 0
+        self.close = 0
+        self.frame = 0
+        self.heartbeat = 0
+        self.error = 0
+
+    @property
+    def total(self) -> int:
+        """All messages of any kind: each proves that the connection lives."""
+        return sum(getattr(self, name) for name in self.__slots__)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)}" for name in self.__slots__)
+        return f"MessageCounts({fields})"
+
+
+def process_text(payload: bytes, decode: Decode[T]) -> T | Deserialise:
+    """Decode the bytes of a text message."""
+    try:
+        return decode(payload)
+    except ValueError as error:
+        # Not UTF-8 ends here too; replacing keeps the rest of the text readable.
+        return _caused(
+            Deserialise(str(error), payload.decode("utf-8", "replace")), error
+        )
+
+
+def process_binary(payload: bytes, decode: Decode[T]) -> T | DeserialiseBinary:
+    """Decode a binary message; its bytes are kept as they came."""
+    try:
+        return decode(payload)
+    except ValueError as error:
+        return _caused(DeserialiseBinary(str(error), payload), error)
+
+
+def process_ping(payload: bytes) -> ProtocolAdmin:
+    """Return a ping as administrative traffic; netcore has answered it."""
+    return ProtocolAdmin(AdminKind.PING, payload)
+
+
+def process_pong(payload: bytes) -> ProtocolAdmin:
+    """Return a pong as administrative traffic."""
+    return ProtocolAdmin(AdminKind.PONG, payload)
+
+
+def process_close_frame(payload: bytes) -> Terminated:
+    """Return what a close frame says (RFC 6455 §5.5.1: two bytes code, then text)."""
+    if len(payload) < 2:
+        return Terminated(_NO_CODE)
+    code = int.from_bytes(payload[:2], "big")
+    return Terminated(code, payload[2:].decode("utf-8", "replace"))
+
+
+def process_frame(payload: bytes) -> None:
+    """Ignore a raw frame: it is a part of a message that comes as a whole."""
+    del payload
+
+
+_NO_CODE = 1005
+"""RFC 6455 §7.1.5: the code of a close frame without one."""
+
+
+class WebSocketParser(StreamParser[Frame, T], Generic[T]):
+    """Decodes text and binary messages into one type; counts all kinds.
+
+    Args:
+        decoder: A msgspec decoder, or any function from bytes to a value.
+        heartbeats: Plain texts by which the venue shows life.
+        inflate: Undoes the venue's own compression of binary messages; None: none.
+        max_message: Bytes (after inflating) beyond which a message is refused.
+    """
+
+    def __init__(
+        self,
+        decoder: msgspec.json.Decoder[T] | msgspec.msgpack.Decoder[T] | Decode[T],
+        *,
+        heartbeats: Sequence[bytes] = (b"ping", b"pong"),
+        inflate: Callable[[bytes], bytes] | None = None,
+        max_message: int = MAX_MESSAGE,
+    ) -> None:
+        self.counts = MessageCounts()
+        self._decode: Decode[T] = decoder if callable(decoder) else decoder.decode
+        self._heartbeats = frozenset(heartbeats)
+        self._longest = max(map(len, heartbeats), default=0)
+        self._inflate = inflate
+        self._max_message = max_message
+
+    def parse(self, frame: Frame) -> Parsed[T] | None:
+        """Decode one message, or treat another frame as the module's table says."""
+        payload = frame.payload
+        match frame.opcode:
+            case Opcode.TEXT:
+                return self._text(payload)
+            case Opcode.BINARY:
+                return self._binary(payload)
+            case Opcode.PING:
+                self.counts.ping += 1
+                return process_ping(payload)
+            case Opcode.PONG:
+                self.counts.pong += 1
+                return process_pong(payload)
+            case Opcode.CLOSE:
+                self.counts.close += 1
+                return process_close_frame(payload)
+            case _:
+                self.counts.frame += 1
+                process_frame(payload)
+                return None
+
+    def parse_batch(self, batch: BatchLike[Frame]) -> Sequence[Parsed[T]]:
+        """Decode one read's messages; batches of text alone take a shorter way."""
+        if not isinstance(batch, Batch) or batch.heads is not None:
+            return super().parse_batch(batch)
+        if batch.opcode is not Opcode.TEXT:
+            return [self._binary(payload) for payload in batch.payloads]
+        text = self._text
+        return [text(payload) for payload in batch.payloads]
+
+    def parse_error(self, error: Exception) -> SocketError:
+        """Return what an exception of the connection means to the stream."""
+        self.counts.error += 1
+        fault = socket_error(error)
+        return fault if fault is error else _caused(fault, error)
+
+    def _text(self, payload: bytes) -> T | Admin | Deserialise:
+        size = len(payload)
+        if size <= self._longest and payload in self._heartbeats:
+            self.counts.heartbeat += 1
+            return ApplicationAdmin(AdminKind.HEARTBEAT, payload)
+        self.counts.text += 1
+        if size > self._max_message:
+            return _too_large(size, self._max_message, payload)
+        # process_text, inlined: the call would cost a tenth of decoding a trade.
+        try:
+            return self._decode(payload)
+        except ValueError as error:
+            text = payload.decode("utf-8", "replace")
+            return _caused(Deserialise(str(error), text), error)
+
+    def _binary(self, payload: bytes) -> T | DeserialiseBinary | Admin:
+        self.counts.binary += 1
+        if self._inflate is not None:
+            try:
+                payload = self._inflate(payload)
+            except ValueError as error:
+                return _caused(DeserialiseBinary(str(error), payload), error)
+            if len(payload) <= self._longest and payload in self._heartbeats:
+                self.counts.heartbeat += 1
+                return ApplicationAdmin(AdminKind.HEARTBEAT, payload)
+        if len(payload) > self._max_message:
+            size = len(payload)
+            return DeserialiseBinary(_size_words(size, self._max_message), payload)
+        return process_binary(payload, self._decode)
+
+
+class WebSocketProtobufParser(StreamParser[Frame, T], Generic[T]):
+    """Decodes binary messages; text messages say nothing to a protobuf feed.
+
+    Args:
+        decode: The generated class's `FromString`, or the like. It may raise anything
+            of its library's making.
+    """
+
+    def __init__(self, decode: Decode[T]) -> None:
+        self.counts = MessageCounts()
+        self._decode = decode
+
+    def parse(self, frame: Frame) -> Parsed[T] | None:
+        """Decode one message."""
+        match frame.opcode:
+            case Opcode.TEXT:
+                self.counts.text += 1
+                return None
+            case Opcode.BINARY:
+                self.counts.binary += 1
+                return self._binary(frame.payload)
+            case _:
+                return _control(frame, self.counts)
+
+    def _binary(self, payload: bytes) -> T | DeserialiseProtobuf:
+        try:
+            return self._decode(payload)
+        # protobuf's DecodeError is no ValueError, and its package is not ours.
+        except Exception as error:
+            return _caused(DeserialiseProtobuf(str(error), payload), error)
+
+
+@final
+class WsParser(StreamParser[Frame, Payload[bytes]]):
+    """Decodes nothing: payloads as bytes, all else as administrative traffic."""
+
+    def __init__(self) -> None:
+        self.counts = MessageCounts()
+
+    def parse(self, frame: Frame) -> Parsed[Payload[bytes]] | None:
+        """Wrap one message."""
+        match frame.opcode:
+            case Opcode.TEXT:
+                self.counts.text += 1
+                return Payload(frame.payload)
+            case Opcode.BINARY:
+                self.counts.binary += 1
+                return Payload(frame.payload)
+            case Opcode.CLOSE:
+                self.counts.close += 1
+                return ProtocolAdmin(AdminKind.CLOSE, frame.payload)
+            case Opcode.PING | Opcode.PONG:
+                return _control(frame, self.counts)
+            case _:
+                self.counts.frame += 1
+                return Payload(frame.payload)
+
+
+@final
+class Inflate:
+    """Undoes a venue's own compression of whole messages.
+
+    zlib recognises gzip (HTX) and zlib headers by itself; BitMart sends raw deflate.
+
+    Args:
+        raw: Whether there is no header (RFC 1951 alone).
+        max_size: Bytes that a message may inflate to.
+    """
+
+    def __init__(self, *, raw: bool = False, max_size: int = MAX_MESSAGE) -> None:
+        # zlib.decompressobj: negative window bits mean raw, +32 detects the header.
+        self._wbits = -zlib.MAX_WBITS if raw else zlib.MAX_WBITS + 32
+        self._max_size = max_size
+
+    def __call__(self, data: bytes) -> bytes:
+        """Return the message.
+
+        Raises:
+            ValueError: It is no such stream, is cut short, or exceeds the limit.
+        """
+        stream = zlib.decompressobj(self._wbits)
+        try:
+            # One byte beyond the limit tells a full message from an oversized one.
+            plain = stream.decompress(data, self._max_size + 1)
+        except zlib.error as error:
+            raise ValueError(f"a compressed message is damaged: {error}") from error
+        if len(plain) > self._max_size:
+            raise ValueError(f"a message inflates to more than {self._max_size} bytes")
+        if not stream.eof:
+            raise ValueError("a compressed message is cut short")
+        return plain
+
+
+def is_websocket_disconnected(error: BaseException) -> bool:
+    """Say whether an error means that the connection is gone, not just one message."""
+    if isinstance(error, SocketError):
+        return error.terminal
+    return isinstance(
+        error,
+        net.ConnectionClosed
+        | net.ConnectionLost
+        | net.StreamClosed
+        | net.TruncatedStream
+        | OSError,
+    )
+
+
+def _control(frame: Frame, counts: MessageCounts) -> Parsed[Any] | None:
+    match frame.opcode:
+        case Opcode.PING:
+            counts.ping += 1
+            return process_ping(frame.payload)
+        case Opcode.PONG:
+            counts.pong += 1
+            return process_pong(frame.payload)
+        case Opcode.CLOSE:
+            counts.close += 1
+            return process_close_frame(frame.payload)
+        case _:
+            counts.frame += 1
+            return None
+
+
+Fault = TypeVar("Fault", bound=SocketError)
+
+
+def _caused(fault: Fault, cause: BaseException) -> Fault:
+    """Chain a fault that is yielded, not raised, to what caused it."""
+    fault.__cause__ = cause
+    return fault
+
+
+def _size_words(size: int, limit: int) -> str:
+    return f"a message of {size} bytes exceeds the limit of {limit}"
+
+
+def _too_large(size: int, limit: int, payload: bytes) -> Deserialise:
+    # The whole payload is what must not be kept: the start identifies it.
+    start = payload[: Deserialise.shown].decode("utf-8", "replace")
+    return Deserialise(_size_words(size, limit), start)
