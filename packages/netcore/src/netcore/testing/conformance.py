@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, suppress
 
 from netcore.errors import BufferFull, RemoteError, StreamClosed
 from netcore.info import ConnectionInfo
-from netcore.stream.base import Stream
+from netcore.stream.base import Buffer, Stream
 from netcore.stream.outbox import Outbox
 
 __all__ = ["MakePair", "check_source", "check_stream"]
@@ -96,7 +96,7 @@ class _Kit:
             _park(*waiting)
         raise AssertionError("the streams never get connected")
 
-    def send(self, stream: Stream, data: bytes) -> None:
+    def send(self, stream: Stream, data: Buffer) -> None:
         """Send all of `data`, which must fit without a reader."""
         outbox = Outbox(len(data) + 1)
         done = outbox.write(stream, data)
@@ -168,10 +168,8 @@ def _bytes_pass(kit: _Kit, a: Stream, b: Stream) -> None:
 def _any_buffer_is_sent(kit: _Kit, a: Stream, b: Stream) -> None:
     changing = bytearray(b"bytearray")
     for data in (b"bytes", changing, memoryview(b"<view>")[1:-1]):
-        taken = a.send(data)
-        _expect(taken == memoryview(data).nbytes, "a few bytes are not taken at once")
+        kit.send(a, data)
     changing[:] = b"*********"
-    kit.settle(a)
     got = kit.receive(b, 18)
     _expect(got == b"bytesbytearrayview", f"buffers arrive as {got!r}")
     _expect(a.send(b"") == 0, "sending nothing does not return 0")
