@@ -1,0 +1,248 @@
+"""What Binance sends, as Structs.
+
+Messages come bare (`/ws`) or in an envelope naming the stream (`/stream`). Most say
+what they are in `e` and are one tagged union; spot's bookTicker, answers and depth
+images do not. Which decoder applies is seen from the first bytes as the venue writes
+them; a message spelled otherwise takes the slow way and is still decoded.
+
+Numbers stay text: prices and amounts are converted and checked in `transform`.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = [
+    "AggTrade",
+    "Answer",
+    "BookTicker",
+    "DepthImage",
+    "DepthUpdate",
+    "Fault",
+    "ForceOrder",
+    "Kline",
+    "MarkPrice",
+    "Message",
+    "ServerShutdown",
+    "Trade",
+    "decode",
+]
+
+RawLevels: TypeAlias = list[tuple[str, str]]
+
+
+class Trade(msgspec.Struct, tag="trade", tag_field="e", gc=False):
+    """One trade; `X` on futures tells market from liquidation and insurance fund."""
+
+    s: str
+    t: int
+    p: str
+    q: str
+    T: int
+    m: bool
+    X: str | None = None
+
+
+class AggTrade(msgspec.Struct, tag="aggTrade", tag_field="e", gc=False):
+    """Trades of one taker order at one price, ids `f` to `l`."""
+
+    s: str
+    a: int
+    p: str
+    q: str
+    f: int
+    l: int  # noqa: E741  the wire's name
+    T: int
+    m: bool
+
+
+class BookTicker(msgspec.Struct, tag="bookTicker", tag_field="e", gc=False):
+    """Best levels; spot sends neither times nor its own name."""
+
+    u: int
+    s: str
+    b: str
+    B: str
+    a: str
+    A: str
+    T: int | None = None
+    E: int | None = None
+
+
+class DepthUpdate(msgspec.Struct, tag="depthUpdate", tag_field="e"):
+    """Changed levels, ids `U` to `u`; futures add `pu`, the last id before."""
+
+    E: int
+    s: str
+    U: int
+    u: int
+    b: RawLevels
+    a: RawLevels
+    pu: int | None = None
+    T: int | None = None
+
+
+class LiquidationOrder(msgspec.Struct, gc=False):
+    """The order inside a `ForceOrder`: `p` is its price, `ap` what it got."""
+
+    s: str
+    S: str
+    q: str
+    p: str
+    T: int
+
+
+class ForceOrder(msgspec.Struct, tag="forceOrder", tag_field="e"):
+    """A liquidation; at most one per symbol and second is sent."""
+
+    E: int
+    o: LiquidationOrder
+
+
+class KlineData(msgspec.Struct, gc=False):
+    """The candle inside a `Kline`."""
+
+    t: int
+    T: int
+    i: str
+    o: str
+    c: str
+    h: str
+    l: str  # noqa: E741  the wire's name
+    v: str
+    n: int
+    x: bool
+
+
+class Kline(msgspec.Struct, tag="kline", tag_field="e"):
+    """A candle so far; `x` says whether it is over."""
+
+    E: int
+    s: str
+    k: KlineData
+
+
+class MarkPrice(msgspec.Struct, tag="markPriceUpdate", tag_field="e", gc=False):
+    """Mark price `p`, index `i`, funding rate `r` due at `T`."""
+
+    E: int
+    s: str
+    p: str
+    r: str
+    T: int
+    i: str | None = None
+
+
+class ServerShutdown(msgspec.Struct, tag="serverShutdown", tag_field="e", gc=False):
+    """The server stops within minutes."""
+
+    E: int
+
+
+class DepthImage(msgspec.Struct):
+    """The answer to `GET …/depth`; futures add times."""
+
+    lastUpdateId: int  # noqa: N815  the wire's name
+    bids: RawLevels
+    asks: RawLevels
+    E: int | None = None
+    T: int | None = None
+
+
+class Fault(msgspec.Struct):
+    """An error in words."""
+
+    code: int
+    msg: str = ""
+
+
+class Answer(msgspec.Struct):
+    """Everything without `e`: answers, errors, spot's bookTicker."""
+
+    id: int | str | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    error: Fault | None = None
+    code: int | None = None
+    msg: str = ""
+    u: int | None = None
+    s: str | None = None
+    b: str | None = None
+    B: str | None = None
+    a: str | None = None
+    A: str | None = None
+
+
+Tagged: TypeAlias = (
+    Trade
+    | AggTrade
+    | BookTicker
+    | DepthUpdate
+    | ForceOrder
+    | Kline
+    | MarkPrice
+    | ServerShutdown
+)
+
+Message: TypeAlias = Tagged | Answer
+
+
+class _TaggedEnvelope(msgspec.Struct):
+    data: Tagged
+
+
+class _AnswerEnvelope(msgspec.Struct):
+    data: Answer
+
+
+_tagged: msgspec.json.Decoder[Tagged] = msgspec.json.Decoder(Tagged)
+_answer: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+_tagged_envelope: msgspec.json.Decoder[_TaggedEnvelope] = msgspec.json.Decoder(
+    _TaggedEnvelope
+)
+_answer_envelope: msgspec.json.Decoder[_AnswerEnvelope] = msgspec.json.Decoder(
+    _AnswerEnvelope
+)
+
+_EMPTY = Answer()
+
+
+class _Probe(msgspec.Struct):
+    """Finds `e`, wherever it stands."""
+
+    e: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+
+
+_probe: msgspec.json.Decoder[_Probe] = msgspec.json.Decoder(_Probe)
+
+
+def decode(payload: bytes) -> Message:
+    """Decode one message, enveloped or bare.
+
+    Raises:
+        msgspec.DecodeError: not JSON, or not a message of Binance.
+    """
+    if payload.startswith(b'{"stream":"'):
+        if b'"data":{"e":' in payload:
+            return _tagged_envelope.decode(payload).data
+        if b'"data":{"u":' in payload:
+            return _answer_envelope.decode(payload).data
+    elif payload.startswith(b'{"e":'):
+        return _tagged.decode(payload)
+    elif payload.startswith(b'{"u":'):
+        return _answer.decode(payload)
+    return _slowly(payload)
+
+
+def _slowly(payload: bytes) -> Message:
+    """Decode what the first bytes did not give away: answers, other key orders."""
+    probe = _probe.decode(payload)
+    if inner := bytes(probe.data):
+        return _slowly(inner)
+    if probe.e is not None:
+        return _tagged.decode(payload)
+    answer = _answer.decode(payload)
+    if answer == _EMPTY:
+        msg = "neither an event (e), a bookTicker (u) nor an answer (id, result, code)"
+        raise msgspec.ValidationError(msg)
+    return answer

@@ -1,0 +1,210 @@
+"""Binance's messages into events.
+
+`m` says whether the buyer was the maker, so the taker sold. A zero price in a
+bookTicker is an empty side. Times are milliseconds of the matching engine (`T`) or of
+sending (`E`).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from integration.errors import Exchange, RateLimited
+from integration.exchanges.binance import channels, messages
+from integration.market.connector import VenueTransformer
+from integration.market.notices import Ack, Info, InfoAction, Output, Refusal
+from integration.market.numbers import exact, is_zero, signed
+from integration.models import (
+    AmountUnit,
+    Candle,
+    ExchangeId,
+    FundingRate,
+    Level,
+    Liquidation,
+    MarketEvent,
+    OrderBookL1,
+    OrderBookUpdate,
+    PublicTrade,
+    Side,
+    TradeFlag,
+)
+
+__all__ = ["BinanceTransformer", "error_of"]
+
+_MS = 1_000_000
+_NULL = b"null"
+_TRADE_FLAGS = {
+    "LIQUIDATION": TradeFlag.LIQUIDATION,
+    "INSURANCE_FUND": TradeFlag.INSURANCE_FUND,
+}
+_SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
+
+_TOO_MANY_REQUESTS = -1003
+"""https://developers.binance.com/docs/binance-spot-api-docs/errors"""
+
+
+class BinanceTransformer(VenueTransformer[messages.Message]):
+    """One connection to one of Binance's servers."""
+
+    def __init__(self, exchange: ExchangeId) -> None:
+        super().__init__(exchange)
+        inverse = exchange is ExchangeId.BINANCE_FUTURES_COIN
+        self._unit = AmountUnit.CONTRACT if inverse else AmountUnit.BASE
+        self._trades = self.routes.channel(channels.TRADE)
+        self._books = self.routes.channel(channels.BOOK)
+        self._tickers = self.routes.channel(channels.TICKER)
+        self._handlers: dict[type, Callable[[Any, int], Iterable[Output]]] = {
+            messages.Trade: self._trade,
+            messages.AggTrade: self._agg_trade,
+            messages.BookTicker: self._ticker,
+            messages.DepthUpdate: self._depth,
+            messages.ForceOrder: self._liquidation,
+            messages.Kline: self._kline,
+            messages.MarkPrice: self._mark,
+            messages.ServerShutdown: self._shutdown,
+            messages.Answer: self._answer,
+        }
+
+    def decode(self, payload: bytes) -> messages.Message:
+        """Decode one message."""
+        return messages.decode(payload)
+
+    def transform(
+        self, message: messages.Message, time_received: int
+    ) -> Iterable[Output]:
+        """Turn one message into outputs."""
+        return self._handlers[type(message)](message, time_received)
+
+    def _trade(self, m: messages.Trade, now: int) -> Iterable[Output]:
+        instrument = self._trades.get(m.s)
+        if instrument is None:
+            return self.unidentified(channels.TRADE, m.s)
+        side = Side.SELL if m.m else Side.BUY
+        if m.X is None or m.X == "MARKET":
+            trade = PublicTrade(str(m.t), exact(m.p), exact(m.q), side, self._unit)
+        else:
+            flags = _TRADE_FLAGS.get(m.X, TradeFlag.NONE)
+            trade = PublicTrade(
+                str(m.t), exact(m.p), exact(m.q), side, self._unit, flags
+            )
+        return (MarketEvent(m.T * _MS, now, self.exchange, instrument, trade),)
+
+    def _agg_trade(self, m: messages.AggTrade, now: int) -> Iterable[Output]:
+        instrument = self.routes.get(channels.AGG_TRADE, m.s)
+        if instrument is None:
+            return self.unidentified(channels.AGG_TRADE, m.s)
+        trade = PublicTrade(
+            str(m.a),
+            exact(m.p),
+            exact(m.q),
+            Side.SELL if m.m else Side.BUY,
+            self._unit,
+            TradeFlag.AGGREGATED,
+            count=m.l - m.f + 1,
+        )
+        return (MarketEvent(m.T * _MS, now, self.exchange, instrument, trade),)
+
+    def _ticker(
+        self, m: messages.BookTicker | messages.Answer, now: int
+    ) -> Iterable[Output]:
+        if m.s is None or m.b is None or m.B is None or m.a is None or m.A is None:
+            msg = "a bookTicker lacks one of s, b, B, a, A"
+            raise msgspec.ValidationError(msg)
+        instrument = self._tickers.get(m.s)
+        if instrument is None:
+            return self.unidentified(channels.TICKER, m.s)
+        time, published = now, None
+        if isinstance(m, messages.BookTicker) and m.T is not None:
+            time = m.T * _MS
+            published = None if m.E is None else m.E * _MS
+        top = OrderBookL1(time, _level(m.b, m.B), _level(m.a, m.A), m.u, self._unit)
+        return (MarketEvent(time, now, self.exchange, instrument, top, published),)
+
+    def _depth(self, m: messages.DepthUpdate, now: int) -> Iterable[Output]:
+        instrument = self._books.get(m.s)
+        if instrument is None:
+            return self.unidentified(channels.BOOK, m.s)
+        engine = None if m.T is None else m.T * _MS
+        update = OrderBookUpdate(
+            m.b, m.a, m.u, m.U, m.pu, engine, amount_unit=self._unit
+        )
+        return (MarketEvent(m.E * _MS, now, self.exchange, instrument, update),)
+
+    def _liquidation(self, m: messages.ForceOrder, now: int) -> Iterable[Output]:
+        order = m.o
+        instrument = self.routes.get(channels.FORCE_ORDER, order.s)
+        if instrument is None:
+            return self.unidentified(channels.FORCE_ORDER, order.s)
+        side = _SIDES.get(order.S)
+        if side is None:
+            msg = f"a side is BUY or SELL, was {order.S!r}"
+            raise msgspec.ValidationError(msg)
+        time = order.T * _MS
+        liquidation = Liquidation(
+            side, exact(order.p), exact(order.q), time, amount_unit=self._unit
+        )
+        return (MarketEvent(time, now, self.exchange, instrument, liquidation),)
+
+    def _kline(self, m: messages.Kline, now: int) -> Iterable[Output]:
+        k = m.k
+        channel = f"@kline_{k.i}"
+        instrument = self.routes.get(channel, m.s)
+        if instrument is None:
+            return self.unidentified(channel, m.s)
+        candle = Candle(
+            k.i,
+            k.t * _MS,
+            k.T * _MS,
+            exact(k.o),
+            exact(k.h),
+            exact(k.l),
+            exact(k.c),
+            exact(k.v),
+            k.n,
+            k.x,
+            self._unit,
+        )
+        return (MarketEvent(m.E * _MS, now, self.exchange, instrument, candle),)
+
+    def _mark(self, m: messages.MarkPrice, now: int) -> Iterable[Output]:
+        instrument = self.routes.get(channels.MARK, m.s)
+        if instrument is None:
+            return self.unidentified(channels.MARK, m.s)
+        index = None if m.i is None else exact(m.i)
+        # Delivery contracts have no funding: their rate is the empty text.
+        if not m.r:
+            return ()
+        rate = FundingRate(signed(m.r), m.T * _MS, exact(m.p), index)
+        return (MarketEvent(m.E * _MS, now, self.exchange, instrument, rate),)
+
+    def _shutdown(self, _m: messages.ServerShutdown, _now: int) -> Iterable[Output]:
+        return (Info(InfoAction.RECONNECT, message="serverShutdown"),)
+
+    def _answer(self, m: messages.Answer, now: int) -> Iterable[Output]:
+        if m.u is not None:
+            return self._ticker(m, now)
+        request_id = None if m.id is None else str(m.id)
+        fault = m.error
+        if fault is None and m.code is not None:
+            fault = messages.Fault(m.code, m.msg)
+        if fault is not None:
+            return (Refusal(error_of(fault), request_id),)
+        if bytes(m.result) != _NULL:
+            said = bytes(m.result).decode()
+            error = Exchange(f"the answer to a subscription is null, was {said!r}")
+            return (Refusal(error, request_id),)
+        return (Ack(request_id),)
+
+
+def _level(price: str, amount: str) -> Level | None:
+    if is_zero(price, "a price"):
+        return None
+    return Level(exact(price, "a price"), exact(amount, "an amount"))
+
+
+def error_of(fault: messages.Fault, **about: Any) -> Exchange:  # noqa: ANN401  status, headers, retry_after
+    """Turn a code and its message into an error."""
+    text = f"{fault.code}: {fault.msg}"
+    kind = RateLimited if fault.code == _TOO_MANY_REQUESTS else Exchange
+    return kind(text, code=str(fault.code), **about)

@@ -1,0 +1,391 @@
+"""What a venue's connector provides, and what all of them share.
+
+A connector is pure: it turns subscriptions into topics and requests, and messages
+into events. It opens nothing and reads no clock; `integration.market.streams` drives
+it. Each lives in a folder of `integration.exchanges` with the same five modules:
+
+* `channels`: which kinds of data the venue has, and how it names them;
+* `symbols`: our instruments in the venue's spelling and back;
+* `requests`: what we send;
+* `messages`: what we receive, as Structs, and one `decode`;
+* `transform`: messages into events.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import msgspec
+
+from integration.errors import (
+    DataError,
+    Deserialise,
+    IntegrationError,
+    Unidentifiable,
+    UnsupportedSubKind,
+)
+from integration.market.manager import Checksum
+from integration.market.notices import Output
+from integration.market.sequencing import RULES, SequenceRule
+from integration.models import (
+    ExchangeId,
+    MarketDataInstrument,
+    OrderBookSnapshot,
+    SubKind,
+    Subscription,
+    SubscriptionId,
+    subscription_id,
+)
+from netcore.models import Model, Timestamp
+
+__all__ = [
+    "Connector",
+    "Image",
+    "Outgoing",
+    "Ping",
+    "RouteTable",
+    "Topic",
+    "VenueLimits",
+    "VenueTransformer",
+    "batched",
+    "connection_id",
+    "supported",
+]
+
+MessageT = TypeVar("MessageT")
+
+
+class Topic(Model, frozen=True):
+    """A subscription in the venue's words.
+
+    Attributes:
+        channel: the venue's channel; where speed or depth is part of its name on the
+            wire but not in messages, without them.
+        market: the venue's symbol; empty for channels of the whole venue.
+        parameters: what else the request needs (speed, depth), in the venue's words.
+    """
+
+    channel: str
+    market: str
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> SubscriptionId:
+        """`channel|market`."""
+        return subscription_id(self.channel, self.market)
+
+
+class Outgoing(Model, frozen=True):
+    """A message to send.
+
+    Attributes:
+        payload: its bytes; sent as text.
+        topics: which subscriptions it is about; empty for pings and settings.
+        request_id: by which the venue will refer to it, as text, if it does.
+    """
+
+    payload: bytes
+    topics: tuple[Topic, ...] = ()
+    request_id: str | None = None
+
+
+class Ping(Model, frozen=True):
+    """A ping of the venue's own protocol.
+
+    Attributes:
+        interval: seconds between two.
+        message: makes one; is given the time in ns since epoch.
+    """
+
+    interval: float
+    message: Callable[[Timestamp], bytes]
+
+
+class Image(Model, frozen=True):
+    """A book's image from the answer to a request.
+
+    Attributes:
+        book: the image.
+        time_exchange: when the venue made it, ns; None if it does not say.
+    """
+
+    book: OrderBookSnapshot
+    time_exchange: Timestamp | None = None
+
+
+class VenueLimits(Model, frozen=True):
+    """What the venue allows and expects; each connector cites its source.
+
+    Attributes:
+        topics_per_connection: subscriptions on one connection.
+        topics_per_message: subscriptions in one request.
+        bytes_per_message: length of one request.
+        messages_per_second: requests on one connection.
+        connections: connections of one address ...
+        connections_period: ... in so many seconds.
+        lifetime: seconds after which the venue closes a connection; None: never.
+        silence: seconds without any frame after which a connection is dead.
+    """
+
+    topics_per_connection: int = 100
+    topics_per_message: int = 50
+    bytes_per_message: int = 4096
+    messages_per_second: float = 5.0
+    connections: int = 60
+    connections_period: float = 60.0
+    lifetime: float | None = None
+    silence: float = 60.0
+
+
+class RouteTable:
+    """From channel and market, as messages name them, to our instrument."""
+
+    __slots__ = ("_by_channel",)
+
+    def __init__(self) -> None:
+        self._by_channel: dict[str, dict[str, MarketDataInstrument]] = {}
+
+    def add(self, topic: Topic, instrument: MarketDataInstrument) -> None:
+        """Send messages of a topic to an instrument."""
+        self.channel(topic.channel)[topic.market] = instrument
+
+    def remove(self, topic: Topic) -> None:
+        """Forget a topic; messages still on their way become unidentifiable."""
+        self.channel(topic.channel).pop(topic.market, None)
+
+    def channel(self, channel: str) -> dict[str, MarketDataInstrument]:
+        """Return the live mapping of one channel: symbol to instrument."""
+        return self._by_channel.setdefault(channel, {})
+
+    def get(self, channel: str, market: str) -> MarketDataInstrument | None:
+        """Look up a topic; None if nobody subscribed to it."""
+        return self.channel(channel).get(market)
+
+
+class VenueTransformer(ABC, Generic[MessageT]):
+    """Turns one connection's messages into outputs; may keep state.
+
+    Satisfies `integration.stream.transformer.Transformer`. A new one is made for
+    every connection: what it remembers ends with it.
+
+    Args:
+        exchange: put into every event.
+    """
+
+    def __init__(self, exchange: ExchangeId) -> None:
+        self.exchange = exchange
+        self.routes = RouteTable()
+
+    def add(self, topic: Topic, instrument: MarketDataInstrument) -> None:
+        """Expect messages of a topic."""
+        self.routes.add(topic, instrument)
+
+    def remove(self, topic: Topic) -> None:
+        """Expect no more messages of a topic."""
+        self.routes.remove(topic)
+
+    @abstractmethod
+    def decode(self, payload: bytes) -> MessageT:
+        """Decode one message.
+
+        Raises:
+            msgspec.DecodeError: it is not one of the venue's.
+        """
+
+    @abstractmethod
+    def transform(self, message: MessageT, time_received: int) -> Iterable[Output]:
+        """Turn one message into outputs, in its order.
+
+        Raises:
+            DataError: a number in it is none; the whole message is void.
+        """
+
+    def feed(self, payload: bytes, time_received: int) -> Iterable[Output]:
+        """Decode and transform; a fault of this message is its output."""
+        try:
+            return self.transform(self.decode(payload), time_received)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return (_deserialise(error, payload),)
+        except DataError as error:
+            return (error,)
+
+    def unidentified(self, channel: str, market: str) -> tuple[IntegrationError, ...]:
+        """Return the output for a message of a subscription nobody made."""
+        return (Unidentifiable(subscription_id(channel, market)),)
+
+
+def _deserialise(error: Exception, payload: bytes) -> Deserialise:
+    fault = Deserialise(str(error), payload)
+    fault.__cause__ = error
+    return fault
+
+
+class Connector(ABC):
+    """One venue server: everything `open_market_streams` needs to know of it.
+
+    Attributes:
+        exchange: which server.
+        websocket_url: where its streams are, without a trailing path of ours.
+        rest_url: where its images are; None if it has none we use.
+        limits: what it allows.
+        ping: its own ping, or None where RFC 6455 pings do.
+    """
+
+    exchange: ExchangeId
+    websocket_url: str
+    rest_url: str | None = None
+    limits: VenueLimits = VenueLimits()
+    ping: Ping | None = None
+    rest_parser: ClassVar[Any] = None
+    """An `HttpParser` class for images; None where images come on the stream."""
+
+    @property
+    def rule(self) -> SequenceRule:
+        """How this server orders its books."""
+        return RULES[self.exchange]
+
+    @abstractmethod
+    def native(self, instrument: MarketDataInstrument) -> str:
+        """Spell an instrument as the venue does."""
+
+    @abstractmethod
+    def instrument(self, symbol: str) -> MarketDataInstrument:
+        """Read the venue's symbol.
+
+        Raises:
+            DataError: it is not spelled as the venue's symbols are.
+        """
+
+    @abstractmethod
+    def topic(self, subscription: Subscription) -> Topic:
+        """Name a subscription as the venue does.
+
+        Raises:
+            UnsupportedSubKind: the venue, or this connector, does not offer it.
+        """
+
+    def endpoint(self, topic: Topic, base_url: str) -> str:
+        """Return the URL that serves a topic; most venues have one for all."""
+        del topic
+        return base_url
+
+    @abstractmethod
+    def subscribe(
+        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
+    ) -> list[Outgoing]:
+        """Make the requests that subscribe to topics, within the venue's limits.
+
+        Args:
+            topics: at least one.
+            first_id: a number no other request of the connection has; requests count
+                up from it.
+            time: ns since epoch, for venues that want it.
+        """
+
+    @abstractmethod
+    def unsubscribe(
+        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
+    ) -> list[Outgoing]:
+        """Make the requests that end subscriptions."""
+
+    def greeting(self, topics: Sequence[Topic]) -> list[bytes]:
+        """Return what to send before the first subscription (flags, heartbeats)."""
+        del topics
+        return []
+
+    def expected_responses(self, topics: Sequence[Topic]) -> int:
+        """Return how many confirmations follow one request for these topics."""
+        return len(topics)
+
+    @abstractmethod
+    def transformer(self) -> VenueTransformer[Any]:
+        """Make the transformer of one connection."""
+
+    def image_request(self, topic: Topic, depth: int | None) -> Any:  # noqa: ANN401  a RestRequest of whatever the venue answers
+        """Return the request for a book's image.
+
+        Raises:
+            UnsupportedSubKind: images of this venue come on the stream.
+        """
+        del depth
+        raise UnsupportedSubKind(self.exchange, f"an HTTP image of {topic.id}")
+
+    def image(self, response: Any) -> Image:  # noqa: ANN401  as above
+        """Turn the answer to `image_request` into an image."""
+        raise UnsupportedSubKind(self.exchange, f"an image from {response!r}")
+
+    def checksum(self, topic: Topic) -> Checksum | None:
+        """Return what computes the venue's checksum of a book, if it sends one."""
+        del topic
+        return None
+
+    def book_depth(self, subscription: Subscription) -> int | None:
+        """Return how many levels a book of this subscription keeps; None for all."""
+        return subscription.depth
+
+    def expected_silence(self, kind: SubKind) -> float | None:
+        """Return how long a subscription may be silent; None: as long as it likes."""
+        del kind
+        return None
+
+
+def batched(
+    topics: Sequence[Topic],
+    limits: VenueLimits,
+    encode: Callable[[Sequence[Topic], int], bytes],
+    *,
+    first_id: int,
+) -> list[Outgoing]:
+    """Split topics over as few requests as the venue's limits allow.
+
+    Args:
+        topics: what to ask for.
+        limits: how many, and how long, a request may be.
+        encode: makes the request of some topics with an id.
+        first_id: id of the first request.
+
+    Raises:
+        ValueError: a request for one topic alone is too long.
+    """
+    requests: list[Outgoing] = []
+    start = 0
+    while start < len(topics):
+        size = min(limits.topics_per_message, len(topics) - start)
+        number = first_id + len(requests)
+        while len(payload := encode(topics[start : start + size], number)) > (
+            limits.bytes_per_message
+        ):
+            if size == 1:
+                msg = (
+                    f"a request for {topics[start].id} has {len(payload)} bytes, "
+                    f"the venue takes {limits.bytes_per_message}"
+                )
+                raise ValueError(msg)
+            size = max(1, size // 2)
+        part = tuple(topics[start : start + size])
+        requests.append(Outgoing(payload=payload, topics=part, request_id=str(number)))
+        start += size
+    return requests
+
+
+def connection_id(exchange: ExchangeId, number: int) -> str:
+    """Name a connection for logs and reports."""
+    return f"{exchange}#{number}"
+
+
+def supported(
+    exchange: ExchangeId,
+    table: Mapping[SubKind, str],
+    subscription: Subscription,
+) -> str:
+    """Look up the channel of a kind.
+
+    Raises:
+        UnsupportedSubKind: the table has no such kind.
+    """
+    channel = table.get(subscription.kind)
+    if channel is None:
+        raise UnsupportedSubKind(
+            exchange, f"{subscription.kind} of {subscription.instrument}"
+        )
+    return channel
