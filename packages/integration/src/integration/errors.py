@@ -62,6 +62,7 @@ from enum import StrEnum
 from typing import ClassVar, final
 
 __all__ = [
+    "UNDECODABLE",
     "ChecksumMismatch",
     "ClockSkew",
     "DataError",
@@ -108,6 +109,11 @@ __all__ = [
     "UrlParse",
     "WebSocket",
 ]
+
+
+UNDECODABLE = (ValueError, RecursionError)
+"""What msgspec raises for bad bytes: its own errors and UnicodeDecodeError are
+ValueErrors; brackets nested a thousand deep are a RecursionError."""
 
 
 class Scope(StrEnum):

@@ -21,6 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar, final
 import msgspec
 
 from integration.errors import (
+    UNDECODABLE,
     Deserialise,
     DeserialiseBinary,
     DeserialiseProtobuf,
@@ -117,7 +118,7 @@ def process_text(payload: bytes, decode: Decode[T]) -> T | Deserialise:
     """Decode the bytes of a text message."""
     try:
         return decode(payload)
-    except ValueError as error:
+    except UNDECODABLE as error:
         # Not UTF-8 ends here too; replacing keeps the rest of the text readable.
         return _caused(
             Deserialise(str(error), payload.decode("utf-8", "replace")), error
@@ -128,7 +129,7 @@ def process_binary(payload: bytes, decode: Decode[T]) -> T | DeserialiseBinary:
     """Decode a binary message; its bytes are kept as they came."""
     try:
         return decode(payload)
-    except ValueError as error:
+    except UNDECODABLE as error:
         return _caused(DeserialiseBinary(str(error), payload), error)
 
 
@@ -232,7 +233,7 @@ class WebSocketParser(StreamParser[Frame, T], Generic[T]):
         # process_text, inlined: the call would cost a tenth of decoding a trade.
         try:
             return self._decode(payload)
-        except ValueError as error:
+        except UNDECODABLE as error:
             text = payload.decode("utf-8", "replace")
             return _caused(Deserialise(str(error), text), error)
 

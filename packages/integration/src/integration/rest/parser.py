@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from integration.errors import (
+    UNDECODABLE,
     DeserialiseBinary,
     HttpResponse,
     RateLimited,
@@ -71,7 +72,7 @@ class HttpParser(ABC, Generic[ApiErrorT]):
             payload = payload or b"null"
         try:
             response = _decoder(response_type).decode(payload)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise self._refusal(status, payload, error) from error
         if isinstance(response, Validator):
             return response.validate()
@@ -94,9 +95,7 @@ class HttpParser(ABC, Generic[ApiErrorT]):
             )
         return HttpResponse(status, text, headers=headers, retry_after=wait)
 
-    def _refusal(
-        self, status: int, payload: bytes, error: msgspec.DecodeError
-    ) -> Exception:
+    def _refusal(self, status: int, payload: bytes, error: Exception) -> Exception:
         """What a body is that came with a good status but is not the response."""
         api_error = self._api_error(payload)
         if api_error is not None:
@@ -107,7 +106,7 @@ class HttpParser(ABC, Generic[ApiErrorT]):
         try:
             kind: Any = self.api_error_type
             decoded: ApiErrorT = _decoder(kind).decode(payload)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return None
         return decoded
 
