@@ -321,7 +321,7 @@ class Venue:
             self.exchange,
             instrument,
             rule=self.connector.rule,
-            checksum=self.connector.checksum(topic),
+            checksum=self.connector.checksum(),
         )
 
     def play(self, session, messages=None, depth=None):

@@ -170,11 +170,12 @@ class VenueTransformer(ABC, Generic[MessageT]):
 
     Args:
         exchange: put into every event.
+        routes: who is expected; an empty table by default.
     """
 
-    def __init__(self, exchange: ExchangeId) -> None:
+    def __init__(self, exchange: ExchangeId, routes: RouteTable | None = None) -> None:
         self.exchange = exchange
-        self.routes = RouteTable()
+        self.routes = RouteTable() if routes is None else routes
 
     def add(self, topic: Topic, instrument: MarketDataInstrument) -> None:
         """Expect messages of a topic."""
@@ -298,7 +299,7 @@ class Connector(ABC):
         return len(topics)
 
     @abstractmethod
-    def transformer(self) -> VenueTransformer[Any]:
+    def transformer(self, routes: RouteTable | None = None) -> VenueTransformer[Any]:
         """Make the transformer of one connection."""
 
     def image_request(self, topic: Topic, depth: int | None) -> Any:  # noqa: ANN401  a RestRequest of whatever the venue answers
@@ -314,9 +315,8 @@ class Connector(ABC):
         """Turn the answer to `image_request` into an image."""
         raise UnsupportedSubKind(self.exchange, f"an image from {response!r}")
 
-    def checksum(self, topic: Topic) -> Checksum | None:
+    def checksum(self) -> Checksum | None:
         """Return what computes the venue's checksum of a book, if it sends one."""
-        del topic
         return None
 
     def book_depth(self, subscription: Subscription) -> int | None:

@@ -17,6 +17,7 @@ from integration.market.connector import (
     Connector,
     Image,
     Outgoing,
+    RouteTable,
     Topic,
     VenueLimits,
     batched,
@@ -232,9 +233,9 @@ class BinanceConnector(Connector):
         del topics
         return 1
 
-    def transformer(self) -> BinanceTransformer:
+    def transformer(self, routes: RouteTable | None = None) -> BinanceTransformer:
         """Make the transformer of one connection."""
-        return BinanceTransformer(self.exchange)
+        return BinanceTransformer(self.exchange, routes)
 
     def image_request(self, topic: Topic, depth: int | None) -> DepthSnapshot:
         """Ask for an image of at least `depth` levels, as far as there are."""

@@ -12,7 +12,7 @@ import msgspec
 
 from integration.errors import Exchange, RateLimited
 from integration.exchanges.binance import channels, messages
-from integration.market.connector import VenueTransformer
+from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Info, InfoAction, Output, Refusal
 from integration.market.numbers import exact, is_zero, signed
 from integration.models import (
@@ -47,8 +47,8 @@ _TOO_MANY_REQUESTS = -1003
 class BinanceTransformer(VenueTransformer[messages.Message]):
     """One connection to one of Binance's servers."""
 
-    def __init__(self, exchange: ExchangeId) -> None:
-        super().__init__(exchange)
+    def __init__(self, exchange: ExchangeId, routes: RouteTable | None = None) -> None:
+        super().__init__(exchange, routes)
         inverse = exchange is ExchangeId.BINANCE_FUTURES_COIN
         self._unit = AmountUnit.CONTRACT if inverse else AmountUnit.BASE
         self._trades = self.routes.channel(channels.TRADE)

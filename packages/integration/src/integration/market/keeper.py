@@ -1,0 +1,116 @@
+"""The books of one connection: sorts a transformer's outputs to where they belong.
+
+Events of depth streams go through their book's manager; other events pass; notices
+that concern books (checksums, lost messages) are acted upon; the rest is handed back
+for whoever owns the connection. Pure: reads no clock, waits for nothing.
+"""
+
+from collections.abc import Iterable
+from typing import final
+
+from integration.errors import IntegrationError
+from integration.market.books import OrderBook
+from integration.market.manager import BookManager
+from integration.market.notices import (
+    BookChecksum,
+    ConnectionGap,
+    LevelLost,
+    Notice,
+    Output,
+)
+from integration.market.reports import StaleReason, StreamError, StreamEvent
+from integration.models import (
+    ExchangeId,
+    MarketDataInstrument,
+    MarketEvent,
+    OrderBookSnapshot,
+    OrderBookUpdate,
+)
+
+__all__ = ["BookKeeper"]
+
+
+@final
+class BookKeeper:
+    """Keeps the books of one connection.
+
+    Args:
+        exchange: put into reports.
+
+    Attributes:
+        exchange: as given.
+        managers: one per instrument whose book is kept.
+    """
+
+    __slots__ = ("exchange", "managers")
+
+    def __init__(self, exchange: ExchangeId) -> None:
+        self.exchange = exchange
+        self.managers: dict[MarketDataInstrument, BookManager] = {}
+
+    def add(self, manager: BookManager) -> OrderBook:
+        """Keep another book."""
+        self.managers[manager.instrument] = manager
+        return manager.book
+
+    def remove(self, instrument: MarketDataInstrument) -> None:
+        """Keep a book no longer."""
+        self.managers.pop(instrument, None)
+
+    def absorb(
+        self, outputs: Iterable[Output], time: int, notices: list[Notice]
+    ) -> list[StreamEvent]:
+        """Turn outputs of a transformer into what a consumer may see.
+
+        Args:
+            outputs: in wire order.
+            time: when their message was received, ns since epoch.
+            notices: gets what is left for the owner of the connection, in order.
+        """
+        events: list[StreamEvent] = []
+        for output in outputs:
+            if type(output) is MarketEvent:
+                kind = type(output.kind)
+                if kind is OrderBookUpdate or kind is OrderBookSnapshot:
+                    manager = self.managers.get(output.instrument)
+                    if manager is not None:
+                        events.extend(manager.handle(output))
+                else:
+                    events.append(output)
+            elif isinstance(output, IntegrationError):
+                events.append(StreamError(self.exchange, output, time))
+            else:
+                # mypy does not narrow a union by `type(x) is`.
+                self._notice(output, time, notices, events)  # type: ignore[arg-type]
+        return events
+
+    def _notice(
+        self,
+        notice: Notice,
+        time: int,
+        notices: list[Notice],
+        events: list[StreamEvent],
+    ) -> None:
+        match notice:
+            case BookChecksum(instrument=instrument, checksum=checksum):
+                if (manager := self.managers.get(instrument)) is not None:
+                    events.extend(manager.verify(checksum, time))
+            case LevelLost(instrument=instrument, detail=detail):
+                if (manager := self.managers.get(instrument)) is not None:
+                    reason = StaleReason.UNKNOWN_LEVEL
+                    events.extend(manager.invalidate(reason, time=time, detail=detail))
+            case ConnectionGap(expected=expected, received=received):
+                detail = f"message {expected} had to come next, was {received}"
+                reason = StaleReason.CONNECTION_GAP
+                events.extend(self.invalidate(reason, time=time, detail=detail))
+            case _:
+                notices.append(notice)
+
+    def invalidate(
+        self, reason: StaleReason, *, time: int, detail: str = ""
+    ) -> list[StreamEvent]:
+        """Mark every book stale."""
+        events: list[StreamEvent] = []
+        for manager in self.managers.values():
+            events.extend(manager.invalidate(reason, time=time, detail=detail))
+        return events
