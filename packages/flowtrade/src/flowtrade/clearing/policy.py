@@ -1,0 +1,109 @@
+"""Who is asked to solve an auction, and in which order.
+
+Each solver gives a candidate: prices and flows. The list is walked until the
+certificate accepts one. The interior point comes first; its second try uses the full
+window and a firmer slope for flat pieces; HiGHS follows, on the price form, then with
+another linear system, then, for small auctions, its active set.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from flowtrade.clearing.arrays import FloatArray
+from flowtrade.clearing.highs import Core, solve_highs
+from flowtrade.clearing.interior import solve_interior
+from flowtrade.clearing.polish import polish
+from flowtrade.clearing.priceform import PriceForm
+from flowtrade.models.clearing import SolverMode
+
+__all__ = ["Candidate", "Solver", "solvers_for"]
+
+_ACTIVE_SET = 300
+"""Segments up to which the active set is worth asking (measured: minutes at 1000)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A solver's answer, to be judged.
+
+    Attributes:
+        solver: Whose.
+        outcome: Its own words.
+        iterations: As it counts them.
+        z: Prices.
+        y: Flows.
+    """
+
+    solver: str
+    outcome: str
+    iterations: int
+    z: FloatArray
+    y: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """A named way to a candidate.
+
+    Attributes:
+        name: For the report.
+        solve: From a market and a deadline (`time.monotonic`) to a candidate.
+    """
+
+    name: str
+    solve: Callable[[PriceForm, float], Candidate]
+
+
+def solvers_for(form: PriceForm, mode: SolverMode) -> tuple[Solver, ...]:
+    """The solvers to ask, in order.
+
+    Args:
+        form: The market.
+        mode: Who may be asked.
+    """
+    highs = [
+        Solver("highs-hipo", _highs(Core.HIPO)),
+        Solver("highs-hipo-augmented", _highs(Core.HIPO_AUGMENTED)),
+    ]
+    if len(form) <= _ACTIVE_SET:
+        highs.append(Solver("highs-qpasm", _highs(Core.ACTIVE_SET)))
+    own = [
+        Solver("interior", _interior),
+        Solver("interior-wide", _interior_wide),
+    ]
+    match mode:
+        case SolverMode.INTERIOR:
+            return tuple(own)
+        case SolverMode.HIGHS:
+            return tuple(highs)
+        case SolverMode.AUTO | SolverMode.AUDIT:
+            return (*own, *highs)
+
+
+def _interior(form: PriceForm, deadline: float) -> Candidate:
+    point = solve_interior(form, deadline=deadline)
+    better = polish(form, point.z, point.y, deadline=deadline)
+    return Candidate("interior", point.end.value, point.iterations, better.z, better.y)
+
+
+def _interior_wide(form: PriceForm, deadline: float) -> Candidate:
+    point = solve_interior(form, max_iterations=200, deadline=deadline)
+    better = polish(
+        form, point.z, point.y, deadline=deadline, windows=(np.inf,), flat=1e-4
+    )
+    return Candidate(
+        "interior-wide", point.end.value, point.iterations, better.z, better.y
+    )
+
+
+def _highs(core: Core) -> Callable[[PriceForm, float], Candidate]:
+    def solve(form: PriceForm, deadline: float) -> Candidate:
+        z, y, point = solve_highs(form, core, deadline=deadline)
+        better = polish(form, z, y, deadline=deadline)
+        return Candidate(
+            f"highs-{core.value}", point.status, point.iterations, better.z, better.y
+        )
+
+    return solve

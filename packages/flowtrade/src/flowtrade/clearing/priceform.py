@@ -1,0 +1,171 @@
+"""The program as the solvers see it: segments on rows, prices as unknowns.
+
+With every portfolio substituted out (see `structure`), the auction reads
+
+    minimise   sum_s h_s/2 y_s^2 - p_s y_s      over   low_s <= y_s <= high_s
+    subject to T' (sums of y by row) = 0,
+
+and its row duals are the prices. `PriceForm` holds the segments in row coordinates,
+sorted by row, and the measures of scale that every tolerance is relative to.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+
+from flowtrade.clearing.arrays import FloatArray, IntArray, offsets, ragged_index
+from flowtrade.clearing.assembly import Assembler
+from flowtrade.clearing.rowmap import RowMap
+from flowtrade.clearing.segments import Segments
+from flowtrade.clearing.structure import Structure
+
+__all__ = ["PriceForm", "Scales"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """What is large and what is small in a market.
+
+    Attributes:
+        price: Typical size of prices, in row units of weight 1.
+        spread: Typical distance of prices from a common fit, <= `price`.
+        rate: Typical width of a segment.
+    """
+
+    price: float
+    spread: float
+    rate: float
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PriceForm:
+    """Segments on rows.
+
+    Attributes:
+        map: T, shape (rows, columns).
+        assembler: Of its normal matrix.
+        row: Row of each segment, ascending.
+        low: Lowest flow, <= 0, maybe infinite.
+        high: Highest flow, >= 0, maybe infinite.
+        top: Price at the lowest flow.
+        bottom: Price at the highest flow.
+        demand: Demand of each segment; for a pseudo-order, -1 - its position.
+        offset: What enters each column's balance from outside, or None.
+    """
+
+    map: RowMap
+    assembler: Assembler
+    row: IntArray
+    low: FloatArray
+    high: FloatArray
+    top: FloatArray
+    bottom: FloatArray
+    demand: IntArray
+    offset: FloatArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @classmethod
+    def of(cls, structure: Structure, segments: Segments) -> "PriceForm":
+        """Lay a market's segments onto the rows of its structure."""
+        order = structure.order
+        index = ragged_index(segments.ptr, order)
+        lengths = segments.ptr[order + 1] - segments.ptr[order]
+        demand = np.repeat(order, lengths)
+        scale = np.repeat(structure.scale[order], lengths)
+        low, high = segments.low[index] * scale, segments.high[index] * scale
+        top, bottom = segments.top[index] / scale, segments.bottom[index] / scale
+        turned = scale < 0.0
+        low, high = np.where(turned, high, low), np.where(turned, low, high)
+        top, bottom = np.where(turned, bottom, top), np.where(turned, top, bottom)
+        pseudo = structure.pseudo_rows
+        count = len(pseudo)
+        nothing = np.zeros(count)
+        return cls(
+            map=structure.map,
+            assembler=structure.assembler,
+            row=np.concatenate([structure.row[demand], pseudo]),
+            low=np.concatenate([low, nothing - np.inf]),
+            high=np.concatenate([high, nothing + np.inf]),
+            top=np.concatenate([top, nothing]),
+            bottom=np.concatenate([bottom, nothing]),
+            demand=np.concatenate([demand, -1 - np.arange(count)]),
+        )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows, those without segments included."""
+        return self.map.shape[0]
+
+    @property
+    def columns(self) -> int:
+        """Number of unknown prices."""
+        return self.map.shape[1]
+
+    @cached_property
+    def row_ptr(self) -> IntArray:
+        """Offsets of the segments by row."""
+        return offsets(np.bincount(self.row, minlength=self.rows))
+
+    @cached_property
+    def width(self) -> FloatArray:
+        """Range of each segment's flow, maybe infinite."""
+        return self.high - self.low
+
+    @cached_property
+    def middle(self) -> FloatArray:
+        """Price half way along each segment."""
+        return 0.5 * (self.top + self.bottom)
+
+    @cached_property
+    def scales(self) -> Scales:
+        """The market's scales."""
+        finite = self.width[np.isfinite(self.width)]
+        rate = float(np.median(finite)) if len(finite) else 0.0
+        reach = np.maximum(np.abs(self.top), np.abs(self.bottom))
+        orders = self.demand >= 0
+        per_weight = reach[orders] / self._row_size[self.row[orders]]
+        price = float(np.median(per_weight)) if len(per_weight) else 0.0
+        largest = float(per_weight.max(initial=0.0))
+        # Most orders may stand at price 0; the others still have a scale.
+        price = max(price, 1e-3 * largest)
+        return Scales(price=price or 1.0, spread=price or 1.0, rate=rate or 1.0)
+
+    @cached_property
+    def _row_size(self) -> FloatArray:
+        size = self.map.absolute
+        return np.where(size > 0.0, size, 1.0)
+
+    @cached_property
+    def row_price(self) -> FloatArray:
+        """Price scale of each row."""
+        return self.scales.price * self._row_size
+
+    def row_sums(self, values: FloatArray) -> FloatArray:
+        """Add up values over the segments of each row."""
+        sums = np.bincount(self.row, weights=values, minlength=self.rows)
+        return sums.astype(np.float64, copy=False)
+
+    def balance(self, y: FloatArray) -> FloatArray:
+        """Imbalance of each column at flows y."""
+        return self.balance_of_rows(self.row_sums(y))
+
+    def balance_of_rows(self, flows: FloatArray) -> FloatArray:
+        """Imbalance of each column when rows flow so much in sum."""
+        total = self.map.adjoint(flows)
+        return total if self.offset is None else total + self.offset
+
+    def gross_volume(self, y: FloatArray) -> FloatArray:
+        """Gross volume of each column at flows y."""
+        rows = self.row_sums(np.abs(y))
+        table = self.map.table
+        volume = np.bincount(
+            table.idx,
+            weights=np.abs(table.weight) * np.repeat(rows, np.diff(table.ptr)),
+            minlength=self.columns,
+        )
+        return volume.astype(np.float64, copy=False)

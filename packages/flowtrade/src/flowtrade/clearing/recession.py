@@ -1,0 +1,78 @@
+"""Unlimited orders that cross: is there a direction in which gains never end?
+
+Only pieces without limit can move for ever. Bounded to one unit each they make an
+auction of flat orders of their own: the whole market is unbounded exactly when that
+auction gains something. So the same solver answers the question, and its answer is
+the direction itself, which names the orders that cross.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from flowtrade.clearing.arrays import FloatArray
+from flowtrade.clearing.interior import solve_interior
+from flowtrade.clearing.polish import polish
+from flowtrade.clearing.priceform import PriceForm
+
+__all__ = ["Ray", "find_ray", "has_unlimited"]
+
+_GAIN = 1e-9
+"""Gains per unit that count, against the prices that take part."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ray:
+    """A direction of unlimited gains.
+
+    Attributes:
+        flow: Of each segment, the largest 1 in size.
+        gains: Per unit.
+    """
+
+    flow: FloatArray
+    gains: float
+
+
+def has_unlimited(form: PriceForm) -> bool:
+    """Whether any order has no limit; if none has, gains are finite."""
+    orders = form.demand >= 0
+    return bool(np.isinf(form.width[orders]).any())
+
+
+def find_ray(form: PriceForm, *, deadline: float = np.inf) -> Ray | None:
+    """Look for a direction of unlimited gains.
+
+    Args:
+        form: The market.
+        deadline: Value of `time.monotonic` at which to stop.
+
+    Returns:
+        The direction, or None if there is none to the precision of prices.
+    """
+    moving = np.flatnonzero(np.isinf(form.width))
+    if not len(moving):
+        return None
+    box = replace(
+        form,
+        row=form.row[moving],
+        low=np.where(np.isinf(form.low[moving]), -1.0, 0.0),
+        high=np.where(np.isinf(form.high[moving]), 1.0, 0.0),
+        top=form.top[moving],
+        bottom=form.bottom[moving],
+        demand=form.demand[moving],
+    )
+    point = solve_interior(box, deadline=deadline)
+    if not (np.isfinite(point.z).all() and np.isfinite(point.y).all()):
+        return None
+    polished = polish(box, point.z, point.y, deadline=deadline)
+    y = polished.y
+    gains = float(box.top @ y)
+    size = float(np.abs(box.top) @ np.abs(y))
+    volume = np.maximum(box.gross_volume(y), 1e-6)
+    is_balanced = bool((np.abs(box.balance(y)) <= 1e-9 * volume).all())
+    if not is_balanced or gains <= _GAIN * size:
+        return None
+    flow = np.zeros(len(form))
+    flow[moving] = np.where(np.abs(y) > 1e-9, y, 0.0)
+    return Ray(flow, gains)

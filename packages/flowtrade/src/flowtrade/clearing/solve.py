@@ -1,0 +1,419 @@
+"""`clear`: from a market to a certified answer.
+
+The order of work: structure and segments, a solver's point, its polish, the choice
+among equally good rates and prices, the certificate. Solvers are asked one after
+another until the certificate accepts an answer; what a solver says of itself counts
+for nothing. See `policy` for who is asked.
+"""
+
+from collections.abc import Mapping
+from time import monotonic
+
+import numpy as np
+
+from flowtrade.clearing.arrays import FloatArray, group_sum
+from flowtrade.clearing.blas import one_thread
+from flowtrade.clearing.certificate import Audit, Terms, audit
+from flowtrade.clearing.errors import InvalidMarket, UnboundedMarket, Uncertified
+from flowtrade.clearing.faces import Ranges, find_face, find_ranges
+from flowtrade.clearing.highs import SolverFailed
+from flowtrade.clearing.market import Market
+from flowtrade.clearing.outcome import Clearing, OutcomeArrays
+from flowtrade.clearing.policy import Candidate, Solver, solvers_for
+from flowtrade.clearing.priceform import PriceForm
+from flowtrade.clearing.prices import nearest_prices, targets
+from flowtrade.clearing.rates import open_pieces, smallest_rates
+from flowtrade.clearing.recession import Ray, find_ray, has_unlimited
+from flowtrade.clearing.recover import portfolio_rates
+from flowtrade.models.clearing import (
+    Attempt,
+    CanonicalChoice,
+    ClearingStatus,
+    SolverMode,
+    SolverReport,
+    ZeroReason,
+)
+
+__all__ = ["clear"]
+
+
+def clear(
+    market: Market,
+    *,
+    mode: SolverMode = SolverMode.AUTO,
+    reference: Mapping[str, float] | None = None,
+    time_limit: float = 10.0,
+) -> Clearing:
+    """Clear an auction.
+
+    Pure: the same market and reference give the same bits, whatever the number of
+    threads. Linear algebra runs on one thread meanwhile.
+
+    Args:
+        market: The auction.
+        mode: Who may solve it.
+        reference: Prices by product id, such as the last auction's: where prices are
+            undetermined, those nearest to them are chosen. Products left out use the
+            middle of their range.
+        time_limit: Seconds after which no further solver is asked.
+
+    Returns:
+        Rates, prices and their proof.
+
+    Raises:
+        InvalidMarket: A reference price is not finite.
+        UnboundedMarket: Unlimited orders cross.
+        Uncertified: No solver's answer could be proven.
+    """
+    deadline = monotonic() + time_limit
+    with one_thread(), np.errstate(under="ignore"):
+        return _Run(market, _reference(market, reference), deadline).clear(mode)
+
+
+class _Run:
+    """One clearing: the market in all its forms, and the clock."""
+
+    def __init__(self, market: Market, reference: FloatArray, deadline: float) -> None:
+        self.market = market
+        self.reference = reference
+        self.deadline = deadline
+        self.seconds: dict[str, float] = {}
+        self.attempts: list[Attempt] = []
+        start = monotonic()
+        self.structure = market.structure
+        self.segments = market.segments
+        self.form = PriceForm.of(self.structure, self.segments)
+        self.terms = Terms(
+            market.columns.products,
+            self.segments,
+            self.structure.usage,
+            market.columns.basis,
+        )
+        self._count("build", start)
+
+    def clear(self, mode: SolverMode) -> Clearing:
+        best: tuple[Candidate, Audit] | None = None
+        for solver in solvers_for(self.form, mode):
+            found = self._ask(solver)
+            if found is None:
+                continue
+            if best is None or found[1].certificate.worst < best[1].certificate.worst:
+                best = found
+            if best[1].certificate.status is ClearingStatus.CERTIFIED:
+                break
+            if len(self.attempts) == 1 and has_unlimited(self.form):
+                self._refuse_unbounded()
+            if monotonic() > self.deadline:
+                break
+        if best is None or best[1].certificate.status is ClearingStatus.REJECTED:
+            certificate = None if best is None else best[1].certificate
+            raise Uncertified(certificate, tuple(self.attempts))
+        return self._publish(*best)
+
+    def _ask(self, solver: Solver) -> tuple[Candidate, Audit] | None:
+        start = monotonic()
+        try:
+            candidate = solver.solve(self.form, self.deadline)
+            proof = self._audit(self._rates(candidate.y), candidate.z)
+        except (SolverFailed, ArithmeticError, np.linalg.LinAlgError) as error:
+            seconds = monotonic() - start
+            self.attempts.append(
+                Attempt(
+                    solver=solver.name,
+                    outcome=str(error),
+                    iterations=0,
+                    seconds=seconds,
+                    worst=None,
+                )
+            )
+            return None
+        self._count("solve", start)
+        self.attempts.append(
+            Attempt(
+                solver=solver.name,
+                outcome=candidate.outcome,
+                iterations=candidate.iterations,
+                seconds=monotonic() - start,
+                worst=proof.certificate.worst,
+            )
+        )
+        return candidate, proof
+
+    def _rates(self, y: FloatArray) -> FloatArray:
+        return portfolio_rates(self.structure, self.form, y)
+
+    def _audit(self, rates: FloatArray, z: FloatArray) -> Audit:
+        return audit(
+            self.terms,
+            rates=rates,
+            prices=z[: self.terms.products],
+            marginal=self.structure.demand_prices(z),
+        )
+
+    def _refuse_unbounded(self) -> None:
+        ray = find_ray(self.form, deadline=self.deadline)
+        if ray is not None:
+            raise self._unbounded(ray)
+
+    def _unbounded(self, ray: Ray) -> UnboundedMarket:
+        market = self.market
+        rates = self._rates(ray.flow)
+        size = float(np.abs(rates).max(initial=0.0)) or 1.0
+        moving = np.flatnonzero(np.abs(rates) > 1e-9 * size)
+        paying = np.unique(
+            self.form.demand[(ray.flow != 0.0) & (self.form.demand >= 0)]
+        )
+        usage = self.structure.usage
+        net = group_sum(
+            usage.idx,
+            usage.weight * np.repeat(rates / size, np.diff(usage.ptr)),
+            market.columns.demands,
+        )
+        return UnboundedMarket(
+            ray={
+                market.portfolio_ids[j]: float(rates[j] / size) for j in moving.tolist()
+            },
+            orders={market.demand_ids[d]: float(net[d]) for d in paying.tolist()},
+            gains=ray.gains / size,
+        )
+
+    def _publish(self, candidate: Candidate, proof: Audit) -> Clearing:
+        start = monotonic()
+        choice = _Choice(self, candidate, proof)
+        self._count("canonical", start)
+        start = monotonic()
+        arrays = _Outcome(self, choice).arrays()
+        self._count("publish", start)
+        market = self.market
+        report = self._report(candidate, choice)
+        used = arrays.used
+        names = [market.demand_ids[d] for d in used.tolist()]
+        return Clearing(
+            (market.portfolio_ids, market.product_ids, names),
+            arrays,
+            choice.proof.certificate,
+            report,
+        )
+
+    def _report(self, candidate: Candidate, choice: "_Choice") -> SolverReport:
+        structure = self.structure
+        pseudo = len(structure.recovery.pseudo)
+        warnings = []
+        if pseudo > 0.1 * max(int(structure.live.sum()), 1):
+            # Measured: with many of them interior points fail more often than not.
+            warnings.append(
+                f"{pseudo} portfolios only convert shared demands into each other; "
+                "give each an own demand, or their rates stay undetermined"
+            )
+        if choice.proof.certificate.status is ClearingStatus.ACCEPTED:
+            warnings.append("the answer is proven to 1e-6 only, not to 1e-9")
+        return SolverReport(
+            solver=candidate.solver,
+            attempts=tuple(self.attempts),
+            portfolios=self.market.columns.portfolios,
+            products=self.market.columns.products,
+            segments=len(self.form),
+            rows=self.form.rows,
+            shared=len(structure.free),
+            pseudo=pseudo,
+            free_prices=choice.free_prices,
+            free_rates=choice.free_rates,
+            prices=choice.price_choice,
+            rates=choice.rate_choice,
+            seconds=self.seconds,
+            warnings=tuple(warnings),
+        )
+
+    def _count(self, phase: str, start: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + monotonic() - start
+
+
+class _Choice:
+    """The canonical rates and prices, each kept only if certified."""
+
+    def __init__(self, run: _Run, candidate: Candidate, proof: Audit) -> None:
+        self.run = run
+        self.proof = proof
+        self.z = candidate.z
+        self.rates = run._rates(candidate.y)
+        self.rate_choice = self.price_choice = CanonicalChoice.UNIQUE
+        self.free_rates = 0
+        self._choose_rates(candidate)
+        self.ranges, self.free_prices = self._choose_prices(candidate)
+
+    def _choose_rates(self, candidate: Candidate) -> None:
+        run = self.run
+        pieces = open_pieces(run.form, candidate.z)
+        self.free_rates = len(pieces)
+        if not len(pieces):
+            return
+        rates = smallest_rates(
+            run.structure,
+            run.terms.basis,
+            run.form,
+            candidate.y,
+            pieces,
+            rates=self.rates,
+            deadline=run.deadline,
+        )
+        self.rate_choice = CanonicalChoice.KEPT
+        if rates is not None and self._accept(rates, self.z):
+            self.rate_choice = CanonicalChoice.CHOSEN
+
+    def _choose_prices(self, candidate: Candidate) -> tuple[Ranges, int]:
+        run = self.run
+        products = run.terms.products
+        face = find_face(run.form, candidate.z, candidate.y)
+        try:
+            ranges = find_ranges(run.form, candidate.z, face)
+        except SolverFailed:
+            known = np.ones(run.form.columns, np.bool_)
+            known[face.open] = False
+            ranges = Ranges(candidate.z.copy(), candidate.z.copy(), known)
+        if not len(face.open):
+            return ranges, 0
+        reference = np.full(run.form.columns, np.nan)
+        reference[:products] = run.reference
+        reference[products:] = 0.0
+        z = nearest_prices(
+            run.form,
+            candidate.z,
+            face,
+            ranges,
+            targets(ranges, reference),
+            products=products,
+            deadline=run.deadline,
+        )
+        self.price_choice = CanonicalChoice.KEPT
+        if z is not None and self._accept(self.rates, z):
+            self.price_choice = CanonicalChoice.CHOSEN
+        return ranges, len(face.open)
+
+    def _accept(self, rates: FloatArray, z: FloatArray) -> bool:
+        """Take a choice over if its proof is as good as the verdict before."""
+        proof = self.run._audit(rates, z)
+        was = self.proof.certificate
+        if proof.certificate.status is not was.status:
+            return False
+        self.rates, self.z, self.proof = rates, z, proof
+        return True
+
+
+class _Outcome:
+    """Arrays to publish from a choice."""
+
+    def __init__(self, run: _Run, choice: _Choice) -> None:
+        self.run = run
+        self.choice = choice
+
+    def arrays(self) -> OutcomeArrays:
+        run, choice = self.run, self.choice
+        terms, products = run.terms, run.terms.products
+        held = np.zeros(products, np.bool_)
+        live = np.repeat(run.structure.live, np.diff(terms.basis.ptr))
+        held[terms.basis.idx[live]] = True
+        price = np.where(held, choice.z[:products], np.nan)
+        lower = np.where(held, choice.ranges.lower[:products], -np.inf)
+        upper = np.where(held, choice.ranges.upper[:products], np.inf)
+        ranged = choice.ranges.known[:products] & held
+        scale = run.form.scales.price
+        used = np.flatnonzero(run.market.used)
+        marginal = run.structure.demand_prices(choice.z)[used]
+        net = choice.proof.net[used]
+        mu = np.where(np.isnan(marginal), 0.0, marginal)
+        return OutcomeArrays(
+            rate=choice.rates,
+            portfolio_price=self._portfolio_prices(price),
+            reason=self._reasons(),
+            price=price,
+            volume=0.5 * choice.proof.volume,
+            price_min=np.where(ranged, lower, -np.inf),
+            price_max=np.where(ranged, upper, np.inf),
+            ranged=ranged,
+            unique=ranged & (upper - lower <= 1e-9 * scale),
+            used=used,
+            net=net,
+            marginal=marginal,
+            surplus=np.where(
+                np.isnan(marginal), 0, choice.proof.value[used] - mu * net
+            ),
+            box_dual=self._box_duals(used, mu, net),
+            regret=choice.proof.regret[used],
+        )
+
+    def _portfolio_prices(self, price: FloatArray) -> FloatArray:
+        basis = self.run.terms.basis
+        total = group_sum(basis.rows(), basis.weight * price[basis.idx], len(basis))
+        return np.where(np.diff(basis.ptr) > 0, total, np.nan)
+
+    def _reasons(self) -> np.ndarray:
+        """Index of the reason in `None, *ZeroReason`."""
+        run = self.run
+        codes = {reason: i + 1 for i, reason in enumerate(ZeroReason)}
+        usage, basis = run.market.columns.usage, run.terms.basis
+        known = usage.filter(run.market.columns.known[usage.idx])
+        zero = self.choice.rates == 0.0
+        out = np.where(zero, codes[ZeroReason.OUT_OF_THE_MONEY], 0)
+        blocked = np.diff(run.segments.ptr) == 0
+        stuck = group_sum(known.rows(), blocked[known.idx].astype(float), len(known))
+        out[zero & (stuck > 0)] = codes[ZeroReason.BLOCKED]
+        tied = self._tied()
+        out[zero & (stuck == 0) & tied] = codes[ZeroReason.TIED]
+        out[np.diff(basis.ptr) == 0] = codes[ZeroReason.NO_PRODUCT]
+        out[np.diff(known.ptr) == 0] = codes[ZeroReason.NO_DEMAND]
+        return out
+
+    def _tied(self) -> np.ndarray:
+        """Portfolios some of whose demands has a flat piece exactly at its price."""
+        run = self.run
+        form = run.form
+        price = form.map.forward(self.choice.z)[form.row]
+        at = np.abs(form.top - price) <= 1e-9 * form.row_price[form.row]
+        flat = at & (form.top == form.bottom) & (form.demand >= 0)
+        hit = np.zeros(run.market.columns.demands)
+        hit[form.demand[flat]] = 1.0
+        usage = run.structure.usage
+        tied: np.ndarray = group_sum(usage.rows(), hit[usage.idx], len(usage)) > 0
+        return tied
+
+    def _box_duals(
+        self, used: np.ndarray, mu: FloatArray, net: FloatArray
+    ) -> FloatArray:
+        segments = self.run.segments
+        count = np.diff(segments.ptr)[used]
+        out = np.zeros(len(used))
+        some = np.flatnonzero(count)
+        first = segments.ptr[used[some]]
+        last = segments.ptr[used[some] + 1] - 1
+        demands = len(segments.ptr) - 1
+        owner = np.repeat(np.arange(demands), np.diff(segments.ptr))
+        low = group_sum(owner, np.maximum(segments.low, -1e300), demands)[used[some]]
+        high = group_sum(owner, np.minimum(segments.high, 1e300), demands)[used[some]]
+        slack = 1e-12 * (np.abs(low) + np.abs(high))
+        gain = np.where(
+            net[some] >= high - slack,
+            np.maximum(segments.bottom[last] - mu[some], 0.0),
+            0.0,
+        )
+        loss = np.where(
+            net[some] <= low + slack,
+            np.minimum(segments.top[first] - mu[some], 0.0),
+            0.0,
+        )
+        out[some] = gain + loss
+        return out
+
+
+def _reference(market: Market, reference: Mapping[str, float] | None) -> FloatArray:
+    out = np.full(len(market.product_ids), np.nan)
+    if reference:
+        for i, product in enumerate(market.product_ids):
+            price = reference.get(product)
+            if price is None:
+                continue
+            if not np.isfinite(price):
+                raise InvalidMarket(
+                    "reference.price", product, f"must be finite, was {price}"
+                )
+            out[i] = price
+    return out

@@ -1,0 +1,39 @@
+"""Outside suites' way to the auction solver.
+
+One JSON auction a line in, one answer a line out. An auction is `{"demand_curves":
+{...}, "portfolios": {...}}`, the answer has `status` `solved`, `unbounded` or
+`invalid`.
+"""
+
+import json
+import sys
+from typing import Any
+
+from flowtrade.clearing import InvalidMarket, Market, UnboundedMarket, clear
+
+
+def solve_auction(auction: dict[str, Any]) -> dict[str, Any]:
+    """Clear one auction with the canonical choice of prices and rates."""
+    try:
+        clearing = clear(Market.from_auction(auction))
+    except InvalidMarket as error:
+        return {"status": "invalid", "error": error.code, "message": str(error)}
+    except UnboundedMarket as error:
+        return {"status": "unbounded", "orders": error.orders, "message": str(error)}
+    groups = {"portfolios": clearing.portfolios, "products": clearing.products}
+    outcome: dict[str, Any] = {
+        name: {key: {"price": row.price, "rate": row.rate} for key, row in rows.items()}
+        for name, rows in groups.items()
+    }
+    return {"status": "solved", **outcome, "gains": clearing.gains}
+
+
+def main() -> None:
+    """Answer every line of standard input."""
+    for line in sys.stdin:
+        if line.strip():
+            print(json.dumps(solve_auction(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
