@@ -14,7 +14,6 @@ Payloads are decoded from bytes, so that UTF-8 is checked once, by the decoder. 
 parsers are pure; `connect` is the only function here that does I/O.
 """
 
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, final
 
@@ -43,7 +42,6 @@ from netcore.ws.frames import Frame, Opcode
 
 __all__ = [
     "Decode",
-    "Inflate",
     "MessageCounts",
     "WebSocketParser",
     "WebSocketProtobufParser",
@@ -166,7 +164,8 @@ class WebSocketParser(StreamParser[Frame, T], Generic[T]):
     Args:
         decoder: A msgspec decoder, or any function from bytes to a value.
         heartbeats: Plain texts by which the venue shows life.
-        inflate: Undoes the venue's own compression of binary messages; None: none.
+        inflate: Undoes the venue's own compression of binary messages (see
+            `integration.inflate`); None: there is none.
         max_message: Bytes (after inflating) beyond which a message is refused.
     """
 
@@ -309,41 +308,6 @@ class WsParser(StreamParser[Frame, Payload[bytes]]):
             case _:
                 self.counts.frame += 1
                 return Payload(frame.payload)
-
-
-@final
-class Inflate:
-    """Undoes a venue's own compression of whole messages.
-
-    zlib recognises gzip (HTX) and zlib headers by itself; BitMart sends raw deflate.
-
-    Args:
-        raw: Whether there is no header (RFC 1951 alone).
-        max_size: Bytes that a message may inflate to.
-    """
-
-    def __init__(self, *, raw: bool = False, max_size: int = MAX_MESSAGE) -> None:
-        # zlib.decompressobj: negative window bits mean raw, +32 detects the header.
-        self._wbits = -zlib.MAX_WBITS if raw else zlib.MAX_WBITS + 32
-        self._max_size = max_size
-
-    def __call__(self, data: bytes) -> bytes:
-        """Return the message.
-
-        Raises:
-            ValueError: It is no such stream, is cut short, or exceeds the limit.
-        """
-        stream = zlib.decompressobj(self._wbits)
-        try:
-            # One byte beyond the limit tells a full message from an oversized one.
-            plain = stream.decompress(data, self._max_size + 1)
-        except zlib.error as error:
-            raise ValueError(f"a compressed message is damaged: {error}") from error
-        if len(plain) > self._max_size:
-            raise ValueError(f"a message inflates to more than {self._max_size} bytes")
-        if not stream.eof:
-            raise ValueError("a compressed message is cut short")
-        return plain
 
 
 def is_websocket_disconnected(error: BaseException) -> bool:

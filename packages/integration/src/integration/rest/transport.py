@@ -23,6 +23,7 @@ from integration.errors import (
     Serialise,
     TlsError,
 )
+from integration.inflate import Inflate
 from integration.rest.prepared import PreparedRequest, scrub
 from netcore.clock import Clock, SystemClock
 
@@ -113,7 +114,10 @@ class HttpxTransport:
             try:
                 return await self._exchange(request)
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-                raise _mapped(error, prepared, progress) from error
+                # A cause is printed with its effect: not if it would tell secrets.
+                told = scrub(str(error), prepared.secrets) != str(error)
+                cause = None if told else error
+                raise _mapped(error, prepared, progress) from cause
         if scope.cancelled_caught:
             raise HttpTimeout(
                 f"{_what(prepared)}: no complete response within {prepared.timeout} s",
@@ -129,29 +133,38 @@ class HttpxTransport:
         response = await self._transport.handle_async_request(request)
         headers_ns = self._clock.monotonic_ns()
         try:
-            content = await self._body(response)
+            raw = await self._raw_body(response)
         finally:
             await response.aclose()
+        content = _decoded(raw, response.headers, self._max_body)
         return RawResponse(
             status=response.status_code,
             headers=_headers(response),
             content=content,
-            bytes_in=response.num_bytes_downloaded or len(content),
+            bytes_in=len(raw),
             headers_ns=headers_ns,
             body_ns=self._clock.monotonic_ns(),
         )
 
-    async def _body(self, response: httpx.Response) -> bytes:
+    async def _raw_body(self, response: httpx.Response) -> bytes:
+        stream = response.stream
+        if not isinstance(stream, httpx.AsyncByteStream):
+            raise TypeError(f"an async transport answered with {type(stream)}")
         body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > self._max_body:
-                raise _TooLarge(f"the body exceeds {self._max_body} bytes")
+        # Leaving the loop early would leave httpcore's generators open behind it, to
+        # be complained of when they are collected; cancelling unwinds them.
+        with trio.CancelScope() as scope:
+            async for chunk in stream:
+                body += chunk
+                if len(body) > self._max_body:
+                    scope.cancel()
+        if len(body) > self._max_body:
+            raise _Unusable(f"the body exceeds {self._max_body} bytes")
         return bytes(body)
 
 
-class _TooLarge(httpx.TransportError):
-    """A body beyond the limit, on its way to `_mapped`."""
+class _Unusable(httpx.TransportError):
+    """A body that is too large or damaged, on its way to `_mapped`."""
 
 
 class _Progress:
@@ -191,6 +204,34 @@ def _httpx_request(prepared: PreparedRequest, progress: _Progress) -> httpx.Requ
             f"percent-encode what RFC 3986 does not admit in it"
         )
     return request
+
+
+def _decoded(body: bytes, headers: httpx.Headers, limit: int) -> bytes:
+    """Undo the content codings, last applied first (RFC 9110 §8.4)."""
+    codings = headers.get("content-encoding", "").lower().split(",")
+    for coding in reversed(codings):
+        try:
+            body = _undone(coding.strip(), body, limit)
+        except ValueError as error:
+            raise _Unusable(str(error)) from error
+    return body
+
+
+def _undone(coding: str, body: bytes, limit: int) -> bytes:
+    match coding:
+        case "" | "identity":
+            return body
+        case "gzip" | "x-gzip":
+            return Inflate(max_size=limit)(body)
+        case "deflate":
+            # The standard says zlib; some servers send raw deflate (§8.4.1.2).
+            return Inflate(raw=body[:1] != _ZLIB_HEADER, max_size=limit)(body)
+        case _:
+            raise ValueError(f"content coding {coding!r} was not asked for")
+
+
+_ZLIB_HEADER = b"\x78"
+"""First byte of RFC 1950 with deflate's usual window of 32 KiB."""
 
 
 def _headers(response: httpx.Response) -> dict[str, str]:
