@@ -47,8 +47,8 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
         busy_poll_budget: SO_BUSY_POLL_BUDGET in packets (Linux 5.11).
     """
 
-    nodelay: bool = True
-    keepalive: bool = True
+    nodelay: bool | None = True
+    keepalive: bool | None = True
     quickack: bool | None = None
     rcvbuf: int | None = None
     sndbuf: int | None = None
