@@ -21,7 +21,8 @@ from netcore.trio.streams import finish_connecting
 from netcore.trio.websocket import TRIO_CLOCK, TrioWebSocket
 from netcore.ws.closing import CloseCode
 from netcore.ws.handshake import Request
-from netcore.ws.websocket import WebSocket, WebSocketOptions
+from netcore.ws.options import DEFAULT_OPTIONS, WebSocketOptions
+from netcore.ws.websocket import WebSocket
 
 __all__ = ["Accept", "Refuse", "WebSocketServer", "serve_websocket"]
 
@@ -86,7 +87,6 @@ class WebSocketServer(msgspec.Struct, frozen=True):
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-_DEFAULT_OPTIONS: Final = WebSocketOptions()
 _ACCEPT: Final = Accept()
 
 # Connections beyond this many are turned away; a process has 1024 descriptors where
@@ -107,7 +107,7 @@ async def serve_websocket(
     host: str | None = "127.0.0.1",
     ssl_context: ssl.SSLContext | None = None,
     decide: Decide = _accept_any,
-    options: WebSocketOptions = _DEFAULT_OPTIONS,
+    options: WebSocketOptions = DEFAULT_OPTIONS,
     spin: float = 0.0,
     budget: float = 0.001,
     max_connections: int = _MAX_CONNECTIONS,

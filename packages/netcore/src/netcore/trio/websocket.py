@@ -27,8 +27,9 @@ from netcore.ws.deflate import DeflateConfig
 from netcore.ws.frames import Frame, Masking, Opcode
 from netcore.ws.handshake import Agreement, Request
 from netcore.ws.heartbeat import Heartbeat
+from netcore.ws.options import WebSocketOptions, parse_ws_url
 from netcore.ws.reader import DEFAULT_MAX_FRAME
-from netcore.ws.websocket import WebSocket, WebSocketOptions, parse_ws_url
+from netcore.ws.websocket import WebSocket
 
 __all__ = ["TRIO_CLOCK", "TrioWebSocket", "open_websocket"]
 

@@ -12,8 +12,9 @@ from netcore.ws.handshake import (
     ServerHandshake,
 )
 from netcore.ws.heartbeat import Heartbeat, HeartbeatTimer, Occasion
+from netcore.ws.options import WebSocketOptions, parse_ws_url
 from netcore.ws.reader import FrameReader
-from netcore.ws.websocket import WebSocket, WebSocketOptions, parse_ws_url
+from netcore.ws.websocket import WebSocket
 
 __all__ = [
     "Agreement",

@@ -10,10 +10,8 @@ conversation is::
         │                     ├──peer closes (echoed at once)──────────────▲
         └──refused / end──────┴──fault / end───────────────────────────────┘
 
-`_MOVES` is that picture as a table. What the peer sends is split by the `FrameReader`
-into whole messages (the many) and marks (everything else); `_merge` walks both in
-order, keeps at most one fragmented message under way, and stops at the first fault or
-close.
+`_MOVES` is that picture as a table. What the peer sends is made into messages by the
+`MessageReader`; its control frames and its faults are obeyed here.
 
 **Nothing the peer sends raises.** A fault becomes a close frame in `outgoing`, state
 CLOSED and `error`, after the messages before it were returned; so no byte of the peer
@@ -24,6 +22,7 @@ drivers. What *we* do wrong raises at once.
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import partial
 from typing import Final, final
 
 from netcore.errors import (
@@ -50,8 +49,8 @@ from netcore.ws.frames import (
 )
 from netcore.ws.handshake import Agreement, ClientHandshake, Request, ServerHandshake
 from netcore.ws.masking import keys
-from netcore.ws.reader import DEFAULT_MAX_FRAME, FrameReader, Partial
-from netcore.ws.utf8 import Utf8Check
+from netcore.ws.messages import Head, MessageReader
+from netcore.ws.reader import DEFAULT_MAX_FRAME
 
 __all__ = ["State", "WsConnection"]
 
@@ -72,6 +71,24 @@ class _Event(Enum):
     ENDED = "a fault or the end of the stream"
 
 
+class _Ending(Enum):
+    """Who brought the conversation to its end."""
+
+    NONE = "it goes on"
+    WE_ASKED = "we sent the first close frame"
+    PEER_ASKED = "the peer sent the first close frame"
+    WE_GAVE_UP = "we do not wait for the peer's agreement"
+    BROKEN = "nobody announced it"
+
+
+_INITIATED_BY: Final = {
+    _Ending.NONE: "",
+    _Ending.WE_ASKED: "local",
+    _Ending.PEER_ASKED: "remote",
+    _Ending.WE_GAVE_UP: "local",
+    _Ending.BROKEN: "",
+}
+
 _MOVES: Final = {
     (State.CONNECTING, _Event.UPGRADED): State.OPEN,
     (State.CONNECTING, _Event.CLOSE_SENT): State.CLOSED,
@@ -82,28 +99,6 @@ _MOVES: Final = {
     (State.CLOSING, _Event.CLOSE_RECEIVED): State.CLOSED,
     (State.CLOSING, _Event.ENDED): State.CLOSED,
 }
-
-
-@final
-class _Assembly:
-    """A fragmented or compressed message under way.
-
-    Attributes:
-        opcode: What its first frame said.
-        compressed: Whether its first frame had the extension's bit.
-        data: What came of it, expanded; stays empty where frames are delivered.
-        size: Bytes that came of it, expanded.
-        utf8: The check of a text's pieces.
-    """
-
-    __slots__ = ("compressed", "data", "opcode", "size", "utf8")
-
-    def __init__(self, opcode: Opcode, *, compressed: bool) -> None:
-        self.opcode = opcode
-        self.compressed = compressed
-        self.data = bytearray()
-        self.size = 0
-        self.utf8 = Utf8Check()
 
 
 @final
@@ -129,28 +124,22 @@ class WsConnection:
     __slots__ = (
         "_close_code",
         "_close_reason",
-        "_closed_by",
         "_config",
         "_deflate",
         "_draw",
         "_early",
+        "_ending",
         "_error",
-        "_frames",
         "_handshake",
         "_held",
         "_held_ns",
-        "_lingers",
-        "_max",
-        "_message",
+        "_make_reader",
         "_owed",
-        "_probe",
-        "_probed",
         "_reader",
         "_replies",
         "_role",
         "_sending",
         "_state",
-        "_validate",
         "agreement",
         "pongs",
     )
@@ -173,27 +162,27 @@ class WsConnection:
         self._draw: Callable[[], int] | None = None
         if role is Role.CLIENT:
             self._draw = keys.draw if masking is Masking.RANDOM else _zero_key
-        self._validate = validate_utf8
-        self._max = max_message_size
-        self._frames = frames
+        self._make_reader = partial(
+            MessageReader,
+            role,
+            validate_utf8=validate_utf8,
+            max_message_size=max_message_size,
+            frames=frames,
+        )
+        self._reader = self._make_reader(deflate=None)
         self._config = deflate
         self._deflate: Deflate | None = None
-        self._reader = FrameReader(role, max_frame_size=max_message_size)
         self._state = State.OPEN if handshake is None else State.CONNECTING
         self._replies: list[bytes] = []
         self._owed: deque[bytes] = deque(maxlen=_MOST_PONGS)
         self._early: list[tuple[Opcode, bytes, bool]] = []
         self._held = b""
         self._held_ns: Timestamp = 0
-        self._message: _Assembly | None = None
         self._sending: Opcode | None = None
-        self._probed: Partial | None = None
-        self._probe = Utf8Check()
         self._error: NetError | None = None
         self._close_code: int | None = None
-        self._lingers = False
         self._close_reason = ""
-        self._closed_by = ""
+        self._ending = _Ending.NONE
         self.pongs: list[bytes] = []
         self.agreement: Agreement | None = None
         if isinstance(handshake, ClientHandshake):
@@ -241,7 +230,7 @@ class WsConnection:
     @property
     def lingers(self) -> bool:
         """Whether the peer may still be sending: we gave up, and it has not ended."""
-        return self._lingers
+        return self._ending is _Ending.WE_GAVE_UP
 
     @property
     def held(self) -> bool:
@@ -264,7 +253,7 @@ class WsConnection:
         if error is not None:
             return error
         code = CloseCode.ABNORMAL if self._close_code is None else self._close_code
-        return ConnectionClosed(code, self._close_reason, self._closed_by)
+        return ConnectionClosed(code, self._close_reason, _INITIATED_BY[self._ending])
 
     # -- receiving -------------------------------------------------------------------
 
@@ -309,17 +298,16 @@ class WsConnection:
             return None
         reader = self._reader
         payloads = reader.feed(data)
-        if reader.marks or reader.fault is not None or self._message is not None:
-            return self._merge(payloads, timestamp_ns)
-        if self._validate and not self._check(payloads):
-            return self._merge(payloads, timestamp_ns)
-        if not payloads or self._state is not State.OPEN:
+        # While CLOSING the user has turned away; only the peer's close frame counts.
+        wanted = self._state is State.OPEN
+        if reader.controls or reader.fault is not None:
+            self._obey(reader.controls, reader.fault)
+        if not payloads or not wanted:
             return None
-        opcode = reader.uniform
-        if opcode is None:
-            heads = [(opcode, True) for opcode in reader.opcodes()]
-            return Batch(timestamp_ns, payloads, heads[0][0], heads)
-        return Batch(timestamp_ns, payloads, opcode)
+        heads = reader.heads
+        if heads is None:
+            return Batch(timestamp_ns, payloads, reader.opcode)
+        return _mixed_batch(timestamp_ns, payloads, heads)
 
     def feed_eof(self) -> None:
         """Take the end of the stream."""
@@ -355,142 +343,18 @@ class WsConnection:
             self._fail(Fault(code, text))
             self._error = None
 
-    def _check(self, payloads: list[bytes]) -> bool:
-        """Return whether all text so far is UTF-8."""
-        if not all(map(bytes.isascii, payloads)):
-            for opcode, payload in zip(self._reader.opcodes(), payloads, strict=True):
-                if opcode is Opcode.TEXT and not _is_utf8(payload):
-                    return False
-        return self._probe_partial()
-
-    def _probe_partial(self) -> bool:
-        """Return whether the text of the frame under way can still become UTF-8.
-
-        RFC 6455 lets a fault wait for the message's end; failing fast spares both
-        ends the rest of it.
-        """
-        partial = self._reader.partial
-        if partial is None:
-            return True
-        if partial is not self._probed:
-            self._probed = partial
-            self._probe = self._new_probe(partial) or _NO_PROBE
-        if self._probe is _NO_PROBE:
-            return True
-        return self._probe.feed(self._reader.fresh(), final=False)
-
-    def _new_probe(self, partial: Partial) -> Utf8Check | None:
-        """Return a check for the frame under way, None if it is no plain text."""
-        message = self._message
-        if partial.opcode == Opcode.TEXT and message is None:
-            return None if partial.rsv1 else Utf8Check()
-        if partial.opcode != Opcode.CONTINUATION or message is None:
-            return None
-        if message.opcode is not Opcode.TEXT or message.compressed:
-            return None
-        return message.utf8.copy()
-
-    def _merge(self, payloads: list[bytes], timestamp_ns: Timestamp) -> Batch | None:
-        """Walk payloads and marks in order; return what may be delivered."""
-        reader = self._reader
-        opcodes = reader.opcodes()
-        collected: list[bytes] = []
-        heads: list[tuple[Opcode, bool]] = []
-        start = 0
-        closing = self._state is State.CLOSING
-        for mark in [*reader.marks, None]:
-            end = len(payloads) if mark is None else mark.place
-            for place in range(start, end):
-                if not self._whole(opcodes[place], payloads[place]):
-                    break
-                collected.append(payloads[place])
-                heads.append((opcodes[place], True))
-            start = end
-            if mark is not None and self._state is not State.CLOSED:
-                delivered = self._mark(mark)
-                if delivered is not None:
-                    heads.append(delivered[:2])
-                    collected.append(delivered[2])
-            if self._state is State.CLOSED:
-                break
-        else:
-            self._conclude()
-        if not collected or closing:
-            return None
-        return _batch(timestamp_ns, collected, heads)
-
-    def _conclude(self) -> None:
-        """Judge what the data ended in, all before it being in order."""
-        if self._reader.fault is not None:
-            self._fail(self._reader.fault)
-        elif self._validate and not self._probe_partial():
-            self._fail(_NOT_UTF8)
-
-    def _whole(self, opcode: Opcode, payload: bytes) -> bool:
-        """Judge a message in one frame; return whether to deliver it."""
-        if self._message is not None:
-            return self._fail(_INTERRUPTED)
-        if self._validate and opcode is Opcode.TEXT and not _is_utf8(payload):
-            return self._fail(_NOT_UTF8)
-        return True
-
-    def _mark(self, mark: Mark) -> tuple[Opcode, bool, bytes] | None:
-        """Act on a frame that is not a whole message; return what to deliver."""
-        match mark.opcode:
-            case Opcode.PING:
-                self._owed.append(self._encode(Opcode.PONG, mark.payload))
-            case Opcode.PONG:
-                self.pongs.append(mark.payload)
-            case Opcode.CLOSE:
-                self._closed(mark.payload)
-            case _:
-                return self._fragment(mark)
-        return None
-
-    def _fragment(self, mark: Mark) -> tuple[Opcode, bool, bytes] | None:
-        """Take a piece of a message; return the frame or message to deliver."""
-        message = self._message
-        if mark.opcode == Opcode.CONTINUATION:
-            if message is None:
-                self._fail(_UNSTARTED)
-                return None
-        elif message is not None:
-            self._fail(_INTERRUPTED)
-            return None
-        else:
-            message = _Assembly(Opcode(mark.opcode), compressed=mark.rsv1)
-        self._message = None if mark.fin else message
-        piece = self._piece(message, mark)
-        if piece is None:
-            return None
-        if self._frames:
-            return Opcode(mark.opcode), mark.fin, piece
-        message.data += piece
-        if not mark.fin:
-            return None
-        return message.opcode, True, bytes(message.data)
-
-    def _piece(self, message: _Assembly, mark: Mark) -> bytes | None:
-        """Return a fragment's expanded and checked bytes, None after a fault."""
-        room = self._max if self._frames else self._max - message.size
-        piece: bytes | Fault = mark.payload
-        if message.compressed and self._deflate is not None:
-            piece = self._deflate.expand(mark.payload, room, fin=mark.fin)
-        if not isinstance(piece, bytes):
-            self._fail(piece)
-            return None
-        if len(piece) > room:
-            self._fail(Fault(1009, f"a message above the limit of {self._max} bytes"))
-            return None
-        message.size += len(piece)
-        if (
-            self._validate
-            and message.opcode is Opcode.TEXT
-            and not message.utf8.feed(piece, final=mark.fin)
-        ):
-            self._fail(_NOT_UTF8)
-            return None
-        return piece
+    def _obey(self, controls: Iterable[Mark], fault: Fault | None) -> None:
+        """Act on the control frames of a feed, then on the fault it ended in."""
+        for mark in controls:
+            match mark.opcode:
+                case Opcode.PING:
+                    self._owed.append(self._encode(Opcode.PONG, mark.payload))
+                case Opcode.PONG:
+                    self.pongs.append(mark.payload)
+                case _:
+                    self._closed(mark.payload)
+        if fault is not None and self._state is not State.CLOSED:
+            self._fail(fault)
 
     # -- ending ----------------------------------------------------------------------
 
@@ -507,24 +371,22 @@ class WsConnection:
             # "When sending a Close frame in response, the endpoint typically echos
             # the status code it received."
             self._reply_last(self._encode(Opcode.CLOSE, body[:2]))
-            self._closed_by = "remote"
+            self._ending = _Ending.PEER_ASKED
         self._move(_Event.CLOSE_RECEIVED)
         self._close_code, self._close_reason = closing
         self._release()
 
-    def _fail(self, fault: Fault) -> bool:
-        """Fail the connection (§7.1.7) for what the peer did; return False."""
+    def _fail(self, fault: Fault) -> None:
+        """Fail the connection (§7.1.7) for what the peer did."""
         if self._state is State.OPEN:
             reason = fault.text.encode()[:_MAX_REASON].decode(errors="ignore")
             body = encode_close(fault.code, reason)
             self._reply_last(self._encode(Opcode.CLOSE, body))
         self._move(_Event.ENDED)
-        self._lingers = True
-        self._closed_by = "local"
+        self._ending = _Ending.WE_GAVE_UP
         self._close_code, self._close_reason = fault
         self._error = ProtocolError(fault.code, fault.text)
         self._release()
-        return False
 
     def _reply_last(self, frame: bytes) -> None:
         """Queue a close frame, behind the pongs that are owed."""
@@ -534,6 +396,8 @@ class WsConnection:
     def _break(self, error: NetError | None) -> None:
         """End without a close frame from the peer (§7.1.5: code 1006)."""
         self._move(_Event.ENDED)
+        if self._ending is _Ending.NONE:
+            self._ending = _Ending.BROKEN
         self._close_code = CloseCode.ABNORMAL
         self._close_reason = "the connection ended without a close frame"
         self._error = error
@@ -541,7 +405,6 @@ class WsConnection:
 
     def _release(self) -> None:
         """Let go of what only an open conversation needs."""
-        self._message = None
         self._deflate = None
         self._early.clear()
         self._held = b""
@@ -616,7 +479,7 @@ class WsConnection:
         if state in (State.CLOSING, State.CLOSED):
             return b""
         self._move(_Event.CLOSE_SENT)
-        self._closed_by = "local"
+        self._ending = _Ending.WE_ASKED
         if state is State.CONNECTING:
             self._close_code, self._close_reason = code, reason
             self._release()
@@ -647,7 +510,7 @@ class WsConnection:
                 CloseCode.ABNORMAL, "the handshake is not complete yet", "local"
             )
         code = CloseCode.NORMAL if self._close_code is None else self._close_code
-        return ConnectionClosed(code, self._close_reason, self._closed_by)
+        return ConnectionClosed(code, self._close_reason, _INITIATED_BY[self._ending])
 
     def _send_early(self, opcode: Opcode, payload: Buffer, *, fin: bool) -> bytes:
         if self._state is not State.CONNECTING:
@@ -725,7 +588,6 @@ class WsConnection:
         self._break(
             HandshakeError(status, headers, body, message=f"refused with {status}")
         )
-        self._closed_by = "local"
         self._replies.append(answer)
 
     def _agree(self, request: Request) -> tuple[str, Deflate | None]:
@@ -783,9 +645,7 @@ class WsConnection:
         self.agreement = agreement
         self._deflate = deflate
         if deflate is not None:
-            self._reader = FrameReader(
-                self._role, max_frame_size=self._max, extended=True
-            )
+            self._reader = self._make_reader(deflate=deflate)
         early, self._early = self._early, []
         for opcode, payload, fin in early:
             self._replies.append(self.send(opcode, payload, fin=fin))
@@ -798,38 +658,21 @@ class WsConnection:
         )
 
 
-_NOT_UTF8: Final = Fault(CloseCode.INVALID_DATA, "a text message that is not UTF-8")
-_INTERRUPTED: Final = Fault(
-    CloseCode.PROTOCOL_ERROR, "a new data frame within a fragmented message"
-)
-_UNSTARTED: Final = Fault(
-    CloseCode.PROTOCOL_ERROR, "a continuation of no fragmented message"
-)
 _MAX_REASON: Final = 123
 
 # Pongs kept for a peer that pings and does not read. The oldest go first: §5.5.3 lets
 # us answer "only the most recently processed Ping frame".
 _MOST_PONGS: Final = 1024
-_NO_PROBE: Final = Utf8Check()
 
 
 def _zero_key() -> int:
     return 0
 
 
-def _is_utf8(payload: bytes) -> bool:
-    if payload.isascii():
-        return True
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _batch(
-    timestamp_ns: Timestamp, payloads: list[bytes], heads: list[tuple[Opcode, bool]]
+def _mixed_batch(
+    timestamp_ns: Timestamp, payloads: list[bytes], heads: list[Head]
 ) -> Batch:
+    """Return a batch, without `heads` if they are all the same after all."""
     first = heads[0]
     if first[1] and heads.count(first) == len(heads):
         return Batch(timestamp_ns, payloads, first[0])

@@ -11,35 +11,38 @@ in order, before everything that follows.
 
 import select
 from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
 from ssl import SSLContext
 from types import TracebackType
 from typing import Final, final
-
-import msgspec
 
 from netcore.clock import Clock, SystemClock, to_ns
 from netcore.errors import (
     BufferFull,
     ConnectionClosed,
     HandshakeError,
-    InvalidURL,
     NetError,
 )
-from netcore.info import Address, ConnectionInfo, Url, parse_url
-from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream, clock_of
-from netcore.stream.outbox import DEFAULT_LIMIT, Outbox
+from netcore.info import Address, ConnectionInfo
+from netcore.stream.base import Buffer, Stream, clock_of
+from netcore.stream.outbox import Outbox
 from netcore.stream.tcp import TcpStream
 from netcore.stream.tls import TlsStream
 from netcore.ws.batch import Batch
 from netcore.ws.closing import CloseCode
 from netcore.ws.connection import State, WsConnection
-from netcore.ws.deflate import DeflateConfig, offer
-from netcore.ws.frames import Frame, Masking, Opcode, Role
+from netcore.ws.deflate import offer
+from netcore.ws.frames import Frame, Opcode, Role
 from netcore.ws.handshake import Agreement, ClientHandshake, Request, ServerHandshake
-from netcore.ws.heartbeat import Beat, Heartbeat, HeartbeatTimer
-from netcore.ws.reader import DEFAULT_MAX_FRAME
+from netcore.ws.heartbeat import Beat, HeartbeatTimer
+from netcore.ws.options import (
+    DEFAULT_OPTIONS,
+    WebSocketOptions,
+    host_header,
+    parse_ws_url,
+)
 
-__all__ = ["WebSocket", "WebSocketOptions", "parse_ws_url"]
+__all__ = ["WebSocket"]
 
 _SYSTEM_CLOCK: Final = SystemClock()
 
@@ -55,51 +58,11 @@ _FRAME_ROOM: Final = 64
 _MOST_DROPPED: Final = 64
 
 
-@final
-class WebSocketOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a WebSocket behaves, for either role.
+class _Below(Enum):
+    """Whether the stream is still ours."""
 
-    Attributes:
-        masking: How a client masks.
-        validate_utf8: Whether text messages are checked.
-        max_message_size: The most bytes of a received message.
-        frames: Whether to deliver data frames as they come.
-        deflate: How to compress, None not to.
-        outbox_limit: The most bytes that may wait to be sent.
-        read_size: The most bytes of one read. 16384 halves the wait of a batch's
-            first message for its last at a fifth more work per message.
-        heartbeat: How to keep the connection alive, None not to.
-        open_timeout: Seconds for the handshake.
-        close_timeout: Seconds to wait for the peer's end of the close handshake.
-    """
-
-    masking: Masking = Masking.RANDOM
-    validate_utf8: bool = True
-    max_message_size: int = DEFAULT_MAX_FRAME
-    frames: bool = False
-    deflate: DeflateConfig | None = None
-    outbox_limit: int = DEFAULT_LIMIT
-    read_size: int = RECEIVE_SIZE
-    heartbeat: Heartbeat | None = None
-    open_timeout: float = 10.0
-    close_timeout: float = 5.0
-
-    def connection(
-        self, role: Role, handshake: ClientHandshake | ServerHandshake | None
-    ) -> WsConnection:
-        """Return a connection that behaves so."""
-        return WsConnection(
-            role,
-            handshake=handshake,
-            masking=self.masking,
-            validate_utf8=self.validate_utf8,
-            max_message_size=self.max_message_size,
-            frames=self.frames,
-            deflate=self.deflate,
-        )
-
-
-_DEFAULT_OPTIONS: Final = WebSocketOptions()
+    LIVE = "live"
+    CLOSED = "closed"
 
 
 @final
@@ -126,10 +89,10 @@ class WebSocket:
     """
 
     __slots__ = (
+        "_below",
         "_clock",
         "_connection",
         "_deadline",
-        "_finished",
         "_frames",
         "_now_ns",
         "_options",
@@ -150,11 +113,11 @@ class WebSocket:
         headers: Iterable[tuple[str, str]] = (),
         origin: str | None = None,
         subprotocols: Sequence[str] = (),
-        options: WebSocketOptions = _DEFAULT_OPTIONS,
+        options: WebSocketOptions = DEFAULT_OPTIONS,
         clock: Clock | None = None,
     ) -> None:
         handshake = ClientHandshake(
-            _host_header(stream.info) if host is None else host,
+            host_header(stream.info) if host is None else host,
             target,
             headers=headers,
             origin=origin,
@@ -182,7 +145,7 @@ class WebSocket:
         self._frames: Iterator[Frame] = iter(())
         self._timer: HeartbeatTimer | None = None
         self._deadline: int | None = None
-        self._finished = False
+        self._below = _Below.LIVE
         self._send_fault: NetError | None = None
         self._phase = State.CLOSED
         self._enter(connection.state)
@@ -195,7 +158,7 @@ class WebSocket:
         stream: Stream,
         *,
         role: Role = Role.CLIENT,
-        options: WebSocketOptions = _DEFAULT_OPTIONS,
+        options: WebSocketOptions = DEFAULT_OPTIONS,
         clock: Clock | None = None,
     ) -> "WebSocket":
         """Return an end over a stream on which the upgrade is already done."""
@@ -208,7 +171,7 @@ class WebSocket:
         cls,
         stream: Stream,
         *,
-        options: WebSocketOptions = _DEFAULT_OPTIONS,
+        options: WebSocketOptions = DEFAULT_OPTIONS,
         clock: Clock | None = None,
     ) -> "WebSocket":
         """Return a server's end: read until `request` is there, then `accept`."""
@@ -227,7 +190,7 @@ class WebSocket:
         headers: Iterable[tuple[str, str]] = (),
         origin: str | None = None,
         subprotocols: Sequence[str] = (),
-        options: WebSocketOptions = _DEFAULT_OPTIONS,
+        options: WebSocketOptions = DEFAULT_OPTIONS,
         clock: Clock | None = None,
     ) -> "WebSocket":
         """Start connecting to a ws or wss URL and return at once.
@@ -621,7 +584,7 @@ class WebSocket:
         up or `close_timeout` passes, lest they reset the connection and the close
         frame with our reason be lost.
         """
-        if self._finished:
+        if self._below is _Below.CLOSED:
             return True
         if not self.flush() and self._outbox.pending_bytes and not self._late():
             return False
@@ -632,7 +595,7 @@ class WebSocket:
 
     def abort(self) -> None:
         """Close the stream now, whatever the state; may be called again."""
-        self._finished = True
+        self._below = _Below.CLOSED
         self._outbox.clear()
         self._stream.close()
         if self._connection.state is not State.CLOSED:
@@ -757,21 +720,3 @@ class WebSocket:
             # The peer takes nothing: the timeout it fails is the same one.
             pass
         timer.sent(payload, now)
-
-
-def parse_ws_url(url: str) -> Url:
-    """Return the parts of a ws or wss URL.
-
-    Raises:
-        InvalidURL: If it is not one.
-    """
-    parts = parse_url(url)
-    if parts.scheme not in {"ws", "wss"}:
-        raise InvalidURL(f"{url!r}: scheme must be ws or wss, was {parts.scheme!r}")
-    return parts
-
-
-def _host_header(info: ConnectionInfo) -> str:
-    if info.port in {80, 443}:
-        return f"[{info.host}]" if ":" in info.host else info.host
-    return str(info)
