@@ -15,6 +15,7 @@ parsers are pure; `connect` is the only function here that does I/O.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Generic, Protocol, TypeVar, final
 
 import msgspec
@@ -37,15 +38,17 @@ from integration.message import (
 from integration.stream.mapping import socket_error
 from integration.stream.parser import BatchLike, Parsed, StreamParser
 from netcore import errors as net
-from netcore.ws.batch import Batch
-from netcore.ws.frames import Frame, Opcode
+from netcore.trio import TrioWebSocket
+from netcore.ws import Batch, Frame, Opcode
 
 __all__ = [
     "Decode",
     "MessageCounts",
     "WebSocketParser",
     "WebSocketProtobufParser",
+    "WebSocketSource",
     "WsParser",
+    "connect",
     "is_websocket_disconnected",
     "process_binary",
     "process_close_frame",
@@ -308,6 +311,52 @@ class WsParser(StreamParser[Frame, Payload[bytes]]):
             case _:
                 self.counts.frame += 1
                 return Payload(frame.payload)
+
+
+@final
+class WebSocketSource:
+    """An open WebSocket that is closed by a call, not by the end of a block.
+
+    `connect` makes one. It reads as `ExchangeStream` wants it to.
+
+    Attributes:
+        socket: The WebSocket itself, for those who send on it.
+        read_batch: Its method of that name.
+    """
+
+    __slots__ = ("_stack", "read_batch", "socket")
+
+    def __init__(self, socket: TrioWebSocket, stack: AsyncExitStack) -> None:
+        self.socket = socket
+        # The bound method itself: one call less per read.
+        self.read_batch = socket.read_batch
+        self._stack = stack
+
+    async def aclose(self) -> None:
+        """Close the conversation in order; may be called again."""
+        await self._stack.aclose()
+
+
+async def connect(
+    opening: AbstractAsyncContextManager[TrioWebSocket],
+) -> WebSocketSource:
+    """Open a WebSocket that outlives the calling block.
+
+    Args:
+        opening: What `netcore.trio.open_websocket(url, ...)` returns.
+
+    Raises:
+        TlsError: The venue's certificate is not accepted.
+        DnsError: The venue's name did not resolve.
+        WebSocket: There is no connection, or the venue refused the upgrade.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            socket = await stack.enter_async_context(opening)
+        except (net.NetError, OSError) as error:
+            raise socket_error(error) from error
+        return WebSocketSource(socket, stack.pop_all())
+    raise AssertionError("the stack swallows no exception")
 
 
 def is_websocket_disconnected(error: BaseException) -> bool:

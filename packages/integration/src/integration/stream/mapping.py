@@ -10,6 +10,9 @@ from netcore import errors as net
 __all__ = ["socket_error"]
 
 
+_ABNORMAL = 1006
+
+
 def socket_error(error: Exception) -> SocketError:
     """Return what an error of the connection means to a stream.
 
@@ -18,7 +21,8 @@ def socket_error(error: Exception) -> SocketError:
     match error:
         case SocketError():
             return error
-        case net.ConnectionClosed():
+        # 1006 is no frame of the peer's: the connection broke (RFC 6455 §7.1.5).
+        case net.ConnectionClosed(code=code) if code != _ABNORMAL:
             return Terminated(error.code, error.reason)
         case net.TlsError():
             return TlsError(str(error))
