@@ -123,13 +123,16 @@ function showCertificate(batch) {
   };
   const certificate = batch.certificate ?? {};
   const report = batch.report ?? {};
-  add("verdict", batch.status === "cleared" ? certificate.verdict ?? "certified" : batch.status, batch.status === "cleared" ? "buy" : "failed");
+  const cleared = batch.status === "cleared";
+  add("verdict", cleared ? certificate.status : batch.status, cleared ? "buy" : "failed");
   if (batch.error) add("reason", batch.error, "failed");
-  for (const [key, label] of [["gap", "duality gap (relative)"], ["imbalance", "worst product imbalance"], ["domain", "curve-domain violation"], ["stationarity", "price residual"], ["max_regret", "largest regret of a bid"]])
+  for (const [key, label] of [["relative_gap", "duality gap (relative)"], ["relative_imbalance", "worst product imbalance (relative)"], ["domain", "curve-domain violation"], ["stationarity", "price residual"], ["max_regret", "largest regret of one bid"]])
     if (certificate[key] !== undefined) add(label, tiny(certificate[key]));
-  if (report.solver) add("solver", report.solver);
-  if (report.iterations !== undefined) add("iterations", String(report.iterations));
-  if (report.seconds !== undefined) add("solved in", `${number(report.seconds * 1000, 1)} ms`);
+  if (!report.solver) return;
+  add("solver", report.solver);
+  add("iterations", String(report.attempts.at(-1).iterations));
+  const total = Object.values(report.seconds).reduce((sum, seconds) => sum + seconds, 0);
+  add("build, solve, certify", `${number(total * 1000, 1)} ms`);
 }
 
 function showBids(bids) {

@@ -1,0 +1,156 @@
+"""The endpoints of the market: products and batches."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response
+
+from flowtrade.api.answering import json_answer, text_answer
+from flowtrade.api.context import Api, Context, context_of
+from flowtrade.api.problems import BadRequest
+from flowtrade.api.reading import (
+    app_data_of,
+    as_of,
+    bearer,
+    body,
+    flag,
+    path_id,
+    window,
+)
+from flowtrade.core.service import ProductFilter
+from flowtrade.errors import BatchFailed, Forbidden, NotFound
+from flowtrade.models.batch import BatchStatus
+from flowtrade.models.product import PartitionChild
+from flowtrade.models.time import parse_timestamp
+from flowtrade.ports import Window
+
+__all__ = [
+    "create_product",
+    "get_batch",
+    "get_product",
+    "get_product_outcomes",
+    "list_batches",
+    "list_products",
+    "partition_product",
+    "run_batch",
+]
+
+_ANY: "msgspec.json.Decoder[object]" = msgspec.json.Decoder()
+_CHILDREN = msgspec.json.Decoder(
+    Annotated[list[PartitionChild], msgspec.Meta(max_length=10_000)]
+)
+
+
+async def create_product(request: Api) -> Response[bytes]:
+    """Make a root product; the body is its app_data."""
+    token = bearer(request)
+    app_data = app_data_of(await body(request, _ANY))
+    context = context_of(request)
+    await _may_manage(context, token)
+    return json_answer(await context.service.create_product(app_data), status=201)
+
+
+async def list_products(request: Api) -> Response[bytes]:
+    """List products, by kind, by time of delivery, or only the undivided ones."""
+    token = bearer(request)
+    query = request.query_params
+    context = context_of(request)
+    wanted = ProductFilter(
+        limit=context.settings.page_limit,
+        kind=query.get("kind"),
+        start=parse_timestamp(query["from"]) if "from" in query else None,
+        thru=parse_timestamp(query["thru"]) if "thru" in query else None,
+        leaves=flag(request, "leaves"),
+        after=query.get("after"),
+    )
+    await _may_view(context, token)
+    return json_answer(context.service.products(wanted))
+
+
+async def get_product(request: Api) -> Response[bytes]:
+    """Read a product, now or as of some moment."""
+    token = bearer(request)
+    key = path_id(request, "product_id")
+    at = as_of(request)
+    context = context_of(request)
+    # Of products, the right comes before the existence, as in the reference.
+    await _may_view(context, token)
+    service = context.service
+    record = service.product(key) if at is None else service.product_at(key, at)
+    return json_answer(record)
+
+
+async def partition_product(request: Api) -> Response[bytes]:
+    """Divide a product into others, once."""
+    token = bearer(request)
+    key = path_id(request, "product_id")
+    children = await body(request, _CHILDREN)
+    if not children:
+        raise BadRequest("a product is divided into at least one part, was []")
+    context = context_of(request)
+    await _may_manage(context, token)
+    records = await context.service.partition(
+        key, [(app_data_of(child.app_data), child.ratio) for child in children]
+    )
+    return json_answer(records, status=201)
+
+
+async def get_product_outcomes(request: Api) -> Response[bytes]:
+    """Read a page of a product's prices and volumes."""
+    token = bearer(request)
+    key = path_id(request, "product_id")
+    context = context_of(request)
+    wanted = window(request, context.settings.page_limit)
+    await _may_view(context, token)
+    return json_answer(await context.service.product_outcomes(key, wanted))
+
+
+async def run_batch(request: Api) -> Response[bytes]:
+    """Run a batch now; the answer is its timestamp as text."""
+    token = bearer(request)
+    context = context_of(request)
+    grant = await context.authorizer.authorize(token)
+    if not grant.can_run_batch():
+        raise Forbidden("this token may not run a batch")
+    record = await context.service.auctioneer.run_batch()
+    if record.status is BatchStatus.FAILED:
+        raise BatchFailed(
+            f"batch {record.as_of} failed: {record.error}", orders=tuple(record.orders)
+        )
+    return text_answer(record.as_of)
+
+
+async def list_batches(request: Api) -> Response[bytes]:
+    """Read a page of batches with their proofs."""
+    token = bearer(request)
+    context = context_of(request)
+    wanted = window(request, context.settings.page_limit)
+    await _may_view(context, token)
+    return json_answer(await context.service.batches(wanted))
+
+
+async def get_batch(request: Api) -> Response[bytes]:
+    """Read one batch: `latest`, or the batch of exactly this timestamp."""
+    token = bearer(request)
+    name = request.path_params["as_of"]
+    at = None if name == "latest" else parse_timestamp(name)
+    context = context_of(request)
+    await _may_view(context, token)
+    if at is None:
+        page = await context.service.batches(Window(limit=1))
+        if not page.results:
+            raise NotFound("batch", "latest; none was run yet")
+        return json_answer(page.results[0])
+    return json_answer(await context.service.batch(at))
+
+
+async def _may_view(context: Context, token: str) -> None:
+    grant = await context.authorizer.authorize(token)
+    if not grant.can_view_products():
+        raise Forbidden("this token may not see products")
+
+
+async def _may_manage(context: Context, token: str) -> None:
+    grant = await context.authorizer.authorize(token)
+    if not grant.can_manage_products():
+        raise Forbidden("this token may not manage products")

@@ -1,0 +1,168 @@
+"""Reading requests: header, path, query, body, in this order.
+
+The order is part of the contract: a missing header beats everything, and a bad body
+beats a missing right, so handlers read all of a request before they ask who sent it.
+"""
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from flowtrade.api.context import Api
+from flowtrade.api.problems import BadRequest, UnsupportedMediaType
+from flowtrade.core.state import Group
+from flowtrade.errors import InvalidRequest
+from flowtrade.models.group import parse_group
+from flowtrade.models.ids import Id, IdError, canonical_id
+from flowtrade.models.time import parse_timestamp
+from flowtrade.ports import Window
+from netcore.models import Timestamp
+
+__all__ = [
+    "app_data_of",
+    "as_of",
+    "bearer",
+    "body",
+    "body_id",
+    "expected_version",
+    "flag",
+    "group_of",
+    "path_id",
+    "window",
+]
+
+_T = TypeVar("_T")
+
+_BEARER: Final = "bearer "
+
+
+def bearer(request: Api) -> str:
+    """Return the bearer token.
+
+    Raises:
+        BadRequest: There is no `Authorization: Bearer …` header.
+    """
+    header = request.headers.get("authorization")
+    if header is None or header[: len(_BEARER)].lower() != _BEARER:
+        raise BadRequest("an `Authorization: Bearer <token>` header is required")
+    return header[len(_BEARER) :].strip()
+
+
+def path_id(request: Api, name: str) -> Id:
+    """Return an id of the path in its canonical form.
+
+    Raises:
+        IdError: It is no UUID.
+    """
+    return canonical_id(request.path_params[name])
+
+
+async def body(request: Api, decoder: "msgspec.json.Decoder[_T]") -> _T:
+    """Return the decoded body.
+
+    Raises:
+        UnsupportedMediaType: It is not declared as JSON.
+        BadRequest: It is no JSON, or has a number beyond a float.
+        InvalidRequest: It is JSON of another shape.
+    """
+    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared != "application/json" and not declared.endswith("+json"):
+        raise UnsupportedMediaType(
+            f"the body must be application/json, was {declared or 'not declared'!r}"
+        )
+    data = await request.body()
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        # 1e999 is well-formed, but no number of ours; other parsers refuse to read it.
+        if "out of range" in str(error):
+            raise BadRequest(f"the body cannot be read: {error}") from error
+        raise InvalidRequest(str(error)) from error
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"the body cannot be read: {error}") from error
+    except RecursionError as error:
+        raise BadRequest("the body cannot be read: it is nested too deep") from error
+
+
+def window(request: Api, limit: int) -> Window:
+    """Return the page of a history that the query asks for.
+
+    Raises:
+        TimeError: `before` or `after` is no timestamp.
+    """
+    return Window(
+        before=_moment(request, "before"), after=_moment(request, "after"), limit=limit
+    )
+
+
+def as_of(request: Api) -> Timestamp | None:
+    """Return the moment that `as_of` in the query names, or None for the present.
+
+    Raises:
+        TimeError: It is no timestamp.
+    """
+    return _moment(request, "as_of")
+
+
+def flag(request: Api, name: str) -> bool:
+    """Return a boolean of the query, false if absent.
+
+    Raises:
+        BadRequest: It is neither `true` nor `false`.
+    """
+    text = request.query_params.get(name, "false")
+    if text not in ("true", "false"):
+        raise BadRequest(f"{name} is true or false, was {text!r}")
+    return text == "true"
+
+
+def expected_version(request: Api) -> Timestamp | None:
+    """Return the version that `If-Match` names, or None for any (RFC 9110 §13.1.1).
+
+    Raises:
+        BadRequest: It is no entity tag of ours.
+    """
+    text = request.headers.get("if-match")
+    if text is None or text.strip() == "*":
+        return None
+    tag = text.strip()
+    if len(tag) < 3 or tag[0] != '"' or tag[-1] != '"':
+        raise BadRequest(f"If-Match takes the one ETag that a read gave, was {text!r}")
+    return parse_timestamp(tag[1:-1])
+
+
+def body_id(text: str) -> Id:
+    """Return an id of the body in its canonical form.
+
+    Raises:
+        InvalidRequest: It is no UUID; in a body that is a wrong value, not a wrong
+            address.
+    """
+    try:
+        return canonical_id(text)
+    except IdError as error:
+        raise InvalidRequest(str(error)) from error
+
+
+def group_of(value: object) -> Group:
+    """Return a group with canonical ids.
+
+    Raises:
+        GroupError: It is none of the forms of a group.
+        InvalidRequest: A key is no UUID, or two keys are the same one.
+    """
+    parsed = parse_group(value)
+    group = {body_id(key): weight for key, weight in parsed.items()}
+    if len(group) != len(parsed):
+        raise InvalidRequest("a group names the same id in two spellings")
+    return group
+
+
+def app_data_of(value: object) -> bytes:
+    """Return app_data as the JSON text that is stored."""
+    return msgspec.json.encode(value)
+
+
+def _moment(request: Api, name: str) -> Timestamp | None:
+    text = request.query_params.get(name)
+    return None if text is None else parse_timestamp(text)

@@ -1,0 +1,498 @@
+"""Operations: the only ways to change the state, and the rules they obey.
+
+Theory: the service describes a change as one of these values, complete with the ids
+of whatever it makes. A store applies them one after the other, each in a transaction
+of its own with a timestamp of its own, by calling `apply` with a `Transaction` over
+its tables. All rules (who owns what, what exists, what may happen once) are decided
+here, inside that transaction, so that two requests cannot race each other, and every
+store obeys the same rules.
+
+An operation either happens wholly or raises a `RequestError` and leaves nothing.
+
+Pure: no clock (the store issues `Transaction.now`), no I/O of its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from flowtrade.core.state import (
+    Added,
+    Batched,
+    Change,
+    Changed,
+    Entity,
+    Group,
+    Kind,
+    Part,
+    StoredBatch,
+    Value,
+    Version,
+)
+from flowtrade.errors import (
+    AlreadyPartitioned,
+    BatchExists,
+    IdTaken,
+    InvalidRequest,
+    NotFound,
+    UnknownReference,
+    VersionMismatch,
+)
+from flowtrade.models.curve import Curve
+from flowtrade.models.ids import Id
+from flowtrade.models.time import format_timestamp
+from netcore.models import Timestamp
+
+__all__ = [
+    "AddDemand",
+    "AddPortfolio",
+    "AddProduct",
+    "Applied",
+    "Cut",
+    "DemandEntry",
+    "NewProduct",
+    "Operation",
+    "PartitionProduct",
+    "PortfolioEntry",
+    "SetCurve",
+    "SetGroups",
+    "StoreBatch",
+    "Submit",
+    "Transaction",
+    "apply",
+    "issue_timestamp",
+]
+
+
+class _Op(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class AddDemand(_Op, frozen=True, kw_only=True):
+    """Make a demand."""
+
+    id: Id
+    owner: Id
+    app_data: bytes
+    curve: Curve | None
+
+
+class SetCurve(_Op, frozen=True, kw_only=True):
+    """Replace a demand's curve; None withdraws it.
+
+    Attributes:
+        expected: The `valid_from` the caller last saw, or None for any.
+    """
+
+    id: Id
+    curve: Curve | None
+    expected: Timestamp | None = None
+
+
+class AddPortfolio(_Op, frozen=True, kw_only=True):
+    """Make a portfolio."""
+
+    id: Id
+    owner: Id
+    app_data: bytes
+    demand: Group
+    basis: Group
+
+
+class SetGroups(_Op, frozen=True, kw_only=True):
+    """Replace one or both groups of a portfolio; None keeps, empty clears."""
+
+    id: Id
+    demand: Group | None
+    basis: Group | None
+    expected: Timestamp | None = None
+
+
+class NewProduct(_Op, frozen=True, kw_only=True):
+    """A product to be made, with its ratio if it is part of another."""
+
+    id: Id
+    app_data: bytes
+    ratio: float = 1.0
+
+
+class AddProduct(_Op, frozen=True, kw_only=True):
+    """Make a root product."""
+
+    product: NewProduct
+
+
+class PartitionProduct(_Op, frozen=True, kw_only=True):
+    """Divide a product into others, once."""
+
+    parent: Id
+    children: tuple[NewProduct, ...]
+
+
+class DemandEntry(_Op, frozen=True, kw_only=True):
+    """A demand in a submission; `app_data` None says it should exist already."""
+
+    id: Id
+    app_data: bytes | None
+    curve: Curve | msgspec.UnsetType | None
+
+
+class PortfolioEntry(_Op, frozen=True, kw_only=True):
+    """A portfolio in a submission; UNSET groups are kept."""
+
+    id: Id
+    app_data: bytes | None
+    demand: Group | msgspec.UnsetType
+    basis: Group | msgspec.UnsetType
+
+
+class Submit(_Op, frozen=True, kw_only=True):
+    """Replace all bids of a bidder; what is not listed is stopped."""
+
+    owner: Id
+    demands: tuple[DemandEntry, ...]
+    portfolios: tuple[PortfolioEntry, ...]
+
+
+class Cut(_Op, frozen=True, kw_only=True):
+    """Mark the moment of a batch; changes nothing.
+
+    Its timestamp divides the operations before the batch from those after it.
+
+    Attributes:
+        scheduled: The grid point, refused if a batch exists for it.
+        at: The earliest timestamp wanted, or None for now.
+    """
+
+    scheduled: Timestamp | None = None
+    at: Timestamp | None = None
+
+
+class StoreBatch(_Op, frozen=True, kw_only=True):
+    """Store a batch; its `seq` is assigned here."""
+
+    batch: StoredBatch
+
+
+Operation: TypeAlias = (
+    AddDemand
+    | SetCurve
+    | AddPortfolio
+    | SetGroups
+    | AddProduct
+    | PartitionProduct
+    | Submit
+    | Cut
+    | StoreBatch
+)
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation that has happened.
+
+    Attributes:
+        timestamp: Issued by the store; strictly increasing from one to the next.
+        operation: What was asked.
+        changes: What it did, in order.
+    """
+
+    timestamp: Timestamp
+    operation: Operation
+    changes: tuple[Change, ...]
+
+
+class Transaction(Protocol):
+    """What `apply` needs from a store while one operation happens."""
+
+    @property
+    def now(self) -> Timestamp:
+        """The operation's timestamp."""
+        ...
+
+    def entity(self, kind: Kind, key: Id) -> Entity | None:
+        """Return an entity, or None if there is none."""
+        ...
+
+    def add_entity(self, entity: Entity) -> None:
+        """Store an entity; its id is known to be free."""
+        ...
+
+    def live(self, part: Part, key: Id) -> Version:
+        """Return the live version of an existing entity's timeline."""
+        ...
+
+    def put(self, part: Part, key: Id, value: Value) -> Version:
+        """Close the live version at `now`, open one with `value`; return it.
+
+        A live version that began at `now` itself is replaced.
+        """
+        ...
+
+    def owned(self, kind: Kind, owner: Id) -> list[Id]:
+        """Return a bidder's demands or portfolios in order of making."""
+        ...
+
+    def divided(self, product: Id) -> bool:
+        """Say whether a product has parts."""
+        ...
+
+    def attach(self, portfolio: Id, demands: Iterable[Id]) -> None:
+        """Remember that a portfolio has used these demands (for reads in the past)."""
+        ...
+
+    def scheduled(self, grid: Timestamp) -> bool:
+        """Say whether a batch is stored for a grid point."""
+        ...
+
+    def add_batch(self, batch: StoredBatch) -> StoredBatch:
+        """Store a batch under the next number; return it with that number."""
+        ...
+
+
+def apply(operation: Operation, tx: Transaction) -> tuple[Change, ...]:
+    """Carry out one operation.
+
+    Returns:
+        What changed, in order; the mirror follows these.
+
+    Raises:
+        RequestError: A rule forbids it; the caller must roll back.
+    """
+    match operation:
+        case AddDemand():
+            return _add_demand(operation, tx)
+        case SetCurve():
+            return _set_curve(operation, tx)
+        case AddPortfolio():
+            return _add_portfolio(operation, tx)
+        case SetGroups():
+            return _set_groups(operation, tx)
+        case AddProduct(product=product):
+            return (_add_product(product, tx, parent=""),)
+        case PartitionProduct():
+            return _partition(operation, tx)
+        case Submit():
+            return _submit(operation, tx)
+        case Cut(scheduled=grid):
+            _check_grid(grid, tx)
+            return ()
+        case StoreBatch(batch=batch):
+            _check_grid(batch.scheduled, tx)
+            return (Batched(tx.add_batch(batch)),)
+
+
+def issue_timestamp(now: Timestamp, last: Timestamp, operation: Operation) -> Timestamp:
+    """Return the timestamp of the next operation: now, but after the last one.
+
+    The wall clock may stand still or go back; the order of the log may not. A `Cut`
+    that names its moment gets it, unless operations have happened since.
+
+    Args:
+        now: What the store's clock shows.
+        last: The timestamp issued before, 0 for none.
+        operation: What the timestamp is for.
+    """
+    if isinstance(operation, Cut) and operation.at is not None:
+        now = operation.at
+    return max(now, last + 1)
+
+
+def _add_demand(op: AddDemand, tx: Transaction) -> tuple[Change, ...]:
+    entity = Entity(
+        kind=Kind.DEMAND,
+        id=op.id,
+        owner=op.owner,
+        app_data=op.app_data,
+        created=tx.now,
+    )
+    return (_add(entity, tx), _put(Part.CURVE, op.id, op.curve, tx))
+
+
+def _set_curve(op: SetCurve, tx: Transaction) -> tuple[Change, ...]:
+    _existing(Kind.DEMAND, op.id, tx)
+    _check_version("demand", op.id, op.expected, (Part.CURVE,), tx)
+    return (_put(Part.CURVE, op.id, op.curve, tx),)
+
+
+def _add_portfolio(op: AddPortfolio, tx: Transaction) -> tuple[Change, ...]:
+    entity = Entity(
+        kind=Kind.PORTFOLIO,
+        id=op.id,
+        owner=op.owner,
+        app_data=op.app_data,
+        created=tx.now,
+    )
+    return (_add(entity, tx), *_put_groups(entity, op.demand, op.basis, tx))
+
+
+def _set_groups(op: SetGroups, tx: Transaction) -> tuple[Change, ...]:
+    entity = _existing(Kind.PORTFOLIO, op.id, tx)
+    parts = (Part.DEMAND, Part.BASIS)
+    _check_version("portfolio", op.id, op.expected, parts, tx)
+    return tuple(_put_groups(entity, op.demand, op.basis, tx))
+
+
+def _put_groups(
+    entity: Entity, demand: Group | None, basis: Group | None, tx: Transaction
+) -> list[Change]:
+    changes: list[Change] = []
+    if demand is not None:
+        _check_demands(demand, entity.owner, tx)
+        tx.attach(entity.id, demand)
+        changes.append(_put(Part.DEMAND, entity.id, demand or None, tx))
+    if basis is not None:
+        _check_products(basis, tx)
+        changes.append(_put(Part.BASIS, entity.id, basis or None, tx))
+    return changes
+
+
+def _check_demands(group: Mapping[Id, float], owner: Id, tx: Transaction) -> None:
+    # A bidder trades on demands of its own only: another's demand in the group would
+    # spend that bidder's willingness to pay.
+    strange = tuple(
+        key
+        for key in group
+        if (entity := tx.entity(Kind.DEMAND, key)) is None or entity.owner != owner
+    )
+    if strange:
+        raise UnknownReference("demand", strange)
+
+
+def _check_products(group: Mapping[Id, float], tx: Transaction) -> None:
+    strange = tuple(key for key in group if tx.entity(Kind.PRODUCT, key) is None)
+    if strange:
+        raise UnknownReference("product", strange)
+
+
+def _add_product(new: NewProduct, tx: Transaction, *, parent: Id) -> Added:
+    return _add(
+        Entity(
+            kind=Kind.PRODUCT,
+            id=new.id,
+            owner="",
+            app_data=new.app_data,
+            created=tx.now,
+            parent=parent,
+            ratio=new.ratio,
+        ),
+        tx,
+    )
+
+
+def _partition(op: PartitionProduct, tx: Transaction) -> tuple[Change, ...]:
+    _existing(Kind.PRODUCT, op.parent, tx)
+    if tx.divided(op.parent):
+        raise AlreadyPartitioned(op.parent)
+    return tuple(_add_product(child, tx, parent=op.parent) for child in op.children)
+
+
+def _submit(op: Submit, tx: Transaction) -> tuple[Change, ...]:
+    changes: list[Change] = []
+    # Demands first: the portfolios of the same submission may use them.
+    for demand in op.demands:
+        changes += _submit_demand(demand, op.owner, tx)
+    for portfolio in op.portfolios:
+        changes += _submit_portfolio(portfolio, op.owner, tx)
+    changes += _stop_others(op, tx)
+    return tuple(changes)
+
+
+def _submit_demand(entry: DemandEntry, owner: Id, tx: Transaction) -> list[Change]:
+    if _is_new(Kind.DEMAND, entry.id, entry.app_data, owner, tx):
+        if entry.app_data is None or entry.curve is msgspec.UNSET:
+            raise InvalidRequest(
+                f"the new demand {entry.id} needs app_data and curve_data"
+            )
+        add = AddDemand(
+            id=entry.id, owner=owner, app_data=entry.app_data, curve=entry.curve
+        )
+        return list(_add_demand(add, tx))
+    if entry.curve is msgspec.UNSET:
+        return []
+    return [_put(Part.CURVE, entry.id, entry.curve, tx)]
+
+
+def _submit_portfolio(
+    entry: PortfolioEntry, owner: Id, tx: Transaction
+) -> list[Change]:
+    demand = None if entry.demand is msgspec.UNSET else entry.demand
+    basis = None if entry.basis is msgspec.UNSET else entry.basis
+    if _is_new(Kind.PORTFOLIO, entry.id, entry.app_data, owner, tx):
+        if entry.app_data is None or demand is None or basis is None:
+            raise InvalidRequest(
+                f"the new portfolio {entry.id} needs app_data, demand and basis"
+            )
+        add = AddPortfolio(
+            id=entry.id,
+            owner=owner,
+            app_data=entry.app_data,
+            demand=demand,
+            basis=basis,
+        )
+        return list(_add_portfolio(add, tx))
+    entity = _existing(Kind.PORTFOLIO, entry.id, tx)
+    return _put_groups(entity, demand, basis, tx)
+
+
+def _is_new(
+    kind: Kind, key: Id, app_data: bytes | None, owner: Id, tx: Transaction
+) -> bool:
+    entity = tx.entity(kind, key)
+    if entity is None:
+        return True
+    if entity.owner != owner or app_data is not None:
+        # app_data is written once, so naming it means to make something new.
+        raise IdTaken(kind.name.lower(), key)
+    return False
+
+
+def _stop_others(op: Submit, tx: Transaction) -> Iterable[Change]:
+    kept = {entry.id for entry in op.demands}
+    for key in tx.owned(Kind.DEMAND, op.owner):
+        if key not in kept and tx.live(Part.CURVE, key).value is not None:
+            yield _put(Part.CURVE, key, None, tx)
+    kept = {entry.id for entry in op.portfolios}
+    for key in tx.owned(Kind.PORTFOLIO, op.owner):
+        for part in (Part.DEMAND, Part.BASIS):
+            if key not in kept and tx.live(part, key).value is not None:
+                yield _put(part, key, None, tx)
+
+
+def _check_grid(grid: Timestamp | None, tx: Transaction) -> None:
+    if grid is not None and tx.scheduled(grid):
+        raise BatchExists(f"the batch of {format_timestamp(grid)} is stored already")
+
+
+def _check_version(
+    kind: str,
+    key: Id,
+    expected: Timestamp | None,
+    parts: tuple[Part, ...],
+    tx: Transaction,
+) -> None:
+    if expected is None:
+        return
+    actual = max(tx.live(part, key).valid_from for part in parts)
+    if actual != expected:
+        raise VersionMismatch(
+            kind, key, format_timestamp(expected), format_timestamp(actual)
+        )
+
+
+def _existing(kind: Kind, key: Id, tx: Transaction) -> Entity:
+    entity = tx.entity(kind, key)
+    if entity is None:
+        raise NotFound(kind.name.lower(), key)
+    return entity
+
+
+def _add(entity: Entity, tx: Transaction) -> Added:
+    if tx.entity(entity.kind, entity.id) is not None:
+        raise IdTaken(entity.kind.name.lower(), entity.id)
+    tx.add_entity(entity)
+    return Added(entity)
+
+
+def _put(part: Part, key: Id, value: Value, tx: Transaction) -> Changed:
+    return Changed(part, key, tx.put(part, key, value))

@@ -1,0 +1,182 @@
+"""What a store holds: entities that never change, and versions of what does.
+
+A demand has one timeline (its curve), a portfolio two (its demand group and its
+basis), a product none: its place in the tree is fixed when it is made. A version is
+valid for `valid_from <= t < valid_until`; the versions of one timeline tile time from
+the entity's creation on, without gap or overlap, and an inactive period is a version
+whose value is None.
+
+Pure values: no clock, no store, no JSON.
+"""
+
+from enum import IntEnum
+from typing import TypeAlias
+
+import msgspec
+
+from flowtrade.models.batch import BatchRecord
+from flowtrade.models.clearing import RatePrice
+from flowtrade.models.curve import Curve
+from flowtrade.models.ids import Id
+from netcore.models import Timestamp
+
+__all__ = [
+    "Added",
+    "Batched",
+    "Change",
+    "Changed",
+    "DemandView",
+    "Entity",
+    "Group",
+    "Kind",
+    "Part",
+    "PortfolioView",
+    "Snapshot",
+    "StoredBatch",
+    "Value",
+    "Version",
+]
+
+Group: TypeAlias = dict[Id, float]
+Value: TypeAlias = Curve | Group | None
+
+
+class Kind(IntEnum):
+    """What an entity is; the numbers are stored."""
+
+    DEMAND = 1
+    PORTFOLIO = 2
+    PRODUCT = 3
+
+
+class Part(IntEnum):
+    """Which timeline of an entity; the numbers are stored."""
+
+    CURVE = 1
+    DEMAND = 2
+    BASIS = 3
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of entity that has this timeline."""
+        return Kind.DEMAND if self is Part.CURVE else Kind.PORTFOLIO
+
+
+class Entity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The part of a demand, portfolio or product that never changes.
+
+    Attributes:
+        kind: What it is.
+        id: Its id, unique among its kind.
+        owner: The bidder, or "" for a product.
+        app_data: The application's data as JSON text.
+        created: When it was made.
+        parent: Of a product that is part of another: that product; else "".
+        ratio: Units of it in one unit of the parent; 1 for a root.
+    """
+
+    kind: Kind
+    id: Id
+    owner: Id
+    app_data: bytes
+    created: Timestamp
+    parent: Id = ""
+    ratio: float = 1.0
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One value of a timeline.
+
+    Attributes:
+        valid_from: When it began.
+        valid_until: When it ended, or None while it is live.
+        value: A curve, a non-empty group, or None for an inactive period. Of an
+            outcome's timeline: a `RatePrice`.
+    """
+
+    valid_from: Timestamp
+    valid_until: Timestamp | None
+    value: Curve | Group | RatePrice | None
+
+
+class DemandView(msgspec.Struct):
+    """A demand as it stands.
+
+    Attributes:
+        entity: Its fixed part.
+        curve: The version of its curve.
+        portfolios: Weights by portfolio that uses it.
+    """
+
+    entity: Entity
+    curve: Version
+    portfolios: Group
+
+
+class PortfolioView(msgspec.Struct):
+    """A portfolio as it stands.
+
+    Attributes:
+        entity: Its fixed part.
+        demand: The version of its demand group.
+        basis: The version of its basis, in the products the bidder named.
+    """
+
+    entity: Entity
+    demand: Version
+    basis: Version
+
+
+class StoredBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch with what only its bidders may see.
+
+    Attributes:
+        as_of: The moment of its cut.
+        scheduled: The grid point it was run for, or None.
+        record: The public record.
+        portfolios: Outcomes by portfolio.
+    """
+
+    as_of: Timestamp
+    scheduled: Timestamp | None
+    record: BatchRecord
+    portfolios: dict[Id, RatePrice]
+
+
+class Added(msgspec.Struct, frozen=True):
+    """An entity was made."""
+
+    entity: Entity
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """A timeline got a new live version."""
+
+    part: Part
+    id: Id
+    version: Version
+
+
+class Batched(msgspec.Struct, frozen=True):
+    """A batch was stored."""
+
+    batch: StoredBatch
+
+
+Change: TypeAlias = Added | Changed | Batched
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The state at one moment.
+
+    Attributes:
+        at: The moment; for the current state, the last timestamp issued.
+        entities: Everything made until then, in order of making.
+        versions: The versions valid then, as (part, id, version), None values too.
+        batch: The last cleared batch until then, or None.
+    """
+
+    at: Timestamp
+    entities: tuple[Entity, ...]
+    versions: tuple[tuple[Part, Id, Version], ...]
+    batch: StoredBatch | None

@@ -1,0 +1,217 @@
+"""The hub: every update encoded once, remembered for a while, handed to many.
+
+Theory. `publish` turns an update into the bytes of a server-sent event, numbers it,
+keeps it in a ring and puts it into the queue of each subscription of its topic. It
+never waits: a subscription whose queue is full is dropped, and its client will
+reconnect, name the last event it saw, and be replayed the rest from the ring. If the
+ring does not reach back so far, the client is told so with a `gap` event: it must
+read the current state again.
+
+Ids are one sequence over all topics and increase over restarts, because the sequence
+starts at the clock's microseconds.
+
+Server-sent events: WHATWG HTML, §9.2 (read 2026-11).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import final
+
+import msgspec
+import trio
+
+from flowtrade.models.update import EVENTS, GapUpdate, Update
+from flowtrade.ports import Clock, Topic
+
+__all__ = ["Hub", "Subscription", "SubscriptionState"]
+
+
+class SubscriptionState(Enum):
+    """Whether a subscription still gets events."""
+
+    OPEN = "open"
+    DROPPED = "dropped"
+    """Its queue was full: the client is too slow."""
+    CLOSED = "closed"
+    """The hub has closed: the service is stopping."""
+
+
+class _Event(msgspec.Struct, frozen=True):
+    seq: int
+    topic: Topic
+    name: str
+    payload: bytes
+
+
+@final
+class Subscription:
+    """One client's queue of encoded events.
+
+    Attributes:
+        topic: What it listens to.
+        state: Whether more can come.
+    """
+
+    def __init__(
+        self, topic: Topic, limit: int, on_drop: Callable[[], None] | None
+    ) -> None:
+        self.topic = topic
+        self.state = SubscriptionState.OPEN
+        self._on_drop = on_drop
+        self._limit = limit
+        self._queue: deque[bytes] = deque()
+        self._wake = trio.Event()
+
+    def __repr__(self) -> str:
+        waiting = len(self._queue)
+        return f"<Subscription {self.topic} {self.state.value}, {waiting} waiting>"
+
+    async def receive(self) -> bytes:
+        """Wait for events and return all that are queued, joined.
+
+        Returns:
+            Bytes for the wire; empty after the last, once the state is not OPEN. A
+            dropped subscription ends at once: what it missed is replayed later.
+        """
+        while not self._queue and self.state is SubscriptionState.OPEN:
+            await self._wake.wait()
+        if self.state is SubscriptionState.DROPPED:
+            return b""
+        data = b"".join(self._queue)
+        self._queue.clear()
+        return data
+
+    def put(self, payload: bytes) -> None:
+        """Queue one event, or drop the subscription if there is no room."""
+        if self.state is not SubscriptionState.OPEN:
+            return
+        if len(self._queue) >= self._limit:
+            self._end(SubscriptionState.DROPPED)
+            if self._on_drop is not None:
+                self._on_drop()
+            return
+        self._queue.append(payload)
+        self._wake.set()
+        self._wake = trio.Event()
+
+    def close(self) -> None:
+        """Deliver what is queued and no more."""
+        if self.state is SubscriptionState.OPEN:
+            self._end(SubscriptionState.CLOSED)
+
+    def _end(self, state: SubscriptionState) -> None:
+        self.state = state
+        self._wake.set()
+
+
+@final
+class Hub:
+    """The port `Publisher`, and the place where streams subscribe.
+
+    Args:
+        clock: Where the sequence of ids starts.
+        replay: Events kept for clients that reconnect.
+        queue: Events that may wait for one client.
+
+    Attributes:
+        dropped: How many slow clients were dropped so far.
+    """
+
+    def __init__(self, *, clock: Clock, replay: int = 1024, queue: int = 256) -> None:
+        self.dropped = 0
+        self._seq = clock.now_ns() // 1_000
+        self._ring: deque[_Event] = deque(maxlen=replay)
+        self._forgotten = self._seq
+        self._latest: dict[tuple[Topic, str], _Event] = {}
+        self._queue_limit = queue
+        self._subscriptions: dict[Topic, set[Subscription]] = {}
+        self._closed = False
+
+    @property
+    def clients(self) -> int:
+        """How many subscriptions are open."""
+        return sum(map(len, self._subscriptions.values()))
+
+    def publish(self, topic: Topic, update: Update) -> None:
+        """See `flowtrade.ports.Publisher.publish`."""
+        self._seq += 1
+        name = EVENTS[type(update)]
+        event = _Event(self._seq, topic, name, _encode(name, update, self._seq))
+        if len(self._ring) == self._ring.maxlen:
+            self._forgotten = self._ring[0].seq
+        self._ring.append(event)
+        self._latest[topic, name] = event
+        # A copy: a drop takes the subscription out of the set.
+        for subscription in tuple(self._subscriptions.get(topic, ())):
+            subscription.put(event.payload)
+            if subscription.state is SubscriptionState.DROPPED:
+                self.dropped += 1
+                self._forget(subscription)
+
+    @contextmanager
+    def subscribe(
+        self,
+        topic: Topic,
+        *,
+        last_id: int | None = None,
+        on_drop: Callable[[], None] | None = None,
+    ) -> Iterator[Subscription]:
+        """Listen to a topic until the block ends.
+
+        Args:
+            topic: What to listen to.
+            last_id: The last event the client saw, to be replayed what came after;
+                None for a new client, which gets the latest event of each name.
+            on_drop: Called when the client turns out too slow; its task may be stuck
+                in a send, so it cannot notice by itself.
+        """
+        subscription = Subscription(topic, self._queue_limit, on_drop)
+        for payload in self._backlog(topic, last_id):
+            subscription.put(payload)
+        if self._closed:
+            subscription.close()
+        else:
+            self._subscriptions.setdefault(topic, set()).add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._forget(subscription)
+
+    def close(self) -> None:
+        """End all subscriptions, now and later; what is queued is still delivered."""
+        self._closed = True
+        for subscriptions in tuple(self._subscriptions.values()):
+            for subscription in tuple(subscriptions):
+                subscription.close()
+        self._subscriptions.clear()
+
+    def _backlog(self, topic: Topic, last_id: int | None) -> list[bytes]:
+        if last_id is None:
+            latest = [event for (of, _), event in self._latest.items() if of == topic]
+            return [event.payload for event in sorted(latest, key=lambda e: e.seq)]
+        missed = [e.payload for e in self._ring if e.topic == topic and e.seq > last_id]
+        if last_id < self._forgotten or len(missed) > self._queue_limit - 1:
+            # Either we do not remember, or it is more than the client's queue holds.
+            oldest = self._ring[0].seq if self._ring else None
+            gap = GapUpdate(after=last_id, oldest=oldest)
+            return [_encode("gap", gap, self._seq), *self._backlog(topic, None)]
+        return missed
+
+    def _forget(self, subscription: Subscription) -> None:
+        subscriptions = self._subscriptions.get(subscription.topic)
+        if subscriptions is None:
+            return
+        subscriptions.discard(subscription)
+        if not subscriptions:
+            del self._subscriptions[subscription.topic]
+
+
+def _encode(name: str, update: Update, seq: int) -> bytes:
+    # JSON has no raw line breaks, so one data line is enough.
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
+        seq,
+        name.encode(),
+        msgspec.json.encode(update),
+    )

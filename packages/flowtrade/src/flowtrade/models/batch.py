@@ -1,0 +1,86 @@
+"""Batches: what one auction decided, how it was proved, how to find it again."""
+
+from enum import StrEnum
+
+import msgspec
+
+from flowtrade.models.clearing import Certificate, RatePrice, SolverReport
+from flowtrade.models.page import More
+from flowtrade.models.time import Rfc3339
+from netcore.models import Model
+
+__all__ = [
+    "BatchPage",
+    "BatchRecord",
+    "BatchStatus",
+    "ProductResult",
+]
+
+
+class BatchStatus(StrEnum):
+    """How a batch ended."""
+
+    CLEARED = "cleared"
+    FAILED = "failed"
+
+
+class ProductResult(RatePrice, frozen=True, kw_only=True, gc=False):
+    """The outcome of a product as it is published.
+
+    Attributes:
+        reference: The reference price (an exchange's mid) when the batch was cut.
+        name: The product's name, where its app_data has one.
+    """
+
+    reference: float | None
+    name: str | None
+
+
+class BatchRecord(Model, frozen=True, kw_only=True):
+    """One batch, as stored and as `GET /batch/{as_of}` answers it.
+
+    Attributes:
+        as_of: The moment whose demands and portfolios were cleared; unique.
+        seq: 1 for the first batch of a store, then without gap.
+        scheduled: The grid point it was run for, or None if asked for by hand.
+        status: Whether there are prices.
+        gains: Gains from trade, None if failed.
+        products: Results by product; empty if failed.
+        demands: How many active demands were gathered.
+        portfolios: How many active portfolios were gathered.
+        report: The solver's report (its own words kept).
+        certificate: The residuals of the independent check.
+        input_hash: SHA-256 of the gathered input, hexadecimal.
+        outcome_hash: SHA-256 of all outcomes, hexadecimal; None if failed.
+        targets: The prices that ambiguous prices were drawn to.
+        error: Why it failed, in one sentence.
+        orders: The orders that the failure names, such as crossing unlimited ones.
+    """
+
+    as_of: Rfc3339
+    seq: int
+    scheduled: Rfc3339 | None
+    status: BatchStatus
+    gains: float | None
+    products: dict[str, ProductResult]
+    demands: int
+    portfolios: int
+    report: SolverReport | None
+    certificate: Certificate | None
+    input_hash: str
+    outcome_hash: str | None
+    targets: dict[str, float]
+    error: str | None = None
+    orders: list[str] = msgspec.field(default_factory=list)
+
+
+class BatchPage(Model, frozen=True, kw_only=True):
+    """The reply of `GET /batch`: batches newest first.
+
+    Attributes:
+        results: At most one page of batches.
+        more: Present if and only if older batches exist.
+    """
+
+    results: list[BatchRecord]
+    more: More | msgspec.UnsetType = msgspec.UNSET

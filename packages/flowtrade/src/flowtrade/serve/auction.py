@@ -1,0 +1,142 @@
+"""The whole service in one nursery: store, use cases, schedule, server.
+
+Whatever part fails takes the rest down and the exception out: a service that runs on
+without auctions would be worse than none. The order of an end is the reverse of the
+order of the beginning: the server first, the store last, so that nothing that was
+taken is lost.
+"""
+
+import socket
+from typing import final
+
+import msgspec
+import trio
+from litestar import Litestar
+
+from flowtrade.api import create_app
+from flowtrade.core.service import Service
+from flowtrade.hub import Hub
+from flowtrade.ids import TimeOrderedIds
+from flowtrade.ports import Authorizer, Clock, IdFactory, Solver
+from flowtrade.schedule import Grid, OnRequest, Schedule
+from flowtrade.serve.server import listen, serve
+from flowtrade.settings import Settings
+from flowtrade.store import open_store
+from netcore.clock import SystemClock
+
+__all__ = ["Auction", "run_auction"]
+
+
+@final
+class Auction(msgspec.Struct, frozen=True, kw_only=True):
+    """A running service.
+
+    Attributes:
+        url: Where it listens.
+        service: The use cases.
+        hub: The publisher.
+        app: The application.
+        schedule: The schedule, or None without one.
+    """
+
+    url: str
+    service: Service
+    hub: Hub
+    app: Litestar
+    schedule: Schedule | None
+
+
+async def run_auction(
+    settings: Settings,
+    *,
+    authorizer: Authorizer,
+    solver: Solver | None = None,
+    clock: Clock | None = None,
+    ids: IdFactory | None = None,
+    shutdown: trio.Event | None = None,
+    task_status: trio.TaskStatus[Auction] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the service until `shutdown` is set, or until cancelled.
+
+    Args:
+        settings: All of them.
+        authorizer: Turns bearer tokens into rights.
+        solver: Clears; by default `flowtrade.core.solver.ClearingSolver`.
+        clock: By default the system's.
+        ids: By default `TimeOrderedIds`.
+        shutdown: Begins an orderly stop.
+        task_status: Gets the running service.
+
+    Raises:
+        AddressInUse: Another program listens on the port.
+        InvalidRequest: The settings name no store or schedule we know.
+        StoreFailed: The store cannot be opened.
+    """
+    # First, so that a port that is taken says so before anything is opened.
+    listening = listen(settings.server.host, settings.server.port)
+    clock = clock or SystemClock()
+    shutdown = trio.Event() if shutdown is None else shutdown
+    hub = Hub(clock=clock, replay=settings.server.replay, queue=settings.server.queue)
+    async with open_store(settings.store, clock=clock) as store:
+        service = Service(
+            store=store,
+            solver=solver or _default_solver(),
+            clock=clock,
+            ids=ids or TimeOrderedIds(),
+            publisher=hub,
+            settings=settings.auction,
+        )
+        await service.load()
+        grid = Grid.from_settings(settings.schedule)
+        schedule = (
+            None
+            if grid is None
+            else Schedule(service.auctioneer, clock=clock, grid=grid)
+        )
+        on_request = OnRequest(service.auctioneer)
+        app = create_app(
+            service,
+            authorizer,
+            hub,
+            clock=clock,
+            settings=settings.server,
+            schedule=schedule,
+            request_batch=on_request.request,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service.run)
+            nursery.start_soon(on_request.run)
+            if schedule is not None:
+                nursery.start_soon(schedule.run)
+            async with trio.open_nursery() as serving:
+                url = await serving.start(_serve, app, settings, listening, shutdown)
+                task_status.started(
+                    Auction(
+                        url=url, service=service, hub=hub, app=app, schedule=schedule
+                    )
+                )
+            hub.close()
+            nursery.cancel_scope.cancel()
+
+
+async def _serve(
+    app: Litestar,
+    settings: Settings,
+    listening: socket.socket,
+    shutdown: trio.Event,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    await serve(
+        app,
+        listening=listening,
+        grace=settings.server.grace,
+        shutdown=shutdown,
+        task_status=task_status,
+    )
+
+
+def _default_solver() -> Solver:
+    # Imported late: it loads numpy and HiGHS, which a host's own solver may not need.
+    from flowtrade.core.solver import ClearingSolver
+
+    return ClearingSolver()

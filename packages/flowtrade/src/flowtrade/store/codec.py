@@ -1,0 +1,47 @@
+"""How values become columns: ids as 16 bytes, curves, groups and batches as JSON.
+
+JSON text and not a packed form: a store must be readable with the `sqlite3` shell in
+ten years. What is read back is trusted: it was checked before it was written, except
+that curves and groups are made through the same constructors.
+"""
+
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+
+from flowtrade.core.state import Part, Value
+from flowtrade.models.curve import curve_to_builtins, parse_curve
+from flowtrade.models.ids import Id
+
+__all__ = ["decode_value", "encode_value", "id_from_blob", "id_to_blob"]
+
+_GROUP = msgspec.json.Decoder(dict[str, float])
+
+
+def id_to_blob(key: Id) -> bytes:
+    """Return the 16 bytes of an id; empty for the empty id."""
+    return bytes.fromhex(key.replace("-", ""))
+
+
+def id_from_blob(blob: bytes) -> Id:
+    """Return the id of 16 bytes; the empty id for none."""
+    return str(UUID(bytes=blob)) if blob else ""
+
+
+def encode_value(part: Part, value: Value) -> bytes | None:
+    """Return a version's value as JSON text, or None for an inactive period."""
+    if value is None:
+        return None
+    if part is Part.CURVE:
+        return msgspec.json.encode(curve_to_builtins(cast("Any", value)))
+    return msgspec.json.encode(value)
+
+
+def decode_value(part: Part, blob: bytes | None) -> Value:
+    """Return the value of a column, the inverse of `encode_value`."""
+    if blob is None:
+        return None
+    if part is Part.CURVE:
+        return parse_curve(msgspec.json.decode(blob))
+    return _GROUP.decode(blob)
