@@ -24,7 +24,6 @@ from integration.errors import (
 from integration.rest import (
     BucketSpec,
     HttpParser,
-    HttpxTransport,
     PublicNoHeaders,
     RateLimiter,
     RequestSigner,
@@ -32,6 +31,7 @@ from integration.rest import (
     RestRequest,
     RetryPolicy,
 )
+from integration.rest.httpx_transport import HttpxTransport
 from integration.rest.limiter import IETF_FEEDBACK
 from integration.rest.testing import loopback_server, response
 

@@ -53,8 +53,8 @@ concerns one message of a stream that goes on. Each says what a driver must know
 * `terminal`: the stream that yielded it cannot go on;
 * `scope`: how much of what we hold is in doubt.
 
-This module maps nothing and imports no I/O library: the seams do (`rest.transport`,
-`stream.exchange_stream`).
+This module maps nothing and imports no I/O library: the seams do
+(`rest.httpx_transport`, `stream.mapping`).
 """
 
 from collections.abc import Mapping

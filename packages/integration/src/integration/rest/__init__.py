@@ -1,6 +1,6 @@
 """Typed requests over HTTP: prepared, signed, limited, sent, parsed, measured.
 
-`transport` is the only module that knows httpx.
+Importing this package does not import httpx: `httpx_transport` alone knows it.
 """
 
 from integration.rest.client import RestClient
@@ -19,7 +19,7 @@ from integration.rest.signer import (
     RequestSigner,
     Signer,
 )
-from integration.rest.transport import HttpTransport, HttpxTransport, RawResponse
+from integration.rest.transport import HttpTransport, RawResponse
 
 __all__ = [
     "NO_RETRY",
@@ -33,7 +33,6 @@ __all__ = [
     "HmacKey",
     "HttpParser",
     "HttpTransport",
-    "HttpxTransport",
     "Mac",
     "OffsetSample",
     "Outcome",

@@ -32,7 +32,7 @@ from integration.rest.prepared import PreparedRequest, prepare, scrub
 from integration.rest.request import RestRequest
 from integration.rest.retry import Outcome, RetryPolicy, outcome_of
 from integration.rest.signer import BuildStrategy
-from integration.rest.transport import HttpTransport, HttpxTransport, RawResponse
+from integration.rest.transport import HttpTransport, RawResponse
 from netcore.clock import Clock, SystemClock
 
 __all__ = ["RestClient"]
@@ -52,7 +52,7 @@ class RestClient:
         base_url: Scheme, authority and possibly a path prefix.
         strategy: What private or public endpoints demand.
         parser: How the venue's bodies are read.
-        transport: What sends; a pool of its own if None.
+        transport: What sends; if None, httpx with a pool of its own.
         limiter: Whose buckets pay; may be shared. None: unlimited.
         retry: Whether failures are tried again.
         clock: What stamps metrics.
@@ -77,7 +77,7 @@ class RestClient:
         self.base_url = base_url.rstrip("/")
         self._strategy = strategy
         self._parser = parser
-        self._transport: HttpTransport = transport or HttpxTransport(clock=clock)
+        self._transport = _default_transport(clock) if transport is None else transport
         self._limiter = limiter
         self._retry = RetryPolicy() if retry is None else retry
         self._clock: Clock = SystemClock() if clock is None else clock
@@ -240,6 +240,14 @@ class RestClient:
                 *outcome,
             ),
         )
+
+
+def _default_transport(clock: Clock | None) -> HttpTransport:
+    # Imported when needed: httpx takes a third of a second, which those who bring
+    # their own transport, or only parse streams, need not wait.
+    from integration.rest.httpx_transport import HttpxTransport
+
+    return HttpxTransport(clock=clock)
 
 
 @final

@@ -5,6 +5,7 @@ else in this package translates connection errors.
 """
 
 from integration.errors import DnsError, SocketError, Terminated, TlsError, WebSocket
+from integration.rest.parser import retry_after
 from netcore import errors as net
 
 __all__ = ["socket_error"]
@@ -37,10 +38,9 @@ def socket_error(error: Exception) -> SocketError:
 def _refused(error: net.HandshakeError) -> SocketError:
     """A server that answers the upgrade with HTTP may be asking us to wait."""
     headers = {name.lower(): value for name, value in error.headers}
-    wait = headers.get("retry-after", "")
     return WebSocket(
         str(error),
         status=error.status,
         headers=headers,
-        retry_after=float(wait) if wait.isdigit() else None,
+        retry_after=retry_after(headers),
     )

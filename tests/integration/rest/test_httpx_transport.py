@@ -9,9 +9,9 @@ import trio
 import trustme
 
 from integration.errors import DnsError, Http, HttpTimeout, Serialise, TlsError
+from integration.rest.httpx_transport import HttpxTransport
 from integration.rest.prepared import PreparedRequest
 from integration.rest.testing import loopback_server, response
-from integration.rest.transport import HttpxTransport
 
 BASE = {"method": "GET", "raw_path": b"/x", "timeout": 5.0}
 
