@@ -23,6 +23,7 @@ __all__ = [
     "StoreSettings",
     "Transparency",
     "load_settings",
+    "overlay_environment",
 ]
 
 _PREFIX = "FLOWTRADE_"
@@ -130,13 +131,18 @@ def load_settings(
         tree: dict[str, Any] = (
             {} if path is None else msgspec.toml.decode(path.read_bytes())
         )
-        _overlay(tree, environ)
+        overlay_environment(tree, environ)
         return msgspec.convert(tree, Settings, strict=False)
     except msgspec.MsgspecError as error:
         raise InvalidRequest(f"settings: {error}") from error
 
 
-def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+def overlay_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Put variables named `FLOWTRADE_<SECTION>__<KEY>` into a tree of tables.
+
+    Raises:
+        InvalidRequest: A variable names a section that is no table.
+    """
     for name, value in environ.items():
         section, separator, key = name.removeprefix(_PREFIX).partition("__")
         if name.startswith(_PREFIX) and separator:
