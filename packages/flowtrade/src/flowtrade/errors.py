@@ -20,6 +20,7 @@
         + SchemaMismatch        the file belongs to another program or version
         + SolverFailed          no solver gave an answer that could be certified
         + AddressInUse          the port is taken
+        + ConnectionFailed      the client's view: the server is out of reach
       x ApiError                the client's view: a problem that the server reported
 
 Each has a stable `code`; HTTP statuses are chosen in one place, `flowtrade.api`.
@@ -36,6 +37,7 @@ __all__ = [
     "BatchExists",
     "BatchFailed",
     "Conflict",
+    "ConnectionFailed",
     "FlowtradeError",
     "Forbidden",
     "IdTaken",
@@ -252,6 +254,15 @@ class AddressInUse(ServiceError):
         self.port = port
 
 
+class ConnectionFailed(ServiceError):
+    """The server could not be reached, or the connection broke (client's view).
+
+    Whether a request that failed this way was carried out is unknown.
+    """
+
+    code = "connection-failed"
+
+
 class ApiError(FlowtradeError):
     """The server refused a request (raised by `flowtrade.client`).
 
@@ -259,12 +270,24 @@ class ApiError(FlowtradeError):
         status: The HTTP status.
         problem: The server's code, such as `unknown-reference`.
         detail: The server's sentence.
+        orders: The orders that a failed batch names.
+        retry_after: Seconds after which the server wants to be asked again, or None.
     """
 
     code = "api"
 
-    def __init__(self, status: int, problem: str, detail: str) -> None:
+    def __init__(
+        self,
+        status: int,
+        problem: str,
+        detail: str,
+        *,
+        orders: tuple[str, ...] = (),
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(f"{status} {problem}: {detail}")
         self.status = status
         self.problem = problem
         self.detail = detail
+        self.orders = orders
+        self.retry_after = retry_after

@@ -9,8 +9,6 @@ read the current state again.
 
 Ids are one sequence over all topics and increase over restarts, because the sequence
 starts at the clock's microseconds.
-
-Server-sent events: WHATWG HTML, §9.2 (read 2026-11).
 """
 
 from collections import deque
@@ -24,6 +22,7 @@ import trio
 
 from flowtrade.models.update import EVENTS, GapUpdate, Update
 from flowtrade.ports import Clock, Topic
+from flowtrade.sse import encode_event
 
 __all__ = ["Hub", "Subscription", "SubscriptionState"]
 
@@ -209,9 +208,4 @@ class Hub:
 
 
 def _encode(name: str, update: Update, seq: int) -> bytes:
-    # JSON has no raw line breaks, so one data line is enough.
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
-        seq,
-        name.encode(),
-        msgspec.json.encode(update),
-    )
+    return encode_event(name, msgspec.json.encode(update), event_id=seq)

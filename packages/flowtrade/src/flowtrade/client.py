@@ -1,0 +1,528 @@
+"""The typed client: every endpoint as a call, every stream as an iterator.
+
+It decodes the same Structs that the server encodes. Refusals are raised as `ApiError`
+with the server's code and sentence, failures of the network as `ConnectionFailed`.
+Nothing is retried behind the caller's back, except that streams reconnect and name
+the last event they saw.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar, final
+
+import httpx
+import msgspec
+import trio
+
+from flowtrade.errors import ApiError, ConnectionFailed
+from flowtrade.models.batch import BatchPage, BatchRecord
+from flowtrade.models.curve import Curve, curve_to_builtins
+from flowtrade.models.demand import DemandRecord
+from flowtrade.models.ids import Id
+from flowtrade.models.page import Page
+from flowtrade.models.portfolio import PortfolioRecord
+from flowtrade.models.product import PartitionChild, ProductPage, ProductRecord
+from flowtrade.models.submission import Submission, SubmissionRecord
+from flowtrade.models.time import Rfc3339, format_timestamp
+from flowtrade.models.update import (
+    BatchUpdate,
+    BidderUpdate,
+    GapUpdate,
+    ProductUpdate,
+    ReferenceUpdate,
+    Update,
+)
+from flowtrade.sse import EventParser, ServerEvent
+from netcore.models import Timestamp
+
+__all__ = ["FlowtradeClient", "UpdateStream"]
+
+_T = TypeVar("_T")
+Group = Mapping[Id, float] | Sequence[Id] | Id
+
+_SILENCE = 45.0
+"""Seconds without a byte after which a stream is taken for dead: three times the
+server's keep-alive."""
+
+_BACKOFF = (0.1, 10.0)
+"""First and longest pause between attempts to reconnect, in seconds."""
+
+_RETRYABLE = frozenset({429, 500, 502, 503, 504})
+
+
+@final
+class FlowtradeClient:
+    """A session with an auction service.
+
+    Args:
+        base_url: Such as `http://127.0.0.1:8080`.
+        token: Bearer token; None for what is public.
+        http: A client to use instead of an own one; it stays the caller's to close.
+        timeout: Seconds for a request.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        http: httpx.AsyncClient | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        self._base = base_url.rstrip("/")
+        self._owned = http is None
+        self._http = http or httpx.AsyncClient()
+        self._timeout = timeout
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def __repr__(self) -> str:
+        return f"FlowtradeClient({self._base!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections, if they are our own."""
+        if self._owned:
+            await self._http.aclose()
+
+    # Demands.
+
+    async def create_demand(
+        self, curve: Curve | None, *, app_data: object = None
+    ) -> DemandRecord:
+        """Make a demand."""
+        body = {"app_data": app_data, "curve_data": curve_to_builtins(curve)}
+        return await self._json("POST", "/demand", DemandRecord, body=body)
+
+    async def demands(self) -> list[DemandRecord]:
+        """List the active demands of the token's bidders."""
+        return await self._json("GET", "/demand", list[DemandRecord])
+
+    async def demand(
+        self, demand_id: Id, *, as_of: Timestamp | None = None
+    ) -> DemandRecord:
+        """Read a demand, now or as of some moment."""
+        query = _times(as_of=as_of)
+        return await self._json(
+            "GET", f"/demand/{demand_id}", DemandRecord, query=query
+        )
+
+    async def set_curve(
+        self, demand_id: Id, curve: Curve | None, *, if_match: Rfc3339 | None = None
+    ) -> DemandRecord:
+        """Replace a demand's curve; None withdraws it.
+
+        Args:
+            demand_id: The demand.
+            curve: The curve.
+            if_match: The `valid_from` last seen; another one is refused with 412.
+        """
+        return await self._json(
+            "PUT",
+            f"/demand/{demand_id}",
+            DemandRecord,
+            body=curve_to_builtins(curve),
+            headers=_guard(if_match),
+        )
+
+    async def delete_demand(self, demand_id: Id) -> DemandRecord:
+        """Withdraw a demand's curve."""
+        return await self._json("DELETE", f"/demand/{demand_id}", DemandRecord)
+
+    async def curve_history(
+        self,
+        demand_id: Id,
+        *,
+        before: Timestamp | None = None,
+        after: Timestamp | None = None,
+    ) -> Page:
+        """Read a page of a demand's curves, newest first."""
+        path = f"/demand/{demand_id}/curve-history"
+        return await self._json("GET", path, Page, query=_times(before, after))
+
+    # Portfolios.
+
+    async def create_portfolio(
+        self, *, demand: Group, basis: Group, app_data: object = None
+    ) -> PortfolioRecord:
+        """Make a portfolio."""
+        body = {"app_data": app_data, "demand": demand, "basis": basis}
+        return await self._json("POST", "/portfolio", PortfolioRecord, body=body)
+
+    async def portfolios(self) -> list[PortfolioRecord]:
+        """List the non-empty portfolios of the token's bidders."""
+        return await self._json("GET", "/portfolio", list[PortfolioRecord])
+
+    async def portfolio(
+        self,
+        portfolio_id: Id,
+        *,
+        expand: bool = False,
+        as_of: Timestamp | None = None,
+    ) -> PortfolioRecord:
+        """Read a portfolio, now or as of some moment."""
+        query = {**_times(as_of=as_of), "expand": "true" if expand else "false"}
+        path = f"/portfolio/{portfolio_id}"
+        return await self._json("GET", path, PortfolioRecord, query=query)
+
+    async def update_portfolio(
+        self,
+        portfolio_id: Id,
+        *,
+        demand: Group | None = None,
+        basis: Group | None = None,
+        if_match: Rfc3339 | None = None,
+    ) -> PortfolioRecord:
+        """Replace one or both groups; None keeps, empty clears."""
+        return await self._json(
+            "PATCH",
+            f"/portfolio/{portfolio_id}",
+            PortfolioRecord,
+            body={"demand": demand, "basis": basis},
+            headers=_guard(if_match),
+        )
+
+    async def delete_portfolio(self, portfolio_id: Id) -> PortfolioRecord:
+        """Empty both groups."""
+        return await self._json("DELETE", f"/portfolio/{portfolio_id}", PortfolioRecord)
+
+    async def demand_history(
+        self,
+        portfolio_id: Id,
+        *,
+        before: Timestamp | None = None,
+        after: Timestamp | None = None,
+    ) -> Page:
+        """Read a page of a portfolio's demand groups, newest first."""
+        path = f"/portfolio/{portfolio_id}/demand-history"
+        return await self._json("GET", path, Page, query=_times(before, after))
+
+    async def product_history(
+        self,
+        portfolio_id: Id,
+        *,
+        before: Timestamp | None = None,
+        after: Timestamp | None = None,
+    ) -> Page:
+        """Read a page of a portfolio's bases, newest first."""
+        path = f"/portfolio/{portfolio_id}/product-history"
+        return await self._json("GET", path, Page, query=_times(before, after))
+
+    async def portfolio_outcomes(
+        self,
+        portfolio_id: Id,
+        *,
+        before: Timestamp | None = None,
+        after: Timestamp | None = None,
+    ) -> Page:
+        """Read a page of a portfolio's prices and rates, newest first."""
+        path = f"/portfolio/{portfolio_id}/outcomes"
+        return await self._json("GET", path, Page, query=_times(before, after))
+
+    # Submissions.
+
+    async def submission(self) -> SubmissionRecord:
+        """Read all active bids of the token's bidder."""
+        return await self._json("GET", "/submission", SubmissionRecord)
+
+    async def submit(self, submission: Submission) -> SubmissionRecord:
+        """Replace all bids of the token's bidder at once."""
+        return await self._json("PUT", "/submission", SubmissionRecord, body=submission)
+
+    # Products.
+
+    async def create_product(self, app_data: object) -> ProductRecord:
+        """Make a root product."""
+        return await self._json("POST", "/product", ProductRecord, body=app_data)
+
+    async def products(
+        self,
+        *,
+        kind: str | None = None,
+        start: Timestamp | None = None,
+        thru: Timestamp | None = None,
+        leaves: bool = False,
+        after: Id | None = None,
+    ) -> ProductPage:
+        """List products in order of making."""
+        query = {"leaves": "true" if leaves else "false"}
+        query |= {"kind": kind} if kind is not None else {}
+        query |= {"after": after} if after is not None else {}
+        query |= {"from": format_timestamp(start)} if start is not None else {}
+        query |= {"thru": format_timestamp(thru)} if thru is not None else {}
+        return await self._json("GET", "/product", ProductPage, query=query)
+
+    async def product(
+        self, product_id: Id, *, as_of: Timestamp | None = None
+    ) -> ProductRecord:
+        """Read a product, now or as of some moment."""
+        path = f"/product/{product_id}"
+        return await self._json("GET", path, ProductRecord, query=_times(as_of=as_of))
+
+    async def partition(
+        self, product_id: Id, children: Sequence[PartitionChild]
+    ) -> list[ProductRecord]:
+        """Divide a product into others, once."""
+        path = f"/product/{product_id}"
+        return await self._json("POST", path, list[ProductRecord], body=children)
+
+    async def product_outcomes(
+        self,
+        product_id: Id,
+        *,
+        before: Timestamp | None = None,
+        after: Timestamp | None = None,
+    ) -> Page:
+        """Read a page of a product's prices and volumes, newest first."""
+        path = f"/product/{product_id}/outcomes"
+        return await self._json("GET", path, Page, query=_times(before, after))
+
+    # Batches.
+
+    async def run_batch(self) -> Rfc3339:
+        """Run a batch now; return its timestamp."""
+        response = await self._send("POST", "/batch")
+        return response.text
+
+    async def batches(
+        self, *, before: Timestamp | None = None, after: Timestamp | None = None
+    ) -> BatchPage:
+        """Read a page of batches, newest first."""
+        return await self._json("GET", "/batch", BatchPage, query=_times(before, after))
+
+    async def batch(self, as_of: Rfc3339 = "latest") -> BatchRecord:
+        """Read one batch."""
+        return await self._json("GET", f"/batch/{as_of}", BatchRecord)
+
+    # Streams.
+
+    @asynccontextmanager
+    async def updates(
+        self, *, last_id: int | None = None
+    ) -> AsyncIterator["UpdateStream[BatchUpdate | ReferenceUpdate | GapUpdate]"]:
+        """Follow the market: batches and reference prices."""
+        kinds: dict[str, type[Update]] = {
+            "batch": BatchUpdate,
+            "reference": ReferenceUpdate,
+        }
+        async with self._stream("/updates", kinds, last_id) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def product_updates(
+        self, product_id: Id, *, last_id: int | None = None
+    ) -> AsyncIterator["UpdateStream[ProductUpdate | GapUpdate]"]:
+        """Follow one product's outcomes."""
+        path = f"/product/{product_id}/updates"
+        async with self._stream(path, {"outcome": ProductUpdate}, last_id) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def bidder_updates(
+        self, *, last_id: int | None = None
+    ) -> AsyncIterator["UpdateStream[BidderUpdate | GapUpdate]"]:
+        """Follow the outcomes of the token's bidder."""
+        kinds = {"outcome": BidderUpdate}
+        async with self._stream("/bidder/updates", kinds, last_id) as stream:
+            yield stream
+
+    # Inside.
+
+    @asynccontextmanager
+    async def _stream(
+        self, path: str, kinds: Mapping[str, type[Update]], last_id: int | None
+    ) -> AsyncIterator["UpdateStream[Any]"]:
+        stream: UpdateStream[Any] = UpdateStream(
+            self._http, self._base + path, self._headers, kinds, last_id
+        )
+        try:
+            yield stream
+        finally:
+            await stream.aclose()
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        kind: type[_T],
+        *,
+        body: object = msgspec.UNSET,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> _T:
+        response = await self._send(
+            method, path, body=body, query=query, headers=headers
+        )
+        return msgspec.json.decode(response.content, type=kind)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = msgspec.UNSET,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        content = None if body is msgspec.UNSET else msgspec.json.encode(body)
+        sent = {**self._headers, **(headers or {})}
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        try:
+            response = await self._http.request(
+                method,
+                self._base + path,
+                content=content,
+                params=dict(query or {}),
+                headers=sent,
+                timeout=self._timeout,
+            )
+        except httpx.TransportError as error:
+            raise ConnectionFailed(f"{method} {path}: {error!r}") from error
+        if response.is_error:
+            raise _api_error(response.status_code, response.content, response.headers)
+        return response
+
+
+class UpdateStream(AsyncIterator[_T]):
+    """Updates of one stream, over as many connections as it takes.
+
+    Attributes:
+        last_id: The id of the last event received, "" for none.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        url: str,
+        headers: Mapping[str, str],
+        kinds: Mapping[str, type[Update]],
+        last_id: int | None,
+    ) -> None:
+        self._http = http
+        self._url = url
+        self._headers = headers
+        self._kinds = {**kinds, "gap": GapUpdate}
+        self._parser = EventParser("" if last_id is None else str(last_id))
+        self._response: httpx.Response | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._queue: list[ServerEvent] = []
+        self._pause = _BACKOFF[0]
+
+    @property
+    def last_id(self) -> str:
+        """See the class."""
+        return self._parser.last_id
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> _T:
+        """Return the next update; wait, and reconnect, as long as it takes.
+
+        Raises:
+            ApiError: The server refuses the stream for a reason that stays.
+        """
+        while not self._queue:
+            try:
+                await self._fill()
+            except httpx.TransportError:
+                await self._reconnect_later()
+        event = self._queue.pop(0)
+        kind = self._kinds.get(event.name)
+        if kind is None:
+            raise ApiError(200, "unknown-event", f"{event.name!r} at id {event.id}")
+        update: Any = msgspec.json.decode(event.data, type=kind)
+        return update  # type: ignore[no-any-return]  # of a kind that _T names
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        response, self._response, self._chunks = self._response, None, None
+        if response is not None:
+            await response.aclose()
+
+    async def _fill(self) -> None:
+        if self._chunks is None:
+            await self._connect()
+        assert self._chunks is not None  # noqa: S101  # just connected
+        try:
+            data = await anext(self._chunks)
+        except StopAsyncIteration:  # the server ended it: stopping, or we were slow
+            await self._reconnect_later()
+            return
+        self._queue += self._parser.feed(data)
+        self._pause = _BACKOFF[0]
+
+    async def _connect(self) -> None:
+        headers = {**self._headers, "Accept": "text/event-stream"}
+        if self._parser.last_id:
+            headers["Last-Event-ID"] = self._parser.last_id
+        # A new connection begins a new stream of bytes, after the same last event.
+        self._parser = EventParser(self._parser.last_id, retry=self._parser.retry)
+        timeout = httpx.Timeout(10.0, read=_SILENCE)
+        request = self._http.build_request(
+            "GET", self._url, headers=headers, timeout=timeout
+        )
+        response = await self._http.send(request, stream=True)
+        if response.is_error:
+            body = await response.aread()
+            await response.aclose()
+            if response.status_code not in _RETRYABLE:
+                raise _api_error(response.status_code, body, response.headers)
+            raise httpx.TransportError(f"status {response.status_code}")
+        self._response = response
+        self._chunks = response.aiter_bytes()
+
+    async def _reconnect_later(self) -> None:
+        with trio.CancelScope(shield=True) as scope:
+            scope.deadline = trio.current_time() + 1.0
+            await self.aclose()
+        await trio.sleep(max(self._pause, self._parser.retry or 0.0))
+        self._pause = min(self._pause * 2, _BACKOFF[1])
+
+
+def _times(
+    before: Timestamp | None = None,
+    after: Timestamp | None = None,
+    *,
+    as_of: Timestamp | None = None,
+) -> dict[str, str]:
+    times = {"before": before, "after": after, "as_of": as_of}
+    return {k: format_timestamp(v) for k, v in times.items() if v is not None}
+
+
+def _guard(version: Rfc3339 | None) -> dict[str, str]:
+    return {} if version is None else {"If-Match": f'"{version}"'}
+
+
+def _api_error(status: int, body: bytes, headers: httpx.Headers) -> ApiError:
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except msgspec.MsgspecError:  # not of our service: a proxy's page, say
+        problem = _Problem(detail=body[:200].decode("utf-8", "replace"))
+    after = headers.get("retry-after", "")
+    return ApiError(
+        status,
+        problem.code,
+        problem.detail,
+        orders=problem.orders,
+        retry_after=float(after) if after.isdigit() else None,
+    )
+
+
+class _Problem(msgspec.Struct):
+    """The part of a problem detail that we read; lenient, it may be another's."""
+
+    code: str = "unknown"
+    detail: str = ""
+    orders: tuple[str, ...] = ()
