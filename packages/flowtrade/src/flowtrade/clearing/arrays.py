@@ -81,7 +81,8 @@ def ragged_index(ptr: IntArray, rows: IntArray) -> IntArray:
     starts, lengths = ptr[rows], ptr[rows + 1] - ptr[rows]
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - ends + lengths, lengths)
+    index: IntArray = np.arange(total) + np.repeat(starts - ends + lengths, lengths)
+    return index
 
 
 def splice_index(
@@ -113,5 +114,5 @@ def group_sum(groups: IntArray, values: FloatArray, count: int) -> FloatArray:
     `np.bincount` of empty input with weights counts in floats, without it in
     integers; this always answers floats of shape (count,).
     """
-    total: FloatArray = np.bincount(groups, weights=values, minlength=count)
-    return total.astype(np.float64, copy=False)
+    total = np.bincount(groups, weights=values, minlength=count)
+    return np.asarray(total, np.float64)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowtrade.clearing.arrays import FloatArray, IntArray, Ragged
+from flowtrade.clearing.arrays import BoolArray, FloatArray, IntArray, Ragged
 from flowtrade.clearing.segments import Segments
 from flowtrade.models.clearing import Certificate, ClearingStatus
 
@@ -138,8 +138,9 @@ class _Scales:
     potential: float
     ranges: FloatArray
 
-    def range_of(self, used: np.ndarray) -> FloatArray:
-        return np.maximum(self.ranges[used], self.rate)
+    def range_of(self, used: BoolArray) -> FloatArray:
+        ranges: FloatArray = np.maximum(self.ranges[used], self.rate)
+        return ranges
 
     def price_of(self, usage: Ragged) -> FloatArray:
         weight = np.zeros(len(usage))
@@ -150,7 +151,7 @@ class _Scales:
 
 
 def _scales(
-    segments: Segments, owner: IntArray, used: np.ndarray, price: FloatArray
+    segments: Segments, owner: IntArray, used: BoolArray, price: FloatArray
 ) -> _Scales:
     mine = used[owner]
     width = (segments.high - segments.low)[mine]

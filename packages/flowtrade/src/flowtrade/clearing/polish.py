@@ -38,6 +38,12 @@ _LINE = 25
 _STILL = 1e-15
 """Imbalance against gross volume at which a round ends: rounding of sums."""
 
+_QUIET = 1e-13
+"""Imbalance at which a step that did not halve it ends the round as well."""
+
+_IDLE = 12
+"""Steps in a row without halving the imbalance after which a round gives up."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Polished:
@@ -177,15 +183,22 @@ class _Newton:
         """
         self.o_centre = centre
         soft = self.o_soft > 0.0
-        reference = np.where(soft, centre, np.where(np.isfinite(self.low), self.low, 0))
-        fall = np.where(soft & np.isfinite(self.low), centre - self.low, 0.0)
-        share = self.o_drop * fall / self.o_width
-        self.o_from = reference
-        self.o_force = np.where(soft, self.o_above - share, self.o_above)
+        low = np.where(np.isfinite(self.low), self.low, 0.0)
+        # A sloped piece is told from its flow at the first prices: from its low end,
+        # the rounding of a long way would come back at every step.
+        first = low + self.o_above * self.o_gain
+        share = self.o_drop * np.where(soft, centre - low, 0.0) / self.o_width
+        self.o_from = np.where(soft, centre, first)
+        self.o_force = np.where(soft, self.o_above - share, 0.0)
 
     def run(self, deadline: float) -> None:
+        """Newton's method, then again around better centres, until all is still."""
+        failures = 0
         for _ in range(_ROUNDS):
             settled = self._round(deadline)
+            failures = 0 if settled else failures + 1
+            if failures > 1:
+                break
             y = self._open_flows(self.form.map.forward(self.dz))
             soft = self.o_soft > 0.0
             if not soft.any() or monotonic() > deadline:
@@ -202,12 +215,16 @@ class _Newton:
         flow, slope = self._answer(turn)
         force = form.balance_of_rows(flow)
         best = np.inf
+        idle = 0
         for _ in range(_STEPS):
             size = float(np.abs(force / self.gross).max(initial=0.0))
             if size <= _STILL or not np.isfinite(size):
                 return size <= _STILL
-            if size > 0.5 * best and size < 1e-13:
+            idle = idle + 1 if size > 0.5 * best else 0
+            if idle and size < _QUIET:
                 return True
+            if idle > _IDLE:
+                return False
             best = min(best, size)
             if monotonic() > deadline:
                 return False
@@ -268,7 +285,8 @@ class _Newton:
         return flow, slope
 
     def _raw(self, turn: FloatArray) -> FloatArray:
-        return self.o_from + (self.o_force - turn[self.row]) * self.o_gain
+        raw: FloatArray = self.o_from + (self.o_force - turn[self.row]) * self.o_gain
+        return raw
 
     def _open_flows(self, turn: FloatArray) -> FloatArray:
         return np.clip(self._raw(turn), self.low, self.high)

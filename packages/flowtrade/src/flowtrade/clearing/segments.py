@@ -102,7 +102,9 @@ def _without_collinear(
     keep = np.ones(len(owner), np.bool_)
     if len(owner) < 3:
         return keep
-    across = (rate[2:] - rate[:-2]) * (price[1:-1] - price[:-2])
-    along = (rate[1:-1] - rate[:-2]) * (price[2:] - price[:-2])
+    # Across the border of two curves an infinite rate may meet another: not compared.
+    with np.errstate(invalid="ignore"):
+        across = (rate[2:] - rate[:-2]) * (price[1:-1] - price[:-2])
+        along = (rate[1:-1] - rate[:-2]) * (price[2:] - price[:-2])
     keep[1:-1] = (owner[2:] != owner[:-2]) | (across != along)
     return keep

@@ -329,7 +329,9 @@ class _Complex:
             ),
             shape=(demands, width),
         )
-        return (shares @ (pick @ _matrix(columns.basis, width)) + units).tocsr()
+        anchored = shares @ (pick @ _matrix(columns.basis, width))
+        settled: sparse.csr_array = (anchored + units).tocsr()
+        return settled
 
 
 def _units(columns: IntArray) -> Ragged:

@@ -1,0 +1,384 @@
+"""Eliminating shared demands from the normal matrix, block by block.
+
+Shared demands meet only where portfolios of one bidder feed several of them, so their
+part of the matrix falls into small blocks. Each block is inverted by itself and its
+effect subtracted from the products' part (a Schur complement). A block of one demand,
+by far the most frequent, needs no inversion, only products of its border; larger
+blocks of like shape are worked on together as stacked arrays.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+
+from flowtrade.clearing.arrays import FloatArray, IntArray, Ragged, offsets
+from flowtrade.clearing.graph import label_parts
+from flowtrade.clearing.pairs import Pairs, pair_positions
+
+__all__ = ["Elimination", "Entries", "eliminations", "label_blocks"]
+
+_LARGEST = 64
+"""Shared demands of one block; larger blocks join the dense matrix instead."""
+
+
+class Elimination(Protocol):
+    """Some columns on their way out of the matrix and back into the solution."""
+
+    def eliminate(
+        self, weights: FloatArray, shift: FloatArray, core: FloatArray
+    ) -> Any:  # noqa: ANN401 - each kind keeps what it needs for the solves
+        """Subtract the columns' effect from the dense matrix; None if singular."""
+
+    def reduce(self, state: Any, rhs: FloatArray, dense: FloatArray) -> None:  # noqa: ANN401 - as above
+        """Subtract their effect from the dense right-hand side, in place."""
+
+    def restore(
+        self,
+        state: Any,  # noqa: ANN401 - as above
+        rhs: FloatArray,
+        solved: FloatArray,
+        out: FloatArray,
+    ) -> None:
+        """Write the columns' part of the solution."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entries:
+    """Entries of one array as linear functions of the row weights.
+
+    Attributes:
+        position: Flat positions, distinct.
+        table: One row per position, one column per row of T.
+    """
+
+    position: IntArray
+    table: sparse.csr_array
+
+    @classmethod
+    def of(
+        cls, position: IntArray, row: IntArray, value: FloatArray, rows: int
+    ) -> "Entries":
+        """Gather contributions `value * weight[row]` by position."""
+        order = np.argsort(position, kind="stable")
+        ordered = position[order]
+        is_first = np.ones(len(ordered), np.bool_)
+        is_first[1:] = ordered[1:] != ordered[:-1]
+        starts = np.flatnonzero(is_first)
+        table = sparse.csr_array(
+            (
+                value[order],
+                row[order].astype(np.int32),
+                np.append(starts, len(ordered)).astype(np.int32),
+            ),
+            shape=(len(starts), rows),
+        )
+        return cls(ordered[starts], table)
+
+    def fill(self, out: FloatArray, weights: FloatArray) -> None:
+        """Write the entries for the given row weights."""
+        out[self.position] = self.table @ weights
+
+
+def label_blocks(table: Ragged, products: int, width: int) -> IntArray:
+    """Block of each column, -1 for columns that stay in the dense matrix."""
+    out = np.full(width, -1, np.int64)
+    count = width - products
+    if not count:
+        return out
+    shared = table.idx >= products
+    row, column = table.rows()[shared], table.idx[shared] - products
+    _, _, label = label_parts(row, column, len(table), count)
+    sizes = np.bincount(label)
+    out[products:] = np.where(sizes[label] <= _LARGEST, label, -1)
+    return out
+
+
+def eliminations(
+    pairs: Pairs, block: IntArray, place: IntArray, rows: int
+) -> list[Elimination]:
+    """Plan the elimination of all blocks.
+
+    Args:
+        pairs: Of entries within rows of T.
+        block: Block of each column, from `label_blocks`.
+        place: Place of each kept column in the dense matrix, -1 for others.
+        rows: Number of rows of T.
+    """
+    used = np.flatnonzero(block >= 0)
+    if not len(used):
+        return []
+    kept = int(place.max(initial=-1)) + 1
+    numbers, label = np.unique(block[used], return_inverse=True)
+    labels = np.full(len(block), -1, np.int64)
+    labels[used] = label
+    size = np.bincount(label, minlength=len(numbers))
+    shape = np.where(labels >= 0, size[labels], 0)
+    plans: list[Elimination] = []
+    for count in np.unique(size).tolist():
+        mine = np.flatnonzero(shape == count)
+        mine = mine[np.argsort(labels[mine], kind="stable")]
+        columns = mine.reshape(-1, count)
+        make = _Singles.of if count == 1 else _Stacks.of
+        plans.append(make(columns, pairs, place, rows, kept))
+    return plans
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Border:
+    """Kept columns that blocks touch.
+
+    Attributes:
+        owner: Block of each touch, ascending.
+        column: Place of the kept column.
+        number: Block of each column of T, -1 if none here.
+        inside: Pairs within the blocks.
+        across: Pairs between a block and a kept column.
+        touch: For each pair of `across`, its position among the touches.
+    """
+
+    owner: IntArray
+    column: IntArray
+    number: IntArray
+    inside: IntArray
+    across: IntArray
+    touch: IntArray
+
+    @classmethod
+    def of(
+        cls, columns: IntArray, pairs: Pairs, place: IntArray, kept: int
+    ) -> "_Border":
+        number = np.full(len(place), -1, np.int64)
+        number[columns] = np.arange(len(columns))[:, None]
+        # Shared columns come after products: a mixed pair has them on the left.
+        is_ours = number[pairs.left] >= 0
+        inside = np.flatnonzero(is_ours & (number[pairs.right] >= 0))
+        across = np.flatnonzero(is_ours & (place[pairs.right] >= 0))
+        keys = number[pairs.left[across]] * kept + place[pairs.right[across]]
+        touches, touch = np.unique(keys, return_inverse=True)
+        return cls(
+            touches // max(kept, 1),
+            touches % max(kept, 1),
+            number,
+            inside,
+            across,
+            touch,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Singles:
+    """Blocks of one demand each.
+
+    Attributes:
+        columns: Their columns of T.
+        own: Fills their diagonal.
+        border: Fills their touches.
+        owner: Block of each touch.
+        column: Place of each touch in the dense matrix.
+        left: Touches whose product lands in the dense matrix, by position there.
+        right: The other factor.
+        starts: First product of each position.
+        corner: The positions, distinct.
+    """
+
+    columns: IntArray
+    own: Entries
+    border: Entries
+    owner: IntArray
+    column: IntArray
+    left: IntArray
+    right: IntArray
+    starts: IntArray
+    corner: IntArray
+
+    @classmethod
+    def of(
+        cls, columns: IntArray, pairs: Pairs, place: IntArray, rows: int, kept: int
+    ) -> "_Singles":
+        border = _Border.of(columns, pairs, place, kept)
+        inside, across = border.inside, border.across
+        left, right = pair_positions(
+            offsets(np.bincount(border.owner, minlength=len(columns)))
+        )
+        position = border.column[left] * kept + border.column[right]
+        order = np.argsort(position, kind="stable")
+        position = position[order]
+        is_first = np.ones(len(position), np.bool_)
+        is_first[1:] = position[1:] != position[:-1]
+        starts = np.flatnonzero(is_first)
+        return cls(
+            columns[:, 0],
+            Entries.of(
+                border.number[pairs.left[inside]],
+                pairs.row[inside],
+                pairs.value[inside],
+                rows,
+            ),
+            Entries.of(border.touch, pairs.row[across], pairs.value[across], rows),
+            border.owner,
+            border.column,
+            left[order],
+            right[order],
+            starts,
+            position[starts],
+        )
+
+    def eliminate(
+        self, weights: FloatArray, shift: FloatArray, core: FloatArray
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """See `Elimination`; keeps the inverse and the borders divided by it."""
+        own = np.zeros(len(self.columns))
+        self.own.fill(own, weights)
+        inverse = 1.0 / (own + shift[self.columns])
+        border = self.border.table @ weights
+        pulled = border * inverse[self.owner]
+        if len(self.starts):
+            products = border[self.left]
+            products *= pulled[self.right]
+            core.reshape(-1)[self.corner] -= np.add.reduceat(products, self.starts)
+        return inverse, pulled
+
+    def reduce(
+        self, state: tuple[FloatArray, FloatArray], rhs: FloatArray, dense: FloatArray
+    ) -> None:
+        """See `Elimination`."""
+        _, pulled = state
+        mine = rhs[self.columns][self.owner]
+        dense -= np.bincount(self.column, weights=pulled * mine, minlength=len(dense))
+
+    def restore(
+        self,
+        state: tuple[FloatArray, FloatArray],
+        rhs: FloatArray,
+        solved: FloatArray,
+        out: FloatArray,
+    ) -> None:
+        """See `Elimination`."""
+        inverse, pulled = state
+        count = len(self.columns)
+        dragged = np.bincount(
+            self.owner, weights=pulled * solved[self.column], minlength=count
+        )
+        out[self.columns] = rhs[self.columns] * inverse - dragged
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stacks:
+    """Blocks of several demands each, all of one size: m blocks of n columns.
+
+    Borders are padded to the widest, p places; padding points one past the end.
+
+    Attributes:
+        columns: Columns of T, shape (m, n).
+        border: Kept columns they touch, shape (m, p).
+        own: Fills the (m, n, n) diagonal blocks.
+        cross: Fills the (m, n, p) borders.
+        scatter: Sums the (m, p, p) corrections by position.
+        corner: Their positions in the dense matrix.
+    """
+
+    columns: IntArray
+    border: IntArray
+    own: Entries
+    cross: Entries
+    scatter: sparse.csr_array
+    corner: IntArray
+
+    @classmethod
+    def of(
+        cls, columns: IntArray, pairs: Pairs, place: IntArray, rows: int, kept: int
+    ) -> "_Stacks":
+        count, size = columns.shape
+        found = _Border.of(columns, pairs, place, kept)
+        counts = np.bincount(found.owner, minlength=count)
+        width = max(int(counts.max(initial=0)), 1)
+        slot = np.arange(len(found.owner)) - (np.cumsum(counts) - counts)[found.owner]
+        border = np.full((count, width), kept, np.int64)
+        border[found.owner, slot] = found.column
+        inner = np.full(len(place), -1, np.int64)
+        inner[columns] = np.arange(size)
+        inside, across = found.inside, found.across
+        left, right = pairs.left[inside], pairs.right[inside]
+        at = found.number[left] * size * size
+        i, j = inner[left], inner[right]
+        twice = np.flatnonzero(i != j)
+        cross = found.number[pairs.left[across]] * size + inner[pairs.left[across]]
+        scatter, corner = _corner(border, kept)
+        return cls(
+            columns,
+            border,
+            Entries.of(
+                np.concatenate([at + i * size + j, (at + j * size + i)[twice]]),
+                np.concatenate([pairs.row[inside], pairs.row[inside][twice]]),
+                np.concatenate([pairs.value[inside], pairs.value[inside][twice]]),
+                rows,
+            ),
+            Entries.of(
+                cross * width + slot[found.touch],
+                pairs.row[across],
+                pairs.value[across],
+                rows,
+            ),
+            scatter,
+            corner,
+        )
+
+    def eliminate(
+        self, weights: FloatArray, shift: FloatArray, core: FloatArray
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """See `Elimination`; keeps the inverses and the borders."""
+        count, size = self.columns.shape
+        own = np.zeros((count, size, size))
+        self.own.fill(own.reshape(-1), weights)
+        inner = np.arange(size)
+        own[:, inner, inner] += shift[self.columns]
+        cross = np.zeros((count, size, self.border.shape[1]))
+        self.cross.fill(cross.reshape(-1), weights)
+        try:
+            inverse = np.linalg.inv(own)
+        except np.linalg.LinAlgError:
+            return None
+        if not np.isfinite(inverse).all():
+            return None
+        pull = np.matmul(cross.transpose(0, 2, 1), np.matmul(inverse, cross))
+        core.reshape(-1)[self.corner] -= self.scatter @ pull.reshape(-1)
+        return inverse, cross
+
+    def reduce(
+        self, state: tuple[FloatArray, FloatArray], rhs: FloatArray, dense: FloatArray
+    ) -> None:
+        """See `Elimination`."""
+        inverse, cross = state
+        inner = np.matmul(inverse, rhs[self.columns][..., None])
+        pull = np.matmul(cross.transpose(0, 2, 1), inner)[..., 0]
+        total = np.bincount(
+            self.border.ravel(), weights=pull.ravel(), minlength=len(dense) + 1
+        )
+        dense -= total[:-1]
+
+    def restore(
+        self,
+        state: tuple[FloatArray, FloatArray],
+        rhs: FloatArray,
+        solved: FloatArray,
+        out: FloatArray,
+    ) -> None:
+        """See `Elimination`."""
+        inverse, cross = state
+        near = np.append(solved, 0.0)[self.border]
+        inner = rhs[self.columns] - np.matmul(cross, near[..., None])[..., 0]
+        out[self.columns] = np.matmul(inverse, inner[..., None])[..., 0]
+
+
+def _corner(border: IntArray, kept: int) -> tuple[sparse.csr_array, IntArray]:
+    """Sums of border products by position in the lower triangle."""
+    left = np.repeat(border, border.shape[1], axis=1).ravel()
+    right = np.tile(border, (1, border.shape[1])).ravel()
+    valid = np.flatnonzero((left >= right) & (left < kept))
+    corner, number = np.unique(left[valid] * kept + right[valid], return_inverse=True)
+    scatter = sparse.csr_array(
+        (np.ones(len(valid)), (number, valid)), shape=(len(corner), len(left))
+    )
+    return scatter, corner
