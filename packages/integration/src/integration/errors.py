@@ -8,16 +8,16 @@ r"""Every way in which talking to an exchange can fail.
     │   ├── LocalError                 we did wrong: trying again changes nothing
     │   │   ├── Sink                   the other half of a channel is gone
     │   │   ├── Serialise              our value has no form on the wire
-    │   │   ├── QueryParams            ... in a query string
-    │   │   ├── UrlEncoded             ... in a form body
+    │   │   │   ├── QueryParams        ... in a query string
+    │   │   │   └── UrlEncoded         ... in a form body
     │   │   ├── UrlParse               a URL that is none
     │   │   ├── Signing                a key or a request that cannot be signed
     │   │   ├── Unsupported            the entity does not offer the item
     │   │   └── Overload               a bounded buffer is full
     │   └── RemoteError                the peer or the way to it did wrong
     │       ├── Deserialise            text that is not what was announced
-    │       │   ├── DeserialiseBinary
-    │       │   └── DeserialiseProtobuf
+    │       │   └── DeserialiseBinary
+    │       │       └── DeserialiseProtobuf
     │       ├── Subscribe              a subscription was refused or never confirmed
     │       ├── Terminated             the peer closed the connection
     │       ├── WebSocket              the connection broke below the messages
