@@ -25,7 +25,7 @@ from integration.errors import (
     UnsupportedSubKind,
 )
 from integration.market.manager import Checksum
-from integration.market.notices import Output
+from integration.market.notices import Output, Pong
 from integration.market.sequencing import RULES, SequenceRule
 from integration.models import (
     ExchangeId,
@@ -36,6 +36,7 @@ from integration.models import (
     SubscriptionId,
     subscription_id,
 )
+from integration.rest.limiter import Feedback
 from netcore.models import Model, Timestamp
 
 __all__ = [
@@ -124,7 +125,7 @@ class VenueLimits(Model, frozen=True):
         connections: connections of one address ...
         connections_period: ... in so many seconds.
         lifetime: seconds after which the venue closes a connection; None: never.
-        silence: seconds without any frame after which a connection is dead.
+        rest_weight: weight of HTTP requests per minute and address.
     """
 
     topics_per_connection: int = 100
@@ -134,7 +135,7 @@ class VenueLimits(Model, frozen=True):
     connections: int = 60
     connections_period: float = 60.0
     lifetime: float | None = None
-    silence: float = 60.0
+    rest_weight: float = 600.0
 
 
 class RouteTable:
@@ -173,6 +174,9 @@ class VenueTransformer(ABC, Generic[MessageT]):
         routes: who is expected; an empty table by default.
     """
 
+    heartbeats: ClassVar[tuple[bytes, ...]] = ()
+    """Plain texts, not JSON, by which the venue shows life."""
+
     def __init__(self, exchange: ExchangeId, routes: RouteTable | None = None) -> None:
         self.exchange = exchange
         self.routes = RouteTable() if routes is None else routes
@@ -203,6 +207,8 @@ class VenueTransformer(ABC, Generic[MessageT]):
 
     def feed(self, payload: bytes, time_received: int) -> Iterable[Output]:
         """Decode and transform; a fault of this message is its output."""
+        if payload in self.heartbeats:
+            return (Pong(),)
         try:
             return self.transform(self.decode(payload), time_received)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -230,6 +236,8 @@ class Connector(ABC):
         rest_url: where its images are; None if it has none we use.
         limits: what it allows.
         ping: its own ping, or None where RFC 6455 pings do.
+        heartbeats: plain texts, not JSON, by which it shows life.
+        rest_feedback: response headers that tell how much weight was used.
     """
 
     exchange: ExchangeId
@@ -237,6 +245,8 @@ class Connector(ABC):
     rest_url: str | None = None
     limits: VenueLimits = VenueLimits()
     ping: Ping | None = None
+    heartbeats: tuple[bytes, ...] = ()
+    rest_feedback: tuple[Feedback, ...] = ()
     rest_parser: ClassVar[Any] = None
     """An `HttpParser` class for images; None where images come on the stream."""
 

@@ -8,7 +8,7 @@ for whoever owns the connection. Pure: reads no clock, waits for nothing.
 from collections.abc import Iterable
 from typing import final
 
-from integration.errors import IntegrationError
+from integration.errors import IntegrationError, Unidentifiable
 from integration.market.books import OrderBook
 from integration.market.manager import BookManager
 from integration.market.notices import (
@@ -40,13 +40,17 @@ class BookKeeper:
     Attributes:
         exchange: as given.
         managers: one per instrument whose book is kept.
+        wanting: managers found to want an image, in order; the owner empties it.
+        ignored: subscriptions that were left: their last messages are no errors.
     """
 
-    __slots__ = ("exchange", "managers")
+    __slots__ = ("exchange", "ignored", "managers", "wanting")
 
     def __init__(self, exchange: ExchangeId) -> None:
         self.exchange = exchange
         self.managers: dict[MarketDataInstrument, BookManager] = {}
+        self.wanting: dict[BookManager, None] = {}
+        self.ignored: set[str] = set()
 
     def add(self, manager: BookManager) -> OrderBook:
         """Keep another book."""
@@ -55,7 +59,9 @@ class BookKeeper:
 
     def remove(self, instrument: MarketDataInstrument) -> None:
         """Keep a book no longer."""
-        self.managers.pop(instrument, None)
+        manager = self.managers.pop(instrument, None)
+        if manager is not None:
+            self.wanting.pop(manager, None)
 
     def absorb(
         self, outputs: Iterable[Output], time: int, notices: list[Notice]
@@ -75,14 +81,23 @@ class BookKeeper:
                     manager = self.managers.get(output.instrument)
                     if manager is not None:
                         events.extend(manager.handle(output))
+                        if manager.wants_image:
+                            self.wanting[manager] = None
                 else:
                     events.append(output)
             elif isinstance(output, IntegrationError):
-                events.append(StreamError(self.exchange, output, time))
+                self._fault(output, time, events)
             else:
                 # mypy does not narrow a union by `type(x) is`.
                 self._notice(output, time, notices, events)  # type: ignore[arg-type]
         return events
+
+    def _fault(
+        self, error: IntegrationError, time: int, events: list[StreamEvent]
+    ) -> None:
+        if isinstance(error, Unidentifiable) and error.subscription_id in self.ignored:
+            return
+        events.append(StreamError(self.exchange, error, time))
 
     def _notice(
         self,
@@ -95,16 +110,23 @@ class BookKeeper:
             case BookChecksum(instrument=instrument, checksum=checksum):
                 if (manager := self.managers.get(instrument)) is not None:
                     events.extend(manager.verify(checksum, time))
+                    self._note_want(manager)
             case LevelLost(instrument=instrument, detail=detail):
                 if (manager := self.managers.get(instrument)) is not None:
                     reason = StaleReason.UNKNOWN_LEVEL
                     events.extend(manager.invalidate(reason, time=time, detail=detail))
+                    self._note_want(manager)
             case ConnectionGap(expected=expected, received=received):
                 detail = f"message {expected} had to come next, was {received}"
                 reason = StaleReason.CONNECTION_GAP
                 events.extend(self.invalidate(reason, time=time, detail=detail))
+                self.wanting.update(dict.fromkeys(self.managers.values()))
             case _:
                 notices.append(notice)
+
+    def _note_want(self, manager: BookManager) -> None:
+        if manager.wants_image:
+            self.wanting[manager] = None
 
     def invalidate(
         self, reason: StaleReason, *, time: int, detail: str = ""

@@ -119,6 +119,11 @@ class BookManager:
         return self._image is _Image.WANTED
 
     @property
+    def awaits_image(self) -> bool:
+        """Whether an image is needed, whoever is getting it."""
+        return self._image is not _Image.NONE
+
+    @property
     def was_live(self) -> bool:
         """Whether the book had been live before: it is served first."""
         return self._stale_since is not None

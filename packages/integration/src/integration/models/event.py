@@ -316,6 +316,8 @@ class MarketEvent(Model, frozen=True, omit_defaults=True):
         kind: the event itself.
         time_published: when the venue sent it, where that differs from
             `time_exchange`, in ns.
+        conflated: how many older events were merged into this one because the
+            consumer was slow.
     """
 
     time_exchange: Timestamp
@@ -324,6 +326,7 @@ class MarketEvent(Model, frozen=True, omit_defaults=True):
     instrument: MarketDataInstrument
     kind: DataKind
     time_published: Timestamp | None = None
+    conflated: int = 0
 
     @property
     def kind_name(self) -> str:

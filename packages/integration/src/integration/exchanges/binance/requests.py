@@ -29,6 +29,7 @@ from integration.models import (
     OrderBookSnapshot,
     Subscription,
 )
+from integration.rest.limiter import BINANCE_FEEDBACK
 from integration.rest.parser import HttpParser, retry_after
 from integration.rest.request import Params, RestRequest
 from netcore.models import Model, Timestamp
@@ -48,8 +49,7 @@ _SPOT_LIMITS = VenueLimits(
     connections=300,
     connections_period=300.0,
     lifetime=_DAY,
-    # The server pings every 20 s; three missed ones are no coincidence.
-    silence=60.0,
+    rest_weight=6000.0,
 )
 _FUTURES_LIMITS = VenueLimits(
     topics_per_connection=1024,
@@ -59,8 +59,7 @@ _FUTURES_LIMITS = VenueLimits(
     connections=300,
     connections_period=300.0,
     lifetime=_DAY,
-    # The server pings every 3 minutes.
-    silence=400.0,
+    rest_weight=2400.0,
 )
 
 # (levels, weight): the smallest bracket that holds the depth asked for.
@@ -181,6 +180,7 @@ class BinanceConnector(Connector):
     """One of Binance's servers."""
 
     rest_parser: ClassVar[Any] = BinanceParser
+    rest_feedback = BINANCE_FEEDBACK
 
     def __init__(self, server: Server) -> None:
         self.exchange = server.exchange

@@ -1,0 +1,92 @@
+"""Everything about market streams that a user may set, with reasons for defaults."""
+
+import ssl
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from integration.rest.transport import HttpTransport
+from integration.stream.channel import OverloadPolicy
+from integration.stream.reconnect import ReconnectPolicy
+from netcore.clock import Clock, SystemClock
+from netcore.models import Model
+
+__all__ = ["FirstConnect", "StreamConfig"]
+
+
+class FirstConnect(StrEnum):
+    """What happens if the very first connection or subscription fails."""
+
+    RAISE = "raise"
+    """Opening the streams raises: a wrong symbol should not wait for ever."""
+    RETRY = "retry"
+    """It is tried again like any later connection."""
+
+
+class StreamConfig(Model, frozen=True):
+    """How market streams behave.
+
+    Attributes:
+        websocket_url: replaces an exchange's WebSocket URL (simulator, testnet).
+        rest_url: replaces an exchange's REST base URL.
+        ssl_context: verifies servers; None: the system's certificates.
+        recorder: folder into which the raw bytes of every connection are recorded.
+        capacity: events that may wait for the consumer.
+        overload: what happens beyond that; `block` slows the venue down by TCP.
+        first_connect: whether opening fails or goes on trying.
+        reconnect: pace and limits of reconnecting; None: for ever, with jitter.
+        subscription_timeout: seconds until a subscription must be confirmed; not
+            prolonged by data that flow meanwhile.
+        ping_interval: seconds between pings where the venue has none of its own.
+        ping_timeout: seconds after a ping in which *something* must come.
+        silence: seconds without data that are never suspicious; the limit is learned
+            upwards from there. None: silence is never suspicious.
+        stall_timeout: seconds that a full queue may keep a connection from reading
+            before its books are called stale.
+        max_depth: levels kept per side of a book; None: all.
+        buffer_limit: updates kept per instrument while an image is on its way.
+        image_timeout: seconds until an image on the stream must come.
+        concurrent_images: HTTP images fetched at once per exchange.
+        http_transport: sends HTTP requests; None: a pool of its own.
+        clock: stamps reports.
+    """
+
+    websocket_url: Mapping[str, str] = {}
+    rest_url: Mapping[str, str] = {}
+    ssl_context: ssl.SSLContext | None = None
+    recorder: Path | None = None
+    capacity: int = 65_536
+    overload: OverloadPolicy = OverloadPolicy.BLOCK
+    first_connect: FirstConnect = FirstConnect.RAISE
+    reconnect: ReconnectPolicy | None = None
+    subscription_timeout: float = 10.0
+    ping_interval: float = 20.0
+    ping_timeout: float = 10.0
+    silence: float | None = 60.0
+    stall_timeout: float = 10.0
+    max_depth: int | None = None
+    buffer_limit: int = 4096
+    image_timeout: float = 10.0
+    concurrent_images: int = 4
+    http_transport: HttpTransport | None = None
+    clock: Clock = msgspec.field(default_factory=SystemClock)
+
+    def __post_init__(self) -> None:
+        positive = {
+            "capacity": self.capacity,
+            "subscription_timeout": self.subscription_timeout,
+            "ping_interval": self.ping_interval,
+            "ping_timeout": self.ping_timeout,
+            "silence": 1.0 if self.silence is None else self.silence,
+            "stall_timeout": self.stall_timeout,
+            "max_depth": 1 if self.max_depth is None else self.max_depth,
+            "buffer_limit": self.buffer_limit,
+            "image_timeout": self.image_timeout,
+            "concurrent_images": self.concurrent_images,
+        }
+        for name, value in positive.items():
+            if value <= 0:
+                msg = f"StreamConfig.{name} is above 0, was {value}"
+                raise ValueError(msg)

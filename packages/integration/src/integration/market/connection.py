@@ -1,0 +1,426 @@
+"""One planned connection, across all its reconnects.
+
+Holds what a lost socket does not take along: the subscriptions, the books, what was
+learned about silence, and who waits for confirmations. `run` is its only task; it
+reads through a `ReconnectingSocket`, whose connections are `Session`s.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import final
+from urllib.parse import urlsplit
+
+import msgspec
+import trio
+
+from integration.errors import GaveUp, IntegrationError, Overload, Subscribe
+from integration.market.config import FirstConnect, StreamConfig
+from integration.market.connector import Connector, Topic, connection_id
+from integration.market.images import ImageScheduler
+from integration.market.keeper import BookKeeper
+from integration.market.liveness import SilenceWatch
+from integration.market.manager import BookManager
+from integration.market.outlet import Outlet
+from integration.market.planner import ConnectionPlan, Wanted
+from integration.market.reports import (
+    Reconnecting,
+    StaleReason,
+    StreamError,
+    StreamEvent,
+)
+from integration.market.session import Session
+from integration.models import MarketDataInstrument, SubKind, Subscription
+from integration.rest.limiter import RateLimiter
+from integration.stream.reconnect import (
+    Connected,
+    ConnectError,
+    ConnectErrorAction,
+    ReconnectingSocket,
+    ReconnectPolicy,
+)
+from integration.stream.reconnect import Reconnecting as _Lost
+from netcore.stream.record import Recorder
+from netcore.trio import open_websocket
+from netcore.ws.frames import Opcode
+from netcore.ws.heartbeat import Heartbeat
+
+__all__ = ["Confirmation", "Connection"]
+
+
+@final
+class Confirmation:
+    """Somebody's wait for the venue to confirm a topic."""
+
+    __slots__ = ("_done", "_error")
+
+    def __init__(self) -> None:
+        self._done = trio.Event()
+        self._error: IntegrationError | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the venue has not spoken yet."""
+        return not self._done.is_set()
+
+    def settle(self, error: IntegrationError | None = None) -> None:
+        """End the wait, well or with an error; the first call counts."""
+        if not self._done.is_set():
+            self._error = error
+            self._done.set()
+
+    async def wait(self) -> None:
+        """Wait for the venue's word.
+
+        Raises:
+            IntegrationError: it refused, or the connection was given up.
+        """
+        await self._done.wait()
+        if self._error is not None:
+            raise self._error
+
+
+@final
+class Connection:
+    """One connection of a market stream.
+
+    Args:
+        number: counts the connections of the stream.
+        plan: what it carries at first.
+        connector: how the venue speaks.
+        config: the stream's.
+        outlet: where events go.
+        images: fetches images of this exchange, if it serves them by HTTP.
+        limiter: bounds connection attempts.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        plan: ConnectionPlan,
+        connector: Connector,
+        *,
+        config: StreamConfig,
+        outlet: Outlet,
+        images: ImageScheduler | None,
+        limiter: RateLimiter,
+    ) -> None:
+        self.exchange = plan.exchange
+        self.name = connection_id(plan.exchange, number)
+        self.url = plan.url
+        self.connector = connector
+        self.config = config
+        self.outlet = outlet
+        self.images = images
+        self.keeper = BookKeeper(plan.exchange)
+        self.silence = SilenceWatch(config.silence)
+        self.session: Session | None = None
+        self._wanted: dict[Topic, list[Subscription]] = {}
+        self._book_topics: dict[MarketDataInstrument, Topic] = {}
+        self._confirmations: dict[Topic, Confirmation] = {}
+        self._opened = 0
+        self._ready = False
+        self._socket: ReconnectingSocket[StreamEvent | IntegrationError]
+        self._socket = ReconnectingSocket(
+            self._connect,
+            policy=self._policy(config.reconnect or ReconnectPolicy()),
+            host=urlsplit(plan.url).netloc,
+            limiter=limiter,
+        )
+        self.add(plan.wanted)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.name} {self.url}: {len(self._wanted)} topics>"
+
+    # What it carries
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """Everything subscribed to here."""
+        return tuple(self._wanted)
+
+    @property
+    def room(self) -> int:
+        """How many more topics the venue allows here."""
+        return self.connector.limits.topics_per_connection - len(self._wanted)
+
+    def instruments(self, topic: Topic) -> list[MarketDataInstrument]:
+        """Return the instruments that a topic serves."""
+        subscriptions = self._wanted.get(topic, ())
+        return list(dict.fromkeys(s.instrument for s in subscriptions))
+
+    def _all_instruments(self) -> tuple[MarketDataInstrument, ...]:
+        found = (s.instrument for wanted in self._wanted.values() for s in wanted)
+        return tuple(dict.fromkeys(found))
+
+    def managers(self, topic: Topic) -> list[BookManager]:
+        """Return the managers of the books that a topic feeds."""
+        managers = self.keeper.managers
+        return [
+            managers[instrument]
+            for instrument in self.instruments(topic)
+            if self._book_topics.get(instrument) == topic
+        ]
+
+    def keeps(self, manager: BookManager) -> bool:
+        """Say whether a book is still kept here."""
+        return self.keeper.managers.get(manager.instrument) is manager
+
+    def book_topic(self, manager: BookManager) -> Topic:
+        """Return the topic that feeds a book."""
+        return self._book_topics[manager.instrument]
+
+    def add(self, wanted: Iterable[Wanted]) -> list[Confirmation]:
+        """Carry more; asks the venue at once if a session is up.
+
+        Returns:
+            One wait per topic that was not carried yet.
+
+        Raises:
+            Subscribe: another topic feeds the same book already.
+        """
+        new: list[Topic] = []
+        for each in wanted:
+            subscription, topic = each.subscription, each.topic
+            if subscription.kind is SubKind.ORDER_BOOKS_L2:
+                self._keep_book(subscription, topic)
+            if topic not in self._wanted:
+                new.append(topic)
+                self._confirmations[topic] = Confirmation()
+            self._wanted.setdefault(topic, []).append(subscription)
+        if self.session is not None:
+            self.session.subscribe(new)
+        return [self._confirmations[topic] for topic in new]
+
+    def _keep_book(self, subscription: Subscription, topic: Topic) -> None:
+        instrument = subscription.instrument
+        fed_by = self._book_topics.get(instrument)
+        if fed_by is not None and fed_by != topic:
+            msg = f"{instrument} has a book fed by {fed_by}: unsubscribe that first"
+            raise Subscribe(msg)
+        if fed_by is not None:
+            return
+        self._book_topics[instrument] = topic
+        depth = self.connector.book_depth(subscription)
+        self.keeper.add(
+            BookManager(
+                self.exchange,
+                instrument,
+                rule=self.connector.rule,
+                checksum=self.connector.checksum(),
+                max_depth=self.config.max_depth if depth is None else depth,
+                buffer_limit=self.config.buffer_limit,
+            )
+        )
+
+    def drop(self, wanted: Iterable[Wanted]) -> list[MarketDataInstrument]:
+        """Carry less; return the instruments whose book is kept no longer."""
+        gone: list[Topic] = []
+        books: list[MarketDataInstrument] = []
+        for each in wanted:
+            subscription, topic = each.subscription, each.topic
+            left = self._wanted.get(topic)
+            if left is None or subscription not in left:
+                continue
+            left.remove(subscription)
+            if not left:
+                gone.append(topic)
+                self._forget(topic)
+            instrument = subscription.instrument
+            if topic not in self._wanted and self._book_topics.get(instrument) == topic:
+                books.append(instrument)
+                del self._book_topics[instrument]
+                self.keeper.remove(instrument)
+        if self.session is not None:
+            self.session.unsubscribe(gone)
+        return books
+
+    def _forget(self, topic: Topic) -> None:
+        self._wanted.pop(topic, None)
+        self._confirmations.pop(topic, Confirmation()).settle()
+
+    # What the session finds
+
+    def confirmed(self, topic: Topic) -> None:
+        """Note that the venue confirmed a topic."""
+        if topic in self._confirmations:
+            self._confirmations[topic].settle()
+        self._ready = self._ready or not self._waiting
+
+    def refused(self, topic: Topic, error: IntegrationError) -> None:
+        """Note that the venue will not serve a topic."""
+        waiting = self._confirmations.pop(topic, None)
+        if waiting is not None:
+            waiting.settle(error)
+        for subscription in self._wanted.pop(topic, ()):
+            if self._book_topics.get(subscription.instrument) == topic:
+                del self._book_topics[subscription.instrument]
+                self.keeper.remove(subscription.instrument)
+
+    @property
+    def _waiting(self) -> bool:
+        return any(c.waiting for c in self._confirmations.values())
+
+    @property
+    def confirmations(self) -> list[Confirmation]:
+        """What is waited for, or was."""
+        return list(self._confirmations.values())
+
+    def emit(self, events: list[StreamEvent]) -> None:
+        """Queue events for the consumer; synchronous, in order."""
+        try:
+            self.outlet.put(events)
+        except Overload as error:
+            # The policy says that being late is a fault: the consumer's, so it hears.
+            self.outlet.close(error)
+
+    async def wait_room(self) -> None:
+        """Wait for the consumer; call the books stale if that takes too long."""
+        with trio.move_on_after(self.config.stall_timeout) as scope:
+            await self.outlet.wait_room()
+        if scope.cancelled_caught:
+            detail = f"the consumer took nothing for {self.config.stall_timeout:g} s"
+            now = self.config.clock.now_ns()
+            reason = StaleReason.OVERFLOW
+            self.emit(self.keeper.invalidate(reason, time=now, detail=detail))
+            await self.outlet.wait_room()
+        # We did not listen: the venue was not silent.
+        self.silence.started(trio.current_time())
+
+    # Running
+
+    async def run(self) -> GaveUp:
+        """Connect, read and reconnect until cancelled or given up.
+
+        Returns:
+            Why it ended: the policy allows no further attempt.
+        """
+        async with trio.open_nursery() as nursery:
+            try:
+                while True:
+                    self._read(await self._socket.next_batch(), nursery)
+            except GaveUp as error:
+                self._gave_up(error)
+                return error
+            finally:
+                await self._close()
+                nursery.cancel_scope.cancel()
+
+    def _read(self, batch: Sequence[object], nursery: trio.Nursery) -> None:
+        events: list[StreamEvent] = []
+        for update in batch:
+            match update:
+                case Connected(socket=Session() as session):
+                    self._begin(session, nursery)
+                case _Lost():
+                    self._lost(update, events)
+                case IntegrationError():
+                    now = self.config.clock.now_ns()
+                    events.append(StreamError(self.exchange, update, now))
+                case _:
+                    events.append(update)  # type: ignore[arg-type]  # all else is one
+        self.emit(events)
+
+    def _begin(self, session: Session, nursery: trio.Nursery) -> None:
+        self.session = session
+        session.greet(self.topics)
+        session.subscribe(self.topics)
+        nursery.start_soon(session.run)
+
+    def _lost(self, lost: _Lost, events: list[StreamEvent]) -> None:
+        self.session = None
+        now = self.config.clock.now_ns()
+        reason = str(lost.reason)
+        events.append(
+            Reconnecting(
+                exchange=self.exchange,
+                connection=self.name,
+                reason=reason,
+                time=now,
+                attempt=lost.attempt,
+                delay=lost.delay,
+                instruments=tuple(
+                    dict.fromkeys(
+                        s.instrument for w in self._wanted.values() for s in w
+                    )
+                ),
+            )
+        )
+        cause = StaleReason.DISCONNECTED
+        events.extend(self.keeper.invalidate(cause, time=now, detail=reason))
+        if not self._ready and self.config.first_connect is FirstConnect.RAISE:
+            self._settle_all(lost.reason)
+
+    def _gave_up(self, error: GaveUp) -> None:
+        now = self.config.clock.now_ns()
+        detail = str(error)
+        events = self.keeper.invalidate(
+            StaleReason.DISCONNECTED, time=now, detail=detail
+        )
+        self.emit([*events, StreamError(self.exchange, error, now)])
+        cause = error.__cause__
+        self._settle_all(cause if isinstance(cause, IntegrationError) else error)
+
+    def _settle_all(self, error: IntegrationError) -> None:
+        for confirmation in self._confirmations.values():
+            confirmation.settle(error)
+
+    async def _close(self) -> None:
+        """Say goodbye to the venue, even when cancelled, but not for long."""
+        with (
+            trio.move_on_after(1.0, shield=True),
+            suppress(IntegrationError, OSError),
+        ):
+            await self._socket.aclose()
+
+    async def _connect(self) -> Session:
+        stack = AsyncExitStack()
+        try:
+            recorder = self._recorder()
+            if recorder is not None:
+                stack.enter_context(recorder)
+            websocket = await stack.enter_async_context(
+                open_websocket(
+                    self.url,
+                    ssl_context=self.config.ssl_context,
+                    recorder=recorder,
+                    heartbeat=self._heartbeat(),
+                )
+            )
+        except BaseException:
+            await stack.aclose()
+            raise
+        return Session(self, stack, websocket)
+
+    def _recorder(self) -> Recorder | None:
+        folder = self.config.recorder
+        if folder is None:
+            return None
+        self._opened += 1
+        name = f"{self.name.replace('#', '-')}-{self._opened:04d}"
+        return Recorder(folder / name, clock=self.config.clock)
+
+    def _heartbeat(self) -> Heartbeat:
+        ping, clock = self.connector.ping, self.config.clock
+        if ping is None:
+            return Heartbeat(
+                interval=self.config.ping_interval, timeout=self.config.ping_timeout
+            )
+        return Heartbeat(
+            interval=ping.interval,
+            timeout=self.config.ping_timeout,
+            message=lambda: ping.message(clock.now_ns()),
+            opcode=Opcode.TEXT,
+        )
+
+    def _policy(self, policy: ReconnectPolicy) -> ReconnectPolicy:
+        """Let the first attempt fail at once, if so configured."""
+        if self.config.first_connect is FirstConnect.RETRY:
+            return policy
+        later = policy.on_connect_error
+
+        def decide(error: ConnectError) -> ConnectErrorAction:
+            if not self._ready:
+                return ConnectErrorAction.TERMINATE
+            return later(error)
+
+        return msgspec.structs.replace(policy, on_connect_error=decide)

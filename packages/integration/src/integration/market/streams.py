@@ -1,0 +1,337 @@
+"""Market streams: subscriptions in, events and true books out.
+
+    async with open_market_streams(subscriptions, config=StreamConfig()) as streams:
+        async for event in streams: ...
+
+The planner groups subscriptions into connections within the venues' limits; each
+connection is one task that reads, transforms and keeps books; HTTP images come
+through one scheduler per exchange; all events meet in one bounded queue, from which
+the consumer takes lists (`next_batch`) or single events. A book changes in the same
+breath in which its event is queued, so a book is never behind the events taken and at
+most a queue's length ahead of them.
+
+One nursery owns everything: leaving the block ends every task and connection.
+"""
+
+from collections import deque
+from collections.abc import (
+    AsyncIterator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import asynccontextmanager
+from typing import Self, final
+from urllib.parse import urlsplit
+
+import trio
+
+from integration.exchanges.registry import connector_for
+from integration.market.books import OrderBook
+from integration.market.config import StreamConfig
+from integration.market.connection import Confirmation, Connection
+from integration.market.images import ImageScheduler
+from integration.market.outlet import Outlet
+from integration.market.planner import ConnectionPlan, Wanted, plan
+from integration.market.reports import StreamEvent
+from integration.models import ExchangeId, MarketDataInstrument, Subscription
+from integration.rest.client import RestClient
+from integration.rest.limiter import BucketSpec, RateLimiter
+from integration.rest.signer import PublicNoHeaders
+from integration.rest.transport import HttpTransport
+from integration.stream.channel import ChannelStats
+
+__all__ = ["Books", "MarketStreams", "SubscriptionHandle", "open_market_streams"]
+
+
+@final
+class Books(Mapping[tuple[str, str], OrderBook]):
+    """The books of a stream, by exchange and instrument.
+
+    The instrument is a `MarketDataInstrument` or its name: `books["binance_spot",
+    "btc_usdt_spot"]`. A book is there from its subscription on; its `state` says
+    whether it may be relied upon.
+    """
+
+    __slots__ = ("_books",)
+
+    def __init__(self) -> None:
+        self._books: dict[tuple[str, str], OrderBook] = {}
+
+    def __getitem__(
+        self, key: tuple[str, str] | tuple[str, MarketDataInstrument]
+    ) -> OrderBook:
+        exchange, instrument = key
+        try:
+            return self._books[str(exchange), str(instrument)]
+        except KeyError:
+            known = ", ".join(f"{e} {i}" for e, i in self._books) or "none"
+            msg = f"no book of {instrument} at {exchange}; books are: {known}"
+            raise KeyError(msg) from None
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._books)
+
+    def __len__(self) -> int:
+        return len(self._books)
+
+    def __repr__(self) -> str:
+        return f"Books({', '.join(map(repr, self._books.values()))})"
+
+
+@final
+class SubscriptionHandle:
+    """What `subscribe` gave; give it back to `unsubscribe`."""
+
+    __slots__ = ("_parts", "subscriptions")
+
+    def __init__(self, parts: list[tuple[Connection, ConnectionPlan]]) -> None:
+        self._parts = parts
+        self.subscriptions: tuple[Subscription, ...] = tuple(
+            wanted.subscription for _, part in parts for wanted in part.wanted
+        )
+
+    def __repr__(self) -> str:
+        return f"SubscriptionHandle({', '.join(map(str, self.subscriptions))})"
+
+
+class _Venue:
+    """What the connections to one exchange share."""
+
+    __slots__ = ("client", "connector", "images", "limiter")
+
+    def __init__(self, exchange: ExchangeId, config: StreamConfig) -> None:
+        self.connector = connector_for(exchange)
+        limits = self.connector.limits
+        rest_url = config.rest_url.get(exchange, self.connector.rest_url)
+        buckets = {
+            ("*", "connections"): BucketSpec(
+                limits.connections, limits.connections_period
+            )
+        }
+        if rest_url is not None:
+            host = urlsplit(rest_url).hostname or ""
+            buckets[host, "default"] = BucketSpec(limits.rest_weight)
+        self.limiter = RateLimiter(buckets, feedback=self.connector.rest_feedback)
+        self.client: RestClient | None = None
+        self.images: ImageScheduler | None = None
+        parser = self.connector.rest_parser
+        if rest_url is not None and parser is not None:
+            self.client = RestClient(
+                rest_url,
+                PublicNoHeaders(),
+                parser(),
+                transport=config.http_transport or _transport(config),
+                limiter=self.limiter,
+                clock=config.clock,
+            )
+            self.images = ImageScheduler(
+                self.connector, self.client, concurrency=config.concurrent_images
+            )
+
+
+def _transport(config: StreamConfig) -> HttpTransport:
+    # httpx takes a third of a second to import: only venues with HTTP images pay.
+    import httpx
+
+    from integration.rest.httpx_transport import HttpxTransport
+
+    verify = True if config.ssl_context is None else config.ssl_context
+    pool = httpx.AsyncHTTPTransport(verify=verify, trust_env=False)
+    return HttpxTransport(pool, clock=config.clock)
+
+
+@final
+class MarketStreams:
+    """The streams of some subscriptions; `open_market_streams` makes it.
+
+    Iterate, or take lists with `next_batch`; both may be mixed. One task consumes.
+
+    Attributes:
+        books: every book that is kept.
+    """
+
+    def __init__(self, nursery: trio.Nursery, config: StreamConfig) -> None:
+        self.books = Books()
+        self._config = config
+        self._nursery = nursery
+        self._outlet = Outlet(config.capacity, config.overload)
+        self._venues: dict[ExchangeId, _Venue] = {}
+        self._connections: list[Connection] = []
+        self._opened = 0
+        self._buffer: deque[StreamEvent] = deque()
+
+    def __repr__(self) -> str:
+        return (
+            f"<MarketStreams: {len(self._connections)} connections, "
+            f"{len(self.books)} books, {len(self._outlet)} events wait>"
+        )
+
+    @property
+    def stats(self) -> ChannelStats:
+        """What went through the queue to the consumer."""
+        return self._outlet.stats
+
+    # Consuming
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        if not self._buffer:
+            try:
+                self._buffer.extend(await self._outlet.take())
+            except trio.EndOfChannel:
+                raise StopAsyncIteration from None
+        return self._buffer.popleft()
+
+    async def next_batch(self) -> list[StreamEvent]:
+        """Wait for events; return all that wait, in order.
+
+        Raises:
+            trio.EndOfChannel: every subscription was ended.
+            IntegrationError: every connection was given up, or the queue overflowed
+                with the policy `raise`.
+        """
+        if not self._buffer:
+            return await self._outlet.take()
+        await trio.lowlevel.checkpoint()
+        batch = list(self._buffer)
+        self._buffer.clear()
+        return batch
+
+    # Subscribing
+
+    async def subscribe(self, *subscriptions: Subscription) -> SubscriptionHandle:
+        """Subscribe to more, and wait until the venues have confirmed it.
+
+        Cancelled while it waits, the subscription is withdrawn.
+
+        Raises:
+            SubscriptionsEmpty: nothing was given.
+            Unsupported: an exchange has no connector.
+            UnsupportedSubscription: a venue does not offer it.
+            Subscribe: a venue refused, or did not confirm in time.
+            SocketError: a connection could not be made.
+        """
+        parts: list[tuple[Connection, ConnectionPlan]] = []
+        waits: list[Confirmation] = []
+        try:
+            for part in self._planned(subscriptions):
+                connection = self._with_room(part)
+                if connection is None:
+                    connection = self._open(part)
+                    waits.extend(connection.confirmations)
+                else:
+                    waits.extend(connection.add(part.wanted))
+                parts.append((connection, part))
+                self._show_books(connection)
+            for wait in waits:
+                await wait.wait()
+        except BaseException:
+            self._withdraw(parts)
+            raise
+        return SubscriptionHandle(parts)
+
+    async def unsubscribe(self, handle: SubscriptionHandle) -> None:
+        """End subscriptions; their books disappear. May be called again."""
+        self._withdraw(handle._parts)
+        await trio.lowlevel.checkpoint()
+
+    def _planned(self, subscriptions: Iterable[Subscription]) -> list[ConnectionPlan]:
+        return plan(
+            subscriptions,
+            connector_for=connector_for,
+            websocket_url=self._config.websocket_url,
+        )
+
+    def _with_room(self, part: ConnectionPlan) -> Connection | None:
+        """Find a connection to the same place that can carry more."""
+        for connection in self._connections:
+            if connection.url == part.url and connection.room >= len(part.topics):
+                return connection
+        return None
+
+    def _open(self, part: ConnectionPlan) -> Connection:
+        venue = self._venue(part.exchange)
+        connection = Connection(
+            self._opened,
+            part,
+            venue.connector,
+            config=self._config,
+            outlet=self._outlet,
+            images=venue.images,
+            limiter=venue.limiter,
+        )
+        self._opened += 1
+        self._connections.append(connection)
+        self._nursery.start_soon(self._run, connection)
+        return connection
+
+    def _venue(self, exchange: ExchangeId) -> _Venue:
+        venue = self._venues.get(exchange)
+        if venue is None:
+            venue = self._venues[exchange] = _Venue(exchange, self._config)
+            if venue.images is not None:
+                self._nursery.start_soon(venue.images.run)
+        return venue
+
+    async def _run(self, connection: Connection) -> None:
+        reason = await connection.run()
+        self._connections.remove(connection)
+        if not self._connections:
+            # Nothing will ever come again; what waits can still be taken.
+            self._outlet.close(reason)
+
+    def _show_books(self, connection: Connection) -> None:
+        for instrument, manager in connection.keeper.managers.items():
+            self.books._books[connection.exchange.value, str(instrument)] = manager.book
+
+    def _withdraw(self, parts: list[tuple[Connection, ConnectionPlan]]) -> None:
+        for connection, part in parts:
+            wanted: tuple[Wanted, ...] = part.wanted
+            for instrument in connection.drop(wanted):
+                key = (connection.exchange.value, str(instrument))
+                self.books._books.pop(key, None)
+
+    async def aclose_transports(self) -> None:
+        """Close what fetches images, unless the caller brought it."""
+        for venue in self._venues.values():
+            if venue.client is not None and self._config.http_transport is None:
+                await venue.client.aclose()
+
+
+@asynccontextmanager
+async def open_market_streams(
+    subscriptions: Iterable[Subscription], *, config: StreamConfig | None = None
+) -> AsyncIterator[MarketStreams]:
+    """Open market streams; every subscription is confirmed when the block begins.
+
+    Args:
+        subscriptions: what to stream; repeated ones count once.
+        config: how; the defaults suit a live venue.
+
+    Yields:
+        The streams. An exception of the block comes out as it is, not in a group.
+
+    Raises:
+        SubscriptionsEmpty: nothing was given.
+        Unsupported: an exchange has no connector.
+        UnsupportedSubscription: a venue does not offer it.
+        Subscribe: a venue refused, or did not confirm in time.
+        SocketError: a connection could not be made (with `first_connect="raise"`).
+    """
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        streams = MarketStreams(nursery, config or StreamConfig())
+        try:
+            await streams.subscribe(*subscriptions)
+            yield streams
+        except Exception as error:
+            failure = error
+        finally:
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await streams.aclose_transports()
+    if failure is not None:
+        raise failure
