@@ -1,0 +1,154 @@
+"""A scripted counterparty, to test what a `FixSession` and its user do.
+
+It obeys no rules: it says what it is told, with any numbers and times, and shows what
+it heard. Time stands still until it is advanced.
+"""
+
+from collections.abc import Collection
+from typing import final
+
+from netcore.clock import to_ns
+from netcore.fix.codec import FixParser
+from netcore.fix.events import Event
+from netcore.fix.fields import Message, utc_timestamp
+from netcore.fix.session import FixSession
+from netcore.models import Timestamp
+
+__all__ = ["Counterparty"]
+
+_START: Timestamp = 1_723_118_400_000_000_000  # 2024-08-08T12:00:00Z
+
+
+@final
+class Counterparty:
+    """The other side of `session`; written for tests.
+
+    Messages are texts like `"35=A|34=1|98=0|108=30"`. BeginString, BodyLength, CompIDs,
+    SendingTime and CheckSum are added to what is said and taken from what is heard.
+
+    Args:
+        session: What to talk to.
+        now: The time at first.
+
+    Attributes:
+        now: The time.
+        events: All events of the session so far.
+        heard: All messages that the session sent so far.
+    """
+
+    def __init__(self, session: FixSession, now: Timestamp = _START) -> None:
+        self.session = session
+        self.now = now
+        self.events: list[Event] = []
+        self.heard: list[Message] = []
+        self._parser = FixParser()
+
+    def connect(self) -> None:
+        """Begin a connection."""
+        self._parser = FixParser()
+        self.session.connect(self.now)
+
+    def logon(self, *more: str, number: int = 1, heartbeat: int = 30) -> list[str]:
+        """Connect, exchange Logons and return what was heard."""
+        self.connect()
+        fields = "".join(f"|{field}" for field in more)
+        self.say(f"35=A|34={number}|98=0|108={heartbeat}{fields}")
+        return self.hear()
+
+    def compose(
+        self,
+        text: str,
+        *,
+        omit: Collection[int] = (),
+        begin_string: str | None = None,
+        seconds: float = 0.0,
+    ) -> bytes:
+        """Return the bytes of a message.
+
+        Args:
+            text: MsgType, MsgSeqNum and whatever else, as `tag=value|tag=value`.
+            omit: Header fields to leave out.
+            begin_string: Another one than the session's.
+            seconds: How far SendingTime is off.
+        """
+        config = self.session.config
+        said = [tuple(field.split("=", 1)) for field in text.split("|")]
+        there = {tag for tag, _ in said}
+        header = {
+            "49": config.target_comp_id,
+            "52": utc_timestamp(self.now + to_ns(seconds), config.precision).decode(),
+            "56": config.sender_comp_id,
+        }
+        missing = [
+            (tag, value)
+            for tag, value in header.items()
+            if tag not in there and int(tag) not in omit
+        ]
+        said[2:2] = missing
+        pairs = [(int(tag), value.encode()) for tag, value in said]
+        return _lenient(begin_string or config.begin_string, pairs)
+
+    def say(
+        self,
+        text: str,
+        *,
+        omit: Collection[int] = (),
+        begin_string: str | None = None,
+        seconds: float = 0.0,
+    ) -> list[Event]:
+        """Send a message (see `compose`) and return the session's events."""
+        return self.say_bytes(
+            self.compose(text, omit=omit, begin_string=begin_string, seconds=seconds)
+        )
+
+    def say_bytes(self, data: bytes) -> list[Event]:
+        """Send bytes as they are and return the session's events."""
+        events = self.session.feed(data, self.now)
+        self.events += events
+        return events
+
+    def hang_up(self) -> list[Event]:
+        """End the connection and return the session's events."""
+        events = self.session.feed_eof(self.now)
+        self.events += events
+        return events
+
+    def advance(self, seconds: float) -> list[Event]:
+        """Let time pass, with a tick at each deadline; return the events."""
+        end = self.now + to_ns(seconds)
+        events: list[Event] = []
+        while (deadline := self.session.next_deadline) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            events += self.session.tick(self.now)
+        self.now = end
+        self.events += events
+        return events
+
+    def hear_messages(self) -> list[Message]:
+        """Return what the session has sent since the last time."""
+        messages: list[Message] = []
+        while data := self.session.to_send():
+            messages += self._parser.feed(data)
+        self.heard += messages
+        return messages
+
+    def hear(self) -> list[str]:
+        """Return what the session has sent, without the fields that are always there.
+
+        These are BeginString, BodyLength, CompIDs, times and CheckSum.
+        """
+        return [
+            "|".join(
+                f"{tag}={value.decode()}"
+                for tag, value in message
+                if tag not in {8, 9, 49, 52, 56, 122, 10}
+            )
+            for message in self.hear_messages()
+        ]
+
+
+def _lenient(begin_string: str, pairs: list[tuple[int, bytes]]) -> bytes:
+    """Encode even what must not be sent, such as empty values."""
+    body = b"".join(b"%d=%b\x01" % pair for pair in pairs)
+    head = b"8=%b\x019=%d\x01%b" % (begin_string.encode(), len(body), body)
+    return head + b"10=%03d\x01" % (sum(head) % 256)
