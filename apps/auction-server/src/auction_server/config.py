@@ -1,0 +1,121 @@
+"""The server's configuration: one strict record from a file, environment and flags.
+
+The `[server]`, `[store]`, `[schedule]` and `[auction]` tables are the service's own
+(`flowtrade.settings`); `[feed]` says where market data comes from, and each
+`[[product]]` is a product that shall exist.
+"""
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flowtrade.models.clearing import SolverMode
+from flowtrade.settings import Settings, overlay_environment
+from integration.market.config import StreamConfig
+from integration.models import ExchangeId
+from netcore.models import Model
+
+__all__ = ["Config", "ConfigError", "FeedConfig", "ProductConfig", "load_config"]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used, with the file and the key."""
+
+
+class ProductConfig(Model, frozen=True, kw_only=True, omit_defaults=True):
+    """A product that shall exist when the server has started.
+
+    Attributes:
+        name: Its name, unique among the configured ones.
+        exchange: Where its reference price is seen, or None for nowhere.
+        base: The instrument's base asset.
+        quote: The instrument's quote asset.
+        instrument_kind: `"spot"`, `"perpetual"` or an object with an expiry.
+    """
+
+    name: str
+    exchange: ExchangeId | None = None
+    base: str | None = None
+    quote: str | None = None
+    instrument_kind: Any = "spot"
+
+    def app_data(self) -> dict[str, Any]:
+        """What is stored with the product."""
+        data = msgspec.to_builtins(self)
+        return {key: value for key, value in data.items() if value is not None}
+
+
+class FeedConfig(Model, frozen=True, kw_only=True):
+    """Where market data comes from.
+
+    Attributes:
+        websocket_url: Exchange -> URL used instead of its own, such as a simulator's.
+        rest_url: Likewise for snapshots.
+        record: Folder into which the raw bytes received are recorded, None for none.
+    """
+
+    websocket_url: dict[str, str] = msgspec.field(default_factory=dict)
+    rest_url: dict[str, str] = msgspec.field(default_factory=dict)
+    record: str | None = None
+
+    def streams(self, ssl_context: ssl.SSLContext | None = None) -> StreamConfig:
+        """The configuration of the market streams; TLS verifies with the context."""
+        return StreamConfig(
+            ssl_context=ssl_context,
+            websocket_url=self.websocket_url,
+            rest_url=self.rest_url,
+            recorder=None if self.record is None else Path(self.record),
+        )
+
+
+class Config(Settings, frozen=True, kw_only=True):
+    """The whole configuration; everything has a default.
+
+    Attributes:
+        feed: Market data.
+        product: Products that shall exist.
+        solver: Who solves first; the certificate judges every answer alike.
+    """
+
+    feed: FeedConfig = msgspec.field(default_factory=FeedConfig)
+    product: tuple[ProductConfig, ...] = ()
+    solver: SolverMode = SolverMode.HIGHS
+
+
+def load_config(
+    path: Path | None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """Read the configuration; flags win over the environment, that over the file.
+
+    Raises:
+        ConfigError: The file is missing or unreadable, a key is unknown, or a value
+            does not fit; the message names the path of the key.
+    """
+    environ = os.environ if environ is None else environ
+    where = "configuration" if path is None else str(path)
+    try:
+        tree: dict[str, Any] = (
+            {} if path is None else msgspec.toml.decode(path.read_bytes())
+        )
+        overlay_environment(tree, environ)
+        for table, values in (flags or {}).items():
+            tree.setdefault(table, {}).update(values)
+        config = msgspec.convert(tree, Config, strict=False)
+    except OSError as error:
+        msg = f"{where}: cannot be read: {error.strerror}"
+        raise ConfigError(msg) from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        msg = f"{where}: {error}"
+        raise ConfigError(msg) from error
+    names = [product.name for product in config.product]
+    if len(set(names)) != len(names):
+        msg = f"{where}: two products have one name, was {names}"
+        raise ConfigError(msg)
+    return config

@@ -1,0 +1,138 @@
+"""The whole server in one nursery: the auction service and the feed beside it."""
+
+import ssl
+from functools import partial
+from typing import Any, final
+
+import msgspec
+import trio
+
+from auction_server.config import Config, ConfigError
+from flowtrade.core.service import ProductFilter, Service
+from flowtrade.core.solver import ClearingSolver
+from flowtrade.feed import FeedInstrument, MarketFeed, instrument_of
+from flowtrade.ports import Authorizer, Clock, IdFactory
+from flowtrade.serve import Auction, run_auction
+from netcore.clock import SystemClock
+from netcore.models import Timestamp
+
+__all__ = ["RunningServer", "run_server"]
+
+_PAGE = 1000
+
+
+@final
+class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that has started.
+
+    Attributes:
+        auction: The service.
+        feed: The market data; its products are keyed by product id.
+        products: Product name -> id, of the configured products.
+    """
+
+    auction: Auction
+    feed: MarketFeed
+    products: dict[str, str]
+
+
+async def run_server(
+    config: Config,
+    *,
+    authorizer: Authorizer,
+    clock: Clock | None = None,
+    ids: IdFactory | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    shutdown: trio.Event,
+    task_status: trio.TaskStatus[RunningServer] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run until `shutdown` is set and the service has stopped.
+
+    Args:
+        config: All settings.
+        authorizer: Turns bearer tokens into rights.
+        clock: By default the system's.
+        ids: Makes ids, by default random ones.
+        ssl_context: Verifies exchanges, by default against the system's authorities.
+        shutdown: Begins an orderly stop.
+        task_status: Gets the running server, once products exist and feeds are open.
+
+    Raises:
+        AddressInUse: The port is taken.
+        ConfigError: A configured product is not usable.
+        SocketError: The first connection to an exchange failed.
+        StoreFailed: The store cannot be opened.
+    """
+    async with trio.open_nursery() as nursery:
+        auction: Auction = await nursery.start(
+            partial(
+                run_auction,
+                config,
+                authorizer=authorizer,
+                solver=ClearingSolver(config.solver),
+                clock=clock,
+                ids=ids,
+                shutdown=shutdown,
+            )
+        )
+        service = auction.service
+        products = await ensure_products(service, config)
+        feed = MarketFeed(
+            _instruments(service),
+            config=config.feed.streams(ssl_context),
+            on_mid=partial(_set_reference, service, clock or SystemClock()),
+        )
+        async with trio.open_nursery() as feeding:
+            await feeding.start(feed.run)
+            task_status.started(
+                RunningServer(auction=auction, feed=feed, products=products)
+            )
+            await shutdown.wait()
+            feeding.cancel_scope.cancel()
+
+
+async def ensure_products(service: Service, config: Config) -> dict[str, str]:
+    """Make the configured products that do not exist yet; return name -> id."""
+    known: dict[str, str] = {}
+    for key, data in _app_data(service).items():
+        if isinstance(data, dict) and isinstance(data.get("name"), str):
+            known.setdefault(data["name"], key)
+    for product in config.product:
+        if product.name not in known:
+            app_data = msgspec.json.encode(product.app_data())
+            known[product.name] = (await service.create_product(app_data)).id
+    return {product.name: known[product.name] for product in config.product}
+
+
+def _instruments(service: Service) -> dict[str, FeedInstrument]:
+    found: dict[str, FeedInstrument] = {}
+    for key, data in _app_data(service).items():
+        try:
+            instrument = instrument_of(data)
+        except ValueError as error:
+            msg = f"product {key}: {error}"
+            raise ConfigError(msg) from error
+        if instrument is not None:
+            found[key] = instrument
+    return found
+
+
+def _app_data(service: Service) -> dict[str, Any]:
+    """Every product's decoded app_data, in order of making."""
+    found: dict[str, Any] = {}
+    wanted = ProductFilter(limit=_PAGE)
+    while True:
+        page = service.products(wanted)
+        for record in page.results:
+            found[record.id] = msgspec.json.decode(msgspec.json.encode(record.app_data))
+        if page.more is msgspec.UNSET:
+            return found
+        wanted = ProductFilter(limit=_PAGE, after=page.more)
+
+
+def _set_reference(
+    service: Service, clock: Clock, product: str, price: float, _time: Timestamp
+) -> None:
+    # Stamped by our clock, the one batches are stamped by: an image fetched by HTTP
+    # has no time of the exchange, and a recording's times lie in the past.
+    service.set_reference(product, price, clock.now_ns())

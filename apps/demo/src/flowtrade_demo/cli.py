@@ -1,0 +1,117 @@
+"""`flowtrade-demo`: the whole house in one command, offline."""
+
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import trio
+from cyclopts import App, CycloptsError, Parameter
+
+from auction_server.cli import USAGE_ERRORS
+from flowtrade.errors import ApiError, ConnectionFailed
+from flowtrade.models.clearing import SolverMode
+from flowtrade.program import EXIT_USAGE, run_program
+from flowtrade_demo.config import DemoConfig, DemoError, Pace
+from flowtrade_demo.house import House
+from flowtrade_demo.rounds import run_demo
+from flowtrade_demo.show import Show, make_show
+from integration.errors import IntegrationError
+from integration.testing import RecordingError
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="flowtrade-demo",
+    help="A local exchange, an auction every second, three bidders and a live page.",
+)
+
+
+@app.default
+def demo(  # the command line
+    *,
+    seed: int = 7,
+    symbols: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    recording: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    loop: bool = False,
+    speed: float = 1.0,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    every: float = 1.0,
+    batches: int | None = None,
+    lockstep: bool = False,
+    store: str | None = None,
+    solver: SolverMode = SolverMode.HIGHS,
+    tls: bool = False,
+    record: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Run until SIGINT or SIGTERM, the last batch or the end of the recording.
+
+    Args:
+        seed: Of the synthetic market, the ids and the bidders.
+        symbols: Of the synthetic market, such as BTCUSDT ETHUSDT.
+        recording: Files to play instead of the synthetic market.
+        loop: Play the recordings again and again.
+        speed: Market seconds per second; 0 plays as fast as can be.
+        host: Address of the page.
+        port: Port of the page; 0 takes a free one.
+        every: Seconds between auctions.
+        batches: Stop after so many auctions.
+        lockstep: Move round by round instead of by the clock; repeatable.
+        store: `memory:` or `sqlite:PATH`; by default SQLite in a temporary folder.
+        solver: Who solves first; every answer is certified alike.
+        tls: Speak TLS with the exchange.
+        record: Folder into which the raw feed is recorded.
+        json: JSON lines even on a terminal.
+    """
+
+    async def run(stop: trio.Event) -> None:
+        show = make_show(sys.stdout, json=json)
+        with tempfile.TemporaryDirectory(prefix="flowtrade-") as folder:
+            config = DemoConfig(
+                store=store or f"sqlite:{Path(folder) / 'auctions.db'}",
+                seed=seed,
+                recordings=tuple(recording or ()),
+                loop=loop,
+                speed=speed,
+                host=host,
+                port=port,
+                every=every,
+                batches=batches,
+                pace=Pace.LOCKSTEP if lockstep else Pace.LIVE,
+                solver=solver,
+                tls=tls,
+                record=record,
+                **({} if symbols is None else {"symbols": tuple(symbols)}),
+            )
+            try:
+                await run_demo(
+                    config,
+                    stop=stop,
+                    started=partial(_started, show),
+                    listener=show.update,
+                )
+            finally:
+                show.stop()
+
+    return run_program(
+        "flowtrade-demo",
+        run,
+        usage_errors=(DemoError, RecordingError, *USAGE_ERRORS),
+        run_errors=(ApiError, ConnectionFailed, IntegrationError),
+    )
+
+
+def _started(show: Show, house: House) -> None:
+    show.start(house.server.auction.url)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        code = app(exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        sys.exit(EXIT_USAGE)  # cyclopts has said what is wrong
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,209 @@
+"""The whole house on loopback: exchange, auction server, bidders; real sockets.
+
+Every part talks to the next one as strangers would: the server and the bidders each
+open their own feed to the exchange, the bidders bid through the public HTTP API with
+tokens of their own.
+"""
+
+import secrets
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import final
+
+import msgspec
+import trio
+import trustme
+
+from auction_server.config import Config, FeedConfig, ProductConfig
+from auction_server.run import RunningServer, run_server
+from bidders.bidder import Bidder
+from bidders.cli import bidder_id, discover
+from bidders.sample import sample_strategies
+from flowtrade.auth import JwtAuthorizer, generate_jwt
+from flowtrade.client import FlowtradeClient
+from flowtrade.feed import MarketFeed
+from flowtrade.ports import Clock
+from flowtrade.settings import (
+    AuctionSettings,
+    ScheduleSettings,
+    ServerSettings,
+    StoreSettings,
+    Transparency,
+)
+from flowtrade.testing import SeededIds
+from flowtrade_demo.config import DemoConfig, Pace
+from integration.market.config import StreamConfig
+from integration.models import ExchangeId
+from integration.testing import RecordedMarket, SimulatedExchange, SyntheticMarket
+from netcore.clock import ManualClock, SystemClock
+
+__all__ = ["House", "open_house"]
+
+_EXCHANGE = ExchangeId.BINANCE_SPOT
+_START_SECONDS = 15.0
+"""Longest time that everything may take to come up on a slow machine."""
+
+
+@final
+class House(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that runs.
+
+    Attributes:
+        exchange: The simulator.
+        server: The auction server with its feed.
+        bidders: The bidders, started.
+        feed: What the bidders see, keyed by product name.
+        client: A client of the public API without rights.
+        secret: The server's token key.
+        clock: The server's clock.
+    """
+
+    exchange: SimulatedExchange
+    server: RunningServer
+    bidders: list[Bidder]
+    feed: MarketFeed
+    client: FlowtradeClient
+    secret: str
+    clock: Clock
+
+    def admin_client(self) -> FlowtradeClient:
+        """A new client that may do everything; the caller closes it."""
+        token = generate_jwt(None, self.secret, admin=True, now=self.clock.now_ns())
+        return FlowtradeClient(self.server.auction.url, token)
+
+    async def settle(self) -> None:
+        """Wait until both feeds have taken all that the exchange has published."""
+        for product, key in self.server.products.items():
+            sequence = self.exchange.sequence(product)
+            await self.server.feed.reached(key, sequence)
+            await self.feed.reached(product, sequence)
+
+
+@asynccontextmanager
+async def open_house(config: DemoConfig) -> AsyncIterator[House]:
+    """Start everything; leaving the block stops everything, the server in order.
+
+    Raises:
+        AddressInUse: The page's port is taken.
+        RecordingError: A recording cannot be read.
+        DemoError: The arguments do not fit together.
+    """
+    source = (
+        RecordedMarket(config.recordings, loop=config.loop)
+        if config.recordings
+        else SyntheticMarket(config.seed, config.symbols)
+    )
+    lockstep = config.pace is Pace.LOCKSTEP
+    clock: Clock = ManualClock(source.start_ns) if lockstep else SystemClock()
+    secret = secrets.token_urlsafe(32)
+    serving, trusting = _tls() if config.tls else (None, None)
+    exchange = SimulatedExchange(source, ssl_context=serving)
+    shutdown, stopped = trio.Event(), trio.Event()
+
+    async def serve(*, task_status: trio.TaskStatus[RunningServer]) -> None:
+        await run_server(
+            _server_config(config, exchange),
+            authorizer=JwtAuthorizer.from_secret(secret, clock=clock),
+            clock=clock,
+            ids=SeededIds(config.seed),
+            ssl_context=trusting,
+            shutdown=shutdown,
+            task_status=task_status,
+        )
+        stopped.set()
+
+    async with exchange, trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        streams = StreamConfig(
+            websocket_url={_EXCHANGE: exchange.websocket_url},
+            rest_url={_EXCHANGE: exchange.rest_url},
+            ssl_context=trusting,
+        )
+        with trio.fail_after(_START_SECONDS):
+            server: RunningServer = await nursery.start(serve)
+            url = server.auction.url
+            client = await stack.enter_async_context(FlowtradeClient(url))
+            feed, bidders = await _bidders(
+                nursery,
+                stack,
+                url,
+                streams,
+                secret=secret,
+                clock=clock,
+                seed=config.seed,
+            )
+        yield House(
+            exchange=exchange,
+            server=server,
+            bidders=bidders,
+            feed=feed,
+            client=client,
+            secret=secret,
+            clock=clock,
+        )
+        shutdown.set()
+        await stopped.wait()
+        nursery.cancel_scope.cancel()
+
+
+def _server_config(config: DemoConfig, exchange: SimulatedExchange) -> Config:
+    live = config.pace is Pace.LIVE
+    return Config(
+        server=ServerSettings(host=config.host, port=config.port),
+        store=StoreSettings(url=config.store),
+        schedule=ScheduleSettings(every=config.every if live else None),
+        auction=AuctionSettings(transparency=Transparency.BOOK),
+        feed=FeedConfig(
+            websocket_url={_EXCHANGE: exchange.websocket_url},
+            rest_url={_EXCHANGE: exchange.rest_url},
+            record=None if config.record is None else str(config.record),
+        ),
+        product=tuple(
+            ProductConfig(
+                name=spec.symbol, exchange=_EXCHANGE, base=spec.base, quote=spec.quote
+            )
+            for spec in exchange.specs.values()
+        ),
+        solver=config.solver,
+    )
+
+
+async def _bidders(  # the parts it joins
+    nursery: trio.Nursery,
+    stack: AsyncExitStack,
+    url: str,
+    streams: StreamConfig,
+    *,
+    secret: str,
+    clock: Clock,
+    seed: int,
+) -> tuple[MarketFeed, list[Bidder]]:
+    def token(name: str) -> str:
+        return generate_jwt(bidder_id(name), secret, now=clock.now_ns())
+
+    async with FlowtradeClient(url, token("reader")) as reader:
+        ids, instruments = await discover(reader)
+    feed = MarketFeed(instruments, config=streams)
+    await nursery.start(feed.run)
+    for name in ids:
+        await feed.reached(name, 0)
+    mids = {name: mid for name in ids if (mid := feed.mid(name)) is not None}
+    bidders: list[Bidder] = []
+    for strategy in sample_strategies(mids, seed=seed):
+        client = FlowtradeClient(url, token(strategy.name))
+        await stack.enter_async_context(client)
+        bidder = Bidder(
+            client, bidder_id(strategy.name), strategy, feed=feed, products=ids
+        )
+        await bidder.start()
+        bidders.append(bidder)
+    return feed, bidders
+
+
+def _tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(serving)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return serving, trusting

@@ -1,0 +1,230 @@
+"""Live market data for products: which instrument stands behind which product.
+
+A product whose `app_data` names an exchange and an instrument has an order book
+somewhere; `instrument_of` reads that, `MarketFeed` follows the books and trades of all
+such products over `integration.market.open_market_streams`. It is what reference
+prices and liquidity are made from.
+
+A book is shown only while it may be believed: `mid` is None unless the book is LIVE.
+Knows nothing of bids, batches or HTTP; what is done with a price is the caller's.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, final
+
+import msgspec
+import trio
+
+from integration.market.books import BookState, OrderBook
+from integration.market.config import StreamConfig
+from integration.market.reports import BookStale, Reconnecting, StreamEvent
+from integration.market.streams import MarketStreams, open_market_streams
+from integration.models import (
+    ExchangeId,
+    MarketDataInstrument,
+    MarketEvent,
+    OrderBookL1,
+    OrderBookSnapshot,
+    OrderBookUpdate,
+    PublicTrade,
+    SubKind,
+    Subscription,
+)
+from netcore.models import Model, Timestamp
+
+__all__ = ["FeedInstrument", "MarketFeed", "MidListener", "instrument_of"]
+
+MidListener: TypeAlias = Callable[[str, float, Timestamp], None]
+"""Called with product, mid price and the time of the message that changed it."""
+
+_KINDS = (SubKind.ORDER_BOOKS_L2, SubKind.ORDER_BOOKS_L1, SubKind.PUBLIC_TRADES)
+
+_log = logging.getLogger(__name__)
+
+
+class FeedInstrument(Model, frozen=True):
+    """Where a product's prices are seen."""
+
+    exchange: ExchangeId
+    instrument: MarketDataInstrument
+
+
+class _ProductData(msgspec.Struct, frozen=True):
+    """What `app_data` may say; other keys are the application's own."""
+
+    exchange: ExchangeId
+    base: str
+    quote: str
+    instrument_kind: Any = "spot"
+
+
+def instrument_of(app_data: object) -> FeedInstrument | None:
+    """Read a product's instrument from its decoded `app_data`.
+
+    Args:
+        app_data: An object with `exchange`, `base`, `quote` and optionally
+            `instrument_kind` (default `"spot"`), beside whatever else.
+
+    Returns:
+        The instrument, or None if `app_data` names no exchange.
+
+    Raises:
+        ValueError: It names an exchange, but the rest is missing or malformed.
+    """
+    if not isinstance(app_data, Mapping) or "exchange" not in app_data:
+        return None
+    try:
+        data = msgspec.convert(app_data, _ProductData)
+        instrument = msgspec.convert(
+            {
+                "base": data.base.lower(),
+                "quote": data.quote.lower(),
+                "instrument_kind": data.instrument_kind,
+            },
+            MarketDataInstrument,
+        )
+    except msgspec.ValidationError as error:
+        msg = f"app_data names no instrument of an exchange: {error}"
+        raise ValueError(msg) from error
+    return FeedInstrument(data.exchange, instrument)
+
+
+@final
+class MarketFeed:
+    """Follows the order books, best prices and trades behind products.
+
+    Args:
+        instruments: Product (any key the caller likes) -> its instrument.
+        config: Of the streams: addresses, recording, liveness.
+        on_mid: Called when a product's mid price has changed.
+        on_event: Called with every event, in order; for tests and tools.
+
+    Attributes:
+        counts: Events seen, by kind.
+    """
+
+    def __init__(
+        self,
+        instruments: Mapping[str, FeedInstrument],
+        *,
+        config: StreamConfig,
+        on_mid: MidListener | None = None,
+        on_event: Callable[[StreamEvent], None] | None = None,
+    ) -> None:
+        self.counts: dict[str, int] = {}
+        self._instruments = dict(instruments)
+        self._products = {value: key for key, value in self._instruments.items()}
+        self._config = config
+        self._on_mid = on_mid
+        self._on_event = on_event
+        self._streams: MarketStreams | None = None
+        self._mids: dict[str, float] = {}
+        self._trades: dict[str, MarketEvent] = {}
+        self._quotes: dict[str, MarketEvent] = {}
+        self._seen: dict[str, int] = {}
+        self._progress = trio.Event()
+
+    def book(self, product: str) -> OrderBook | None:
+        """The product's order book, None if it has none (yet)."""
+        wanted = self._instruments.get(product)
+        if wanted is None or self._streams is None:
+            return None
+        return self._streams.books.get((wanted.exchange, wanted.instrument.name))
+
+    def mid(self, product: str) -> float | None:
+        """The book's mid price; None unless the book is live and has both sides."""
+        book = self.book(product)
+        if book is None or book.state is not BookState.LIVE:
+            return None
+        bid, ask = book.best_bid, book.best_ask
+        if bid is None or ask is None:
+            return None
+        mid = float((bid.price + ask.price) / 2)
+        return mid if math.isfinite(mid) else None
+
+    def trade(self, product: str) -> MarketEvent | None:
+        """The last trade event seen, None before the first."""
+        return self._trades.get(product)
+
+    def quote(self, product: str) -> MarketEvent | None:
+        """The last best-price event seen, None before the first."""
+        return self._quotes.get(product)
+
+    async def reached(self, product: str, sequence: int) -> None:
+        """Wait until the book is live and its events are taken up to an update number.
+
+        The barrier between an exchange that moves in lockstep and whoever acts on
+        what it has shown. It looks at the events taken, not at the book, which may
+        be ahead of them.
+        """
+        while True:
+            book = self.book(product)
+            live = book is not None and book.state is BookState.LIVE
+            if live and self._seen.get(product, -1) >= sequence:
+                return
+            await self._progress.wait()
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Follow until cancelled; the task has started once the streams are open.
+
+        Raises:
+            SocketError: The first connection could not be made or was refused; later
+                losses are repaired and reported as events.
+        """
+        subscriptions = [
+            Subscription(wanted.exchange, wanted.instrument, kind)
+            for wanted in self._instruments.values()
+            for kind in _KINDS
+        ]
+        if not subscriptions:
+            task_status.started()
+            await trio.sleep_forever()
+        async with open_market_streams(subscriptions, config=self._config) as streams:
+            self._streams = streams
+            task_status.started()
+            while True:
+                self._take(await streams.next_batch())
+
+    def _take(self, events: list[StreamEvent]) -> None:
+        touched: dict[str, Timestamp] = {}
+        for event in events:
+            self._count(event)
+            if isinstance(event, MarketEvent):
+                product = self._products.get(
+                    FeedInstrument(event.exchange, event.instrument)
+                )
+                if product is None:
+                    continue
+                if isinstance(event.kind, PublicTrade):
+                    self._trades[product] = event
+                elif isinstance(event.kind, OrderBookL1):
+                    self._quotes[product] = event
+                elif isinstance(event.kind, OrderBookSnapshot | OrderBookUpdate):
+                    touched[product] = event.time_exchange
+                    if event.kind.sequence is not None:
+                        self._seen[product] = event.kind.sequence
+            elif isinstance(event, BookStale | Reconnecting):
+                _log.warning("market data: %s", event)
+            if self._on_event is not None:
+                self._on_event(event)
+        for product, time in touched.items():
+            self._tell_mid(product, time)
+        progress, self._progress = self._progress, trio.Event()
+        progress.set()
+
+    def _tell_mid(self, product: str, time: Timestamp) -> None:
+        mid = self.mid(product)
+        if mid is None or self._mids.get(product) == mid:
+            return
+        self._mids[product] = mid
+        if self._on_mid is not None:
+            self._on_mid(product, mid, time)
+
+    def _count(self, event: StreamEvent) -> None:
+        kind = event.kind if isinstance(event, MarketEvent) else event
+        name = type(kind).__name__
+        self.counts[name] = self.counts.get(name, 0) + 1
