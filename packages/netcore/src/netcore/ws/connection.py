@@ -14,9 +14,12 @@ conversation is::
 `MessageReader`; its control frames and its faults are obeyed here.
 
 **Nothing the peer sends raises.** A fault becomes a close frame in `outgoing`, state
-CLOSED and `error`, after the messages before it were returned; so no byte of the peer
-can leave the object half-way, and the order *messages, then the end* holds for all
-drivers. What *we* do wrong raises at once.
+CLOSED and what `end` returns; so no byte of the peer can leave the object half-way.
+What *we* do wrong raises at once.
+
+**Messages, then the end.** A fault or close frame behind messages of the same feed
+takes effect with the next one: the user gets the messages while the conversation is
+still OPEN, and can answer them.
 """
 
 from collections import deque
@@ -140,6 +143,7 @@ class WsConnection:
         "_role",
         "_sending",
         "_state",
+        "_verdict",
         "agreement",
         "pongs",
     )
@@ -179,6 +183,7 @@ class WsConnection:
         self._held = b""
         self._held_ns: Timestamp = 0
         self._sending: Opcode | None = None
+        self._verdict: Mark | Fault | None = None
         self._error: NetError | None = None
         self._close_code: int | None = None
         self._close_reason = ""
@@ -234,7 +239,12 @@ class WsConnection:
 
     @property
     def held(self) -> bool:
-        """Whether received bytes wait for the next `feed`, maybe one of nothing."""
+        """Whether the next `feed`, maybe of nothing, has something to do.
+
+        Bytes came behind the handshake, or the end behind the latest batch.
+        """
+        if self._verdict is not None:
+            return True
         return bool(self._held) and self._state is not State.CONNECTING
 
     @property
@@ -279,8 +289,9 @@ class WsConnection:
         """Take what the stream brought; return the messages it completed, if any.
 
         What came behind the handshake in one piece is `held` for the next call.
-        After a fault or close in `data` the state is CLOSED, and the batch holds the
-        messages before it. While CLOSING, messages are dropped.
+        After a fault or close in `data` the state is CLOSED or, if messages came before
+        it, will be with the next call (`held` tells). While CLOSING, messages are
+        dropped.
 
         Args:
             data: Any number of bytes; none after `held`.
@@ -291,6 +302,8 @@ class WsConnection:
         if self._state is State.CONNECTING:
             self._shake(data, timestamp_ns)
             return None
+        if self._verdict is not None:
+            self._conclude()
         if self._held:
             data, self._held = self._held + data, b""
             timestamp_ns = self._held_ns
@@ -299,10 +312,12 @@ class WsConnection:
         reader = self._reader
         payloads = reader.feed(data)
         # While CLOSING the user has turned away; only the peer's close frame counts.
-        wanted = self._state is State.OPEN
+        wanted = bool(payloads) and self._state is State.OPEN
         if reader.controls or reader.fault is not None:
             self._obey(reader.controls, reader.fault)
-        if not payloads or not wanted:
+            if not wanted:
+                self._conclude()
+        if not wanted:
             return None
         heads = reader.heads
         if heads is None:
@@ -311,6 +326,7 @@ class WsConnection:
 
     def feed_eof(self) -> None:
         """Take the end of the stream."""
+        self._conclude()
         if self._state is State.CONNECTING:
             self._break(self._handshake_ended())
         elif self._state is not State.CLOSED:
@@ -323,6 +339,7 @@ class WsConnection:
         `cause`; before the upgrade, or if it is no fault of the connection (a recorder
         whose disk is full), it is `cause` itself.
         """
+        self._conclude()
         if self._state is State.CONNECTING or not isinstance(
             cause, ConnectionLost | TlsError
         ):
@@ -344,7 +361,8 @@ class WsConnection:
             self._error = None
 
     def _obey(self, controls: Iterable[Mark], fault: Fault | None) -> None:
-        """Act on the control frames of a feed, then on the fault it ended in."""
+        """Act on pings and pongs; keep what ends the conversation for `_conclude`."""
+        self._verdict = fault
         for mark in controls:
             match mark.opcode:
                 case Opcode.PING:
@@ -352,9 +370,15 @@ class WsConnection:
                 case Opcode.PONG:
                     self.pongs.append(mark.payload)
                 case _:
-                    self._closed(mark.payload)
-        if fault is not None and self._state is not State.CLOSED:
-            self._fail(fault)
+                    self._verdict = mark
+
+    def _conclude(self) -> None:
+        """End the conversation if the peer closed it or broke the rules."""
+        verdict, self._verdict = self._verdict, None
+        if isinstance(verdict, Mark):
+            self._closed(verdict.payload)
+        elif verdict is not None:
+            self._fail(verdict)
 
     # -- ending ----------------------------------------------------------------------
 
@@ -408,6 +432,7 @@ class WsConnection:
         self._deflate = None
         self._early.clear()
         self._held = b""
+        self._verdict = None
 
     # -- sending ---------------------------------------------------------------------
 

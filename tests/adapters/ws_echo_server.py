@@ -1,0 +1,43 @@
+"""Echo server for conformance suites: `ws_echo_server.py HOST PORT`."""
+
+import signal
+import sys
+from functools import partial
+
+import trio
+
+from netcore.trio import TrioWebSocket, serve_websocket
+from netcore.ws import DeflateConfig, Opcode, WebSocketOptions
+
+MAX_MESSAGE = 16 << 20
+OPTIONS = WebSocketOptions(
+    deflate=DeflateConfig(),
+    max_message_size=MAX_MESSAGE,
+    outbox_limit=2 * MAX_MESSAGE,
+)
+
+
+async def echo(ws: TrioWebSocket) -> None:
+    """Send every message back with its opcode until the connection ends."""
+    while True:
+        frame = await ws.receive_frame()
+        if frame.opcode is Opcode.TEXT:
+            ws.send_text(frame.payload)
+        else:
+            ws.send_binary(frame.payload)
+        await ws.drain()
+
+
+async def main(host: str, port: int) -> None:
+    """Serve until SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                partial(serve_websocket, echo, port, host=host, options=OPTIONS)
+            )
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], int(sys.argv[2]))
