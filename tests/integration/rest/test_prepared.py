@@ -195,7 +195,18 @@ def test_parameters_are_appended_where_they_belong():
 
     assert bare.with_query({"a": 1}).with_query({"b": 2}).query == "a=1&b=2"
     assert bare.with_query({}) is bare
-    assert bare.with_form({"a": 1}).with_form({"b": "x y"}).content == b"a=1&b=x+y"
+    form = bare.with_form({"a": 1}).with_form({"b": "x y"})
+    assert form.content == b"a=1&b=x+y"
+    assert form.with_form({"n": 9}, first=True).content == b"n=9&a=1&b=x+y"
+    assert form.header("content-type") == "application/x-www-form-urlencoded"
+    assert bare.with_form({}) is bare
+
+
+def test_parameters_cannot_be_added_to_a_body_that_is_no_form():
+    prepared = prepare("https://x", Place(order=Order("X", Decimal(1))))
+
+    with pytest.raises(UrlEncoded, match="application/json"):
+        prepared.with_form({"a": 1})
 
 
 def test_content_that_is_no_text_cannot_be_signed_as_text():

@@ -123,11 +123,25 @@ class PreparedRequest(
         """Return a copy with another body."""
         return msgspec.structs.replace(self, content=content)
 
-    def with_form(self, params: Params) -> Self:
-        """Return a copy with parameters appended to a form body."""
+    def with_form(self, params: Params, *, first: bool = False) -> Self:
+        """Return a copy with parameters added to a form body.
+
+        Args:
+            params: What to add.
+            first: Whether they stand before what is there, not behind it.
+
+        Raises:
+            UrlEncoded: The body is something else than a form.
+        """
+        kind = self.header("content-type")
+        if self.content and kind != BodyFormat.FORM.value:
+            raise UrlEncoded(f"parameters can be added to a form only, not to {kind}")
         more = encode_params(params, error=UrlEncoded).encode("ascii")
-        content = self.content + b"&" + more if self.content and more else more
-        return self.with_content(content or self.content)
+        if not more:
+            return self
+        parts = (more, self.content) if first else (self.content, more)
+        form = self.with_headers({"Content-Type": BodyFormat.FORM.value})
+        return form.with_content(b"&".join(part for part in parts if part))
 
     def with_secrets(self, *secrets: str) -> Self:
         """Return a copy that also hides these texts wherever it is spoken of."""
