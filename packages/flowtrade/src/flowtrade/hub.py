@@ -155,6 +155,7 @@ class Hub:
         topic: Topic,
         *,
         last_id: int | None = None,
+        recent: int = 0,
         on_drop: Callable[[], None] | None = None,
     ) -> Iterator[Subscription]:
         """Listen to a topic until the block ends.
@@ -163,11 +164,13 @@ class Hub:
             topic: What to listen to.
             last_id: The last event the client saw, to be replayed what came after;
                 None for a new client, which gets the latest event of each name.
+            recent: A new client gets that many of the topic's last events instead,
+                as far as they are remembered and its queue holds them.
             on_drop: Called when the client turns out too slow; its task may be stuck
                 in a send, so it cannot notice by itself.
         """
         subscription = Subscription(topic, self._queue_limit, on_drop)
-        for payload in self._backlog(topic, last_id):
+        for payload in self._backlog(topic, last_id, recent):
             subscription.put(payload)
         if self._closed:
             subscription.close()
@@ -186,7 +189,12 @@ class Hub:
                 subscription.close()
         self._subscriptions.clear()
 
-    def _backlog(self, topic: Topic, last_id: int | None) -> list[bytes]:
+    def _backlog(
+        self, topic: Topic, last_id: int | None, recent: int = 0
+    ) -> list[bytes]:
+        if last_id is None and recent > 0:
+            room = min(recent, self._queue_limit - 1)
+            return [e.payload for e in self._ring if e.topic == topic][-room:]
         if last_id is None:
             latest = [event for (of, _), event in self._latest.items() if of == topic]
             return [event.payload for event in sorted(latest, key=lambda e: e.seq)]

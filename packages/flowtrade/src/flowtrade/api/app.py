@@ -1,6 +1,7 @@
 """The Litestar application: the table of routes, wired to the parts behind it."""
 
 from collections.abc import Callable
+from functools import cache
 
 import msgspec
 from litestar import Litestar
@@ -67,8 +68,7 @@ def create_app(
         schedule=schedule,
         request_batch=request_batch,
     )
-    document = msgspec.json.encode(describe(ROUTES))
-    state = State({"openapi": document, "pages": Pages()})
+    state = State({"openapi": _document(), "pages": _pages()})
     context.install(state)
     return Litestar(
         route_handlers=[*map(_handler, ROUTES)],
@@ -91,3 +91,16 @@ def _handler(route: Route) -> HTTPRouteHandler:
         opt={"right": route.right},
     )
     return decorate(route.handler)
+
+
+# Made once: they are the same for every application of the process.
+
+
+@cache
+def _document() -> bytes:
+    return msgspec.json.encode(describe(ROUTES))
+
+
+@cache
+def _pages() -> Pages:
+    return Pages()

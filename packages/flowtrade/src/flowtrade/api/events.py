@@ -69,10 +69,14 @@ def _stream(request: Api, topic: Topic, *, lifetime: float | None = None) -> ASG
     last = request.headers.get("last-event-id")
     if last is not None and not (last.isascii() and last.isdigit() and len(last) < 20):
         raise BadRequest(f"Last-Event-ID is the id of an event of ours, was {last!r}")
+    recent = request.query_params.get("recent", "0")
+    if not (recent.isascii() and recent.isdigit() and len(recent) < 7):
+        raise BadRequest(f"recent is a number of events, was {recent!r}")
     return EventStream(
         context_of(request),
         topic,
         last_id=None if last is None else int(last),
+        recent=int(recent),
         lifetime=lifetime,
     )
 
@@ -85,6 +89,7 @@ class EventStream:
         context: Hub and settings.
         topic: What it listens to.
         last_id: The last event the client saw.
+        recent: How many events a new client wants to begin with.
         lifetime: Seconds after which the stream ends, or None.
     """
 
@@ -94,12 +99,14 @@ class EventStream:
         topic: Topic,
         *,
         last_id: int | None,
+        recent: int,
         lifetime: float | None,
     ) -> None:
         self._hub = context.hub
         self._keep_alive = context.settings.keep_alive
         self._topic = topic
         self._last_id = last_id
+        self._recent = recent
         self._lifetime = float("inf") if lifetime is None else lifetime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,7 +115,10 @@ class EventStream:
         connection = cast("Connection", extensions.get(CONNECTION, _NO_SERVER))
         with (
             self._hub.subscribe(
-                self._topic, last_id=self._last_id, on_drop=connection.abort
+                self._topic,
+                last_id=self._last_id,
+                recent=self._recent,
+                on_drop=connection.abort,
             ) as subscription,
             connection.on_stop(subscription.close),
         ):

@@ -34,6 +34,7 @@ __all__ = [
 _T = TypeVar("_T")
 
 _BEARER: Final = "bearer "
+_SYNTAX: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 def bearer(request: Api) -> str:
@@ -42,10 +43,11 @@ def bearer(request: Api) -> str:
     Raises:
         BadRequest: There is no `Authorization: Bearer …` header.
     """
-    header = request.headers.get("authorization")
-    if header is None or header[: len(_BEARER)].lower() != _BEARER:
+    header = request.headers.get("authorization", "")
+    token = header[len(_BEARER) :].strip()
+    if header[: len(_BEARER)].lower() != _BEARER or not token:
         raise BadRequest("an `Authorization: Bearer <token>` header is required")
-    return header[len(_BEARER) :].strip()
+    return token
 
 
 def path_id(request: Api, name: str) -> Id:
@@ -74,6 +76,8 @@ async def body(request: Api, decoder: "msgspec.json.Decoder[_T]") -> _T:
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
+        # The decoder stops at the first wrong value; what follows may be no JSON.
+        _check_syntax(data)
         # 1e999 is well-formed, but no number of ours; other parsers refuse to read it.
         if "out of range" in str(error):
             raise BadRequest(f"the body cannot be read: {error}") from error
@@ -161,6 +165,15 @@ def group_of(value: object) -> Group:
 def app_data_of(value: object) -> bytes:
     """Return app_data as the JSON text that is stored."""
     return msgspec.json.encode(value)
+
+
+def _check_syntax(data: bytes) -> None:
+    try:
+        _SYNTAX.decode(data)
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"the body cannot be read: {error}") from error
+    except RecursionError as error:
+        raise BadRequest("the body cannot be read: it is nested too deep") from error
 
 
 def _moment(request: Api, name: str) -> Timestamp | None:
