@@ -41,6 +41,12 @@ from netcore.clock import ManualClock, SystemClock
 __all__ = ["House", "open_house"]
 
 _EXCHANGE = ExchangeId.BINANCE_SPOT
+_EVENTS_KEPT = 16_384
+"""About 25 minutes of a market with three products and three bidders."""
+
+_QUEUE = 4096
+"""Events that may wait for one page: all that it asks for when it opens."""
+
 _START_SECONDS = 15.0
 """Longest time that everything may take to come up on a slow machine."""
 
@@ -149,7 +155,9 @@ async def open_house(config: DemoConfig) -> AsyncIterator[House]:
 def _server_config(config: DemoConfig, exchange: SimulatedExchange) -> Config:
     live = config.pace is Pace.LIVE
     return Config(
-        server=ServerSettings(host=config.host, port=config.port),
+        server=ServerSettings(
+            host=config.host, port=config.port, replay=_EVENTS_KEPT, queue=_QUEUE
+        ),
         store=StoreSettings(url=config.store),
         schedule=ScheduleSettings(every=config.every if live else None),
         auction=AuctionSettings(transparency=Transparency.BOOK),

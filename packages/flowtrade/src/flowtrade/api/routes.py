@@ -85,6 +85,11 @@ _AS_OF: Final = Query("as_of", _TIME, "The moment to read, by default the presen
 _EXPAND: Final = Query(
     "expand", {"type": "boolean"}, "Whether to express the basis in leaf products."
 )
+_RECENT: Final = Query(
+    "recent",
+    {"type": "integer", "minimum": 0, "maximum": 999_999},
+    "A new client begins with so many past events, as far as they are kept.",
+)
 _STREAM: Final = "text/event-stream"
 
 _DEMAND, _PORTFOLIO = "/demand/{demand_id:str}", "/portfolio/{portfolio_id:str}"
@@ -324,6 +329,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=events.market_updates,
         right=Right.PUBLIC,
         reply=_STREAM,
+        query=(_RECENT,),
         errors=(400,),
     ),
     Route(
@@ -332,6 +338,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=events.product_updates,
         right=Right.PUBLIC,
         reply=_STREAM,
+        query=(_RECENT,),
         errors=(400, 404),
     ),
     Route(
@@ -340,6 +347,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=events.bidder_updates,
         right=Right.QUERY,
         reply=_STREAM,
+        query=(_RECENT,),
     ),
     Route(
         method="GET",

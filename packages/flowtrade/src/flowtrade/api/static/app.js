@@ -180,7 +180,7 @@ function onReference(update) {
 }
 
 function connect() {
-  const source = new EventSource("/updates");
+  const source = new EventSource(`/updates?recent=${KEEP * 4}`);
   const link = (state) => {
     $("link").dataset.state = state;
     $("link").textContent = state;
