@@ -10,6 +10,9 @@ import sys
 from typing import Any
 
 from flowtrade.clearing import InvalidMarket, Market, UnboundedMarket, clear
+from flowtrade.clearing.export import Dialect
+from flowtrade.clearing.export import export_lp as lp_text
+from flowtrade.clearing.export import export_mps as mps_text
 
 
 def solve_auction(auction: dict[str, Any]) -> dict[str, Any]:
@@ -26,6 +29,16 @@ def solve_auction(auction: dict[str, Any]) -> dict[str, Any]:
         for name, rows in groups.items()
     }
     return {"status": "solved", **outcome, "gains": clearing.gains}
+
+
+def export_lp(auction: dict[str, Any]) -> bytes:
+    """The auction in LP format, as the anchor writes it."""
+    return lp_text(Market.from_auction(auction), dialect=Dialect.ANCHOR).encode()
+
+
+def export_mps(auction: dict[str, Any]) -> bytes:
+    """The auction in MPS format, as the anchor writes it."""
+    return mps_text(Market.from_auction(auction), dialect=Dialect.ANCHOR).encode()
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ _DELTA_GROWTH = 100.0
 _DELTA_TRIES = 8
 
 
-class SingularMatrix(ArithmeticError):  # noqa: N818 - named for the fact
+class SingularMatrix(ArithmeticError):
     """The normal matrix has no Cholesky factor, however regularised."""
 
 

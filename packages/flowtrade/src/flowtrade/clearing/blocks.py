@@ -337,7 +337,7 @@ class _Stacks:
         cross = np.zeros((count, size, self.border.shape[1]))
         self.cross.fill(cross.reshape(-1), weights)
         try:
-            inverse = np.linalg.inv(own)
+            inverse = np.asarray(np.linalg.inv(own), np.float64)
         except np.linalg.LinAlgError:
             return None
         if not np.isfinite(inverse).all():

@@ -104,7 +104,8 @@ def audit(
     volume = _gross(terms.basis, rates, terms.products)
     mismatch = _mismatch(terms, prices, mu)
     gains, gap = float(value[used].sum()), float(regret[used].sum())
-    correction = float(mismatch @ rates) - float(prices @ imbalance)
+    # What the imbalance is worth; with balance and consistent prices it is nothing.
+    correction = -float(prices @ imbalance)
     worth = abs(gains) + _POTENTIAL * money.potential
     measures = {
         "relative_gap": gap / worth,
@@ -163,8 +164,8 @@ def _scales(
     level = float(np.median(reach)) if len(reach) else 0.0
     level = max(level, 1e-3 * _largest(reach))
     away = np.abs(0.5 * (top + bottom) - price[mine]) + (top - bottom)
-    # Where all prices are one, rounding alone is left: the floor is its size.
-    potential = float(away @ width) + 1e-9 * float(reach @ width)
+    # Where all prices are one, only rounding is left: the floor is well above it.
+    potential = float(away @ width) + 1e-2 * float(reach @ width)
     ranges = _sum(owner[mine], width, len(used))
     return _Scales(level or 1.0, rate or 1.0, potential or 1.0, ranges)
 

@@ -19,7 +19,7 @@ class ClearingError(Exception):
     """Base of every error of a clearing."""
 
 
-class InvalidMarket(ClearingError):  # noqa: N818 - named for the fact, as in the contract
+class InvalidMarket(ClearingError):
     """An auction that breaks a rule.
 
     Attributes:
@@ -33,7 +33,7 @@ class InvalidMarket(ClearingError):  # noqa: N818 - named for the fact, as in th
         self.where = where
 
 
-class UnboundedMarket(ClearingError):  # noqa: N818 - named for the fact
+class UnboundedMarket(ClearingError):
     """Unlimited orders cross, so the gains from trade have no end.
 
     Attributes:
@@ -58,7 +58,7 @@ class UnboundedMarket(ClearingError):  # noqa: N818 - named for the fact
         self.gains = gains
 
 
-class Uncertified(ClearingError):  # noqa: N818 - named for the fact
+class Uncertified(ClearingError):
     """No solver gave an answer that the certificate accepts.
 
     Attributes:

@@ -13,7 +13,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from flowtrade.clearing.arrays import FloatArray, IntArray, Ragged, offsets
+from flowtrade.clearing.arrays import (
+    FloatArray,
+    IntArray,
+    Ragged,
+    group_sum,
+    offsets,
+)
 from flowtrade.clearing.columns import Curves
 from flowtrade.clearing.market import Market
 
@@ -121,16 +127,9 @@ class _Maker:
 
     def market(self) -> Market:
         basis = self._bases()
-        value = np.bincount(
-            basis.rows(),
-            weights=basis.weight * self.fair[basis.idx],
-            minlength=len(basis),
-        )
-        size = np.bincount(
-            basis.rows(),
-            weights=np.abs(basis.weight) * self.fair[basis.idx],
-            minlength=len(basis),
-        )
+        worth = basis.weight * self.fair[basis.idx]
+        value = group_sum(basis.rows(), worth, len(basis))
+        size = group_sum(basis.rows(), np.abs(worth), len(basis))
         curves = self._curves(value, size)
         usage, caps = self._usage()
         return Market.from_columns(

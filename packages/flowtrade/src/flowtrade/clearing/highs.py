@@ -43,7 +43,7 @@ _REGULAR = 1e-12
 """qpasm's regularisation: its default 1e-7 biases the answer, 0 ends undecided."""
 
 
-class SolverFailed(ClearingError):  # noqa: N818 - named for the fact
+class SolverFailed(ClearingError):
     """A solver refused its input or broke off; the next one is asked."""
 
 

@@ -88,19 +88,20 @@ def polish(
         return Polished(z, y, 0, 0.0)
     y = np.clip(y, form.low, form.high)
     steps = 0
-    best = None
+    found = [Polished(z, y, 0, 0.0)]
     for window in windows:
         newton = _Newton(form, z, y, window=window, flat=flat)
         newton.run(deadline)
         steps += newton.steps
-        best = newton
-        if newton.held() or monotonic() > deadline:
-            break
         if newton.is_sane():
-            z, y = z + newton.dz, newton.flows()
-    if best is None:
-        return Polished(z, y, 0, 0.0)
-    return best.finish(steps)
+            found.append(newton.finish(steps))
+        if newton.is_good():
+            return found[-1]
+        if monotonic() > deadline:
+            break
+    # A window's problem may have no solution of its own: then the point it came
+    # from may be the better one.
+    return min(found, key=lambda point: form.merit(point.z, point.y))
 
 
 @final
@@ -120,6 +121,7 @@ class _Newton:
         self.z = z
         self.dz = np.zeros(form.columns)
         self.steps = 0
+        self.still = False
         self.window = window
         row_price = form.row_price
         self.reach = window * row_price
@@ -198,15 +200,19 @@ class _Newton:
             settled = self._round(deadline)
             failures = 0 if settled else failures + 1
             if failures > 1:
-                break
+                return
             y = self._open_flows(self.form.map.forward(self.dz))
             soft = self.o_soft > 0.0
-            if not soft.any() or monotonic() > deadline:
-                break
+            if not soft.any():
+                self.still = settled
+                return
+            if monotonic() > deadline:
+                return
             shift = np.abs(y - self.o_centre)[soft] / self.o_width[soft]
             self._recentre(np.where(soft, y, self.o_centre))
             if settled and shift.max(initial=0.0) <= 1e-10:
-                break
+                self.still = True
+                return
 
     def _round(self, deadline: float) -> bool:
         """Newton's method for one choice of centres; True when balanced."""
@@ -296,7 +302,7 @@ class _Newton:
         scales = form.scales
         # Levenberg's term keeps a step within a fifth of the price scale.
         bound = np.abs(force) / (0.2 * scales.price)
-        floor = 1e-12 * scales.rate / scales.price
+        floor = 1e-10 * scales.rate / scales.price
         try:
             return form.assembler.factor(slope, np.maximum(bound, floor))
         except SingularMatrix:
@@ -313,12 +319,15 @@ class _Newton:
         y[self.open] = self._open_flows(turn)
         return y
 
-    def held(self) -> bool:
-        """Whether no row moved out of its window."""
+    def is_good(self) -> bool:
+        """Whether all is still and no row moved out of its window."""
+        if not (self.still and self.is_sane()):
+            return False
         turn = np.abs(self.form.map.forward(self.dz))
         return bool((turn <= self.reach).all())
 
     def is_sane(self) -> bool:
+        """Whether the prices are numbers."""
         return bool(np.isfinite(self.dz).all())
 
     def finish(self, steps: int) -> Polished:

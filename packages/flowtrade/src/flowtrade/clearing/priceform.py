@@ -169,3 +169,37 @@ class PriceForm:
             minlength=self.columns,
         )
         return volume.astype(np.float64, copy=False)
+
+    def merit(self, z: FloatArray, y: FloatArray) -> float:
+        """How far a point is from optimal; 0 is optimal, infinite is no number.
+
+        The largest of the relative imbalance and the relative sum of regrets. It is
+        what candidates are compared by before the certificate has the last word.
+        """
+        if not (np.isfinite(z).all() and np.isfinite(y).all()):
+            return float("inf")
+        price = self.map.forward(z)[self.row]
+        drop = self.top - self.bottom
+        with np.errstate(all="ignore"):  # infinite widths: flat, sorted out below
+            inner = self.low + (self.top - price) / drop * self.width
+            share = 0.5 * (y - self.low) / self.width
+        wanted = np.where(price > self.top, self.low, self.high)
+        wanted = np.where(
+            (price <= self.top) & (price > self.bottom),
+            np.clip(inner, self.low, self.high),
+            wanted,
+        )
+        flat = drop == 0.0
+        wanted = np.where(flat & (price == self.top), y, wanted)
+        # Orders without limit that would trade for ever count as one typical width.
+        wanted = np.clip(wanted, y - 1e3 * self.scales.rate, y + 1e3 * self.scales.rate)
+        with np.errstate(all="ignore"):
+            share += 0.5 * (wanted - self.low) / self.width
+        half = np.where(flat, self.top, self.top - drop * share)
+        regret = float(np.maximum((wanted - y) * (half - price), 0.0).sum())
+        worth = float(np.abs(self.middle) @ np.abs(y))
+        worth += 1e-3 * self.scales.price * self.scales.rate
+        floor = 1e-6 * self.scales.rate
+        volume = np.maximum(self.gross_volume(y), floor)
+        imbalance = np.abs(self.balance(y)) / volume
+        return max(regret / worth, float(imbalance.max(initial=0.0)))

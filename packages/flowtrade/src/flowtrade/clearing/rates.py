@@ -202,7 +202,10 @@ class _Task:
         np.add.at(offset, columns[basis.idx], moved)
         places = width - 1 - len(families) + np.arange(len(families))
         least, most = self.low[families], self.high[families]
-        ranged = most - least > 1e-14 * (np.abs(most) + np.abs(least))
+        is_wide = np.isinf(least) | np.isinf(most)
+        with np.errstate(invalid="ignore"):
+            narrow = 1e-14 * (np.abs(most) + np.abs(least))
+            ranged = is_wide | (most - least > narrow)
         offset[places[~ranged]] += 0.5 * (least + most)[~ranged]
         units = places[ranged]
         table = Ragged(

@@ -20,6 +20,9 @@ __all__ = ["Ray", "find_ray", "has_unlimited"]
 _GAIN = 1e-9
 """Gains per unit that count, against the prices that take part."""
 
+_SLACK = 1e6
+"""How many times the gains must exceed the worth of the remaining imbalance."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ray:
@@ -69,9 +72,9 @@ def find_ray(form: PriceForm, *, deadline: float = np.inf) -> Ray | None:
     y = polished.y
     gains = float(box.top @ y)
     size = float(np.abs(box.top) @ np.abs(y))
-    volume = np.maximum(box.gross_volume(y), 1e-6)
-    is_balanced = bool((np.abs(box.balance(y)) <= 1e-9 * volume).all())
-    if not is_balanced or gains <= _GAIN * size:
+    # What the remaining imbalance could be worth must not explain the gains.
+    slack = float(np.abs(box.balance(y)).sum()) * box.scales.price
+    if gains <= max(_GAIN * size, _SLACK * slack):
         return None
     flow = np.zeros(len(form))
     flow[moving] = np.where(np.abs(y) > 1e-9, y, 0.0)

@@ -36,6 +36,9 @@ from flowtrade.models.clearing import (
 
 __all__ = ["clear"]
 
+_DUST = 1e-13
+"""Rates this small against a typical order are rounding."""
+
 
 def clear(
     market: Market,
@@ -236,10 +239,18 @@ class _Choice:
         self.proof = proof
         self.z = candidate.z
         self.rates = run._rates(candidate.y)
+        self._drop_dust()
         self.rate_choice = self.price_choice = CanonicalChoice.UNIQUE
         self.free_rates = 0
         self._choose_rates(candidate)
         self.ranges, self.free_prices = self._choose_prices(candidate)
+
+    def _drop_dust(self) -> None:
+        """Read rates that are rounding as the zeros they mean."""
+        dust = _DUST * self.run.form.scales.rate
+        small = (np.abs(self.rates) <= dust) & (self.rates != 0.0)
+        if small.any():
+            self._accept(np.where(small, 0.0, self.rates), self.z)
 
     def _choose_rates(self, candidate: Candidate) -> None:
         run = self.run

@@ -1,0 +1,399 @@
+"""The general quadratic program, for problems that are no auction.
+
+    minimise  x'Px/2 + q'x    subject to  l <= Ax <= u
+
+Candidates come from an interior point on the sparse KKT system and, where that is not
+certified, from HiGHS; each is polished by solving the equations of its active rows. The
+residuals of the optimality conditions decide, never a solver's own word. An auction
+never comes here: its price form has better methods.
+
+Reference: the quasi-definite KKT system follows R. Vanderbei, "Symmetric quasidefinite
+matrices", SIAM J. Optimization 5 (1995).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, final
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import lapack
+from scipy.sparse import linalg as sparse_linalg
+
+from flowtrade.clearing.arrays import BoolArray, FloatArray
+from flowtrade.clearing.blas import one_thread
+from flowtrade.clearing.highs import Core, SolverFailed, solve_quadratic
+
+__all__ = ["Answer", "Problem", "solve_qp"]
+
+_CERTIFIED = 1e-9
+_ACCEPTED = 1e-6
+_STEPS = 100
+_REGULAR = 1e-10
+_BACK_OFF = 0.995
+_DENSE = 300
+"""Rows of a system up to which dense factors are the faster ones."""
+
+_ACTIVE_SET = 300
+"""Variables up to which HiGHS' active set is worth asking."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A convex quadratic program.
+
+    Attributes:
+        hessian: P, symmetric positive semidefinite, shape (n, n).
+        cost: q, shape (n,).
+        matrix: A, shape (m, n).
+        lower: l, shape (m,), maybe -inf.
+        upper: u, shape (m,), maybe inf.
+    """
+
+    hessian: sparse.csc_array
+    cost: FloatArray
+    matrix: sparse.csc_array
+    lower: FloatArray
+    upper: FloatArray
+
+    def value(self, x: FloatArray) -> float:
+        """The objective."""
+        return float(0.5 * x @ (self.hessian @ x) + self.cost @ x)
+
+    def residual(self, x: FloatArray, y: FloatArray) -> float:
+        """Largest relative violation of the optimality conditions.
+
+        Args:
+            x: Variables.
+            y: Row duals, positive where the upper bound pushes.
+        """
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            return float("inf")
+        row, force = self.matrix @ x, self.hessian @ x
+        over = np.maximum(row - self.upper, 0.0)
+        under = np.maximum(self.lower - row, 0.0)
+        ends = np.concatenate([self.lower, self.upper])
+        ends = np.abs(ends[np.isfinite(ends)])
+        size = 1.0 + max(_largest(np.abs(row)), float(ends.max(initial=0.0)))
+        primal = max(_largest(over), _largest(under)) / size
+        pull = self.matrix.T @ y
+        dual_size = 1.0 + max(map(_largest, np.abs([force, pull, self.cost])))
+        dual = _largest(np.abs(force + pull + self.cost)) / dual_size
+        with np.errstate(invalid="ignore"):
+            slack = np.where(y > 0.0, self.upper - row, row - self.lower)
+            # A multiplier and a distance at once: judged by what they are worth.
+            loss = float(np.abs(np.where(y == 0.0, 0.0, y * slack)).sum())
+        if not np.isfinite(loss):
+            return float("inf")
+        return max(primal, dual, loss / (1.0 + abs(self.value(x))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """An optimum.
+
+    Attributes:
+        x: Variables.
+        y: Row duals.
+        solver: Whose point was polished.
+        residual: Largest relative violation of the optimality conditions.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    solver: str
+    residual: float
+
+
+def solve_qp(problem: Problem, *, time_limit: float = 10.0) -> Answer | None:
+    """Solve a convex quadratic program.
+
+    Args:
+        problem: The program.
+        time_limit: Seconds after which no further solver is asked.
+
+    Returns:
+        The certified optimum, else the best one within 1e-6, else None: the program
+        may be infeasible, unbounded or beyond the solvers.
+    """
+    deadline = monotonic() + time_limit
+    best: Answer | None = None
+    # A point that overflows is no answer: `residual` sees it, no warning is needed.
+    with one_thread(), np.errstate(all="ignore"):
+        for name, solve in _solvers(problem):
+            try:
+                x, y = solve(problem, deadline)
+            except (SolverFailed, ArithmeticError, RuntimeError, ValueError):
+                # Each is a solver's way of giving up; the next one is asked.
+                continue
+            for point in ((x, y), *_polished(problem, x, y)):
+                residual = problem.residual(*point)
+                if best is None or residual < best.residual:
+                    best = Answer(*point, name, residual)
+            if best is not None and best.residual <= _CERTIFIED:
+                return best
+            if monotonic() > deadline:
+                break
+    return best if best is not None and best.residual <= _ACCEPTED else None
+
+
+_Solve = Callable[[Problem, float], tuple[FloatArray, FloatArray]]
+
+
+def _solvers(problem: Problem) -> Iterator[tuple[str, _Solve]]:
+    yield "interior", lambda p, deadline: _Interior(p).run(deadline)
+    yield "highs-hipo", _highs(Core.HIPO_AUGMENTED)
+    if len(problem.cost) <= _ACTIVE_SET:
+        yield "highs-qpasm", _highs(Core.ACTIVE_SET)
+
+
+def _highs(core: Core) -> _Solve:
+    def solve(problem: Problem, deadline: float) -> tuple[FloatArray, FloatArray]:
+        count = len(problem.cost)
+        free = np.full(count, np.inf)
+        point = solve_quadratic(
+            hessian=problem.hessian,
+            cost=problem.cost,
+            matrix=problem.matrix,
+            row_lower=problem.lower,
+            row_upper=problem.upper,
+            lower=-free,
+            upper=free,
+            core=core,
+            deadline=deadline,
+        )
+        return point.x, -point.dual
+
+    return solve
+
+
+@final
+class _Interior:
+    """Mehrotra's predictor-corrector on the equilibrated program."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.columns, self.rows, self.worth = _equilibrium(problem)
+        scale_x = sparse.diags_array(self.columns, format="csc")
+        scale_r = sparse.diags_array(self.rows, format="csc")
+        self.hessian = (scale_x @ problem.hessian @ scale_x * self.worth).tocsc()
+        self.matrix = (scale_r @ problem.matrix @ scale_x).tocsc()
+        self.cost = problem.cost * self.columns * self.worth
+        self.lower = problem.lower * self.rows
+        self.upper = problem.upper * self.rows
+        self.equal: BoolArray = self.lower == self.upper
+        self.has_low = np.isfinite(self.lower) & ~self.equal
+        self.has_high = np.isfinite(self.upper) & ~self.equal
+        self.sides = max(int(self.has_low.sum() + self.has_high.sum()), 1)
+        self.system = _bordered(self.hessian, self.matrix)
+        self._start()
+
+    def run(self, deadline: float) -> tuple[FloatArray, FloatArray]:
+        """Iterate; the last point in the program's own units."""
+        best = (np.inf, self.x, self.y)
+        for _ in range(_STEPS):
+            dual = self.hessian @ self.x + self.cost + self.matrix.T @ self.y
+            row = self.matrix @ self.x
+            primal = np.where(self.equal, row - self._end(), row - self.s)
+            comp = self._complementarity()
+            size = max(_largest(np.abs(dual)), _largest(np.abs(primal)), comp)
+            if not np.isfinite(size):
+                break
+            if size < best[0]:
+                best = (size, self.x.copy(), self.y.copy())
+            if size <= 1e-12 or monotonic() > deadline:
+                break
+            self._step(dual, primal, comp)
+        _, x, y = best
+        return x * self.columns, y * self.rows / self.worth
+
+    def _start(self) -> None:
+        count, rows = self.matrix.shape[1], self.matrix.shape[0]
+        self.x, self.y = np.zeros(count), np.zeros(rows)
+        middle = np.where(
+            self.has_low & self.has_high,
+            0.5 * (np.maximum(self.lower, -1e20) + np.minimum(self.upper, 1e20)),
+            np.where(self.has_low, self.lower + 1.0, self.upper - 1.0),
+        )
+        self.s = np.where(self.has_low | self.has_high, middle, 0.0)
+        self.s = np.where(self.equal, self._end(), self.s)
+        self.wl = np.where(self.has_low, np.maximum(self.s - self.lower, 1e-2), 1e100)
+        self.wu = np.where(self.has_high, np.maximum(self.upper - self.s, 1e-2), 1e100)
+        self.vl = np.where(self.has_low, 1.0, 1e-200)
+        self.vu = np.where(self.has_high, 1.0, 1e-200)
+        self.y = self.vu - self.vl
+
+    def _end(self) -> FloatArray:
+        return np.where(self.equal, self.lower, 0.0)
+
+    def _complementarity(self) -> float:
+        return float(self.wl @ self.vl + self.wu @ self.vu) / self.sides
+
+    def _step(self, dual: FloatArray, primal: FloatArray, comp: float) -> None:
+        stiff = self.vl / self.wl + self.vu / self.wu
+        loose = 1.0 / np.maximum(stiff, 1e-300)
+        # A row without any bound asks for nothing: its multiplier stays 0.
+        bare = ~(self.equal | self.has_low | self.has_high)
+        loose = np.where(self.equal, _REGULAR, np.clip(loose, 1e-16, 1e16))
+        loose = np.where(bare, 1e16, loose)
+        solve = self._factor(loose)
+        gap_low = np.where(self.has_low, self.s - self.lower - self.wl, 0.0)
+        gap_high = np.where(self.has_high, self.upper - self.s - self.wu, 0.0)
+
+        def move(fix_low: FloatArray, fix_high: FloatArray) -> tuple[FloatArray, ...]:
+            # vl + dvl = (fix_low - vl dwl) / wl with dwl = ds + gap_low, and so on.
+            pull_low = (fix_low - self.vl * gap_low) / self.wl
+            pull_high = (fix_high - self.vu * gap_high) / self.wu
+            shift = pull_high - pull_low
+            inner = ~self.equal
+            rhs = -primal - np.where(inner, loose * (shift - self.y), 0.0)
+            dx, dy = solve(-dual, rhs)
+            ds = np.where(inner, loose * (dy + self.y - shift), 0.0)
+            dwl = np.where(self.has_low, ds + gap_low, 0.0)
+            dwu = np.where(self.has_high, gap_high - ds, 0.0)
+            dvl = (fix_low - self.vl * dwl) / self.wl - self.vl
+            dvu = (fix_high - self.vu * dwu) / self.wu - self.vu
+            return dx, dy, ds, dwl, dwu, dvl, dvu
+
+        none = np.zeros(len(self.y))
+        affine = move(none, none)
+        reach = self._reach(affine)
+        after = self._after(affine, min(1.0, 1.0 / reach)) / self.sides
+        target = comp * min(max(after / comp, 0.0), 1.0) ** 3 if comp > 0.0 else 0.0
+        _, _, _, dwl, dwu, dvl, dvu = affine
+        fix_low = np.where(self.has_low, target - dwl * dvl, 0.0)
+        fix_high = np.where(self.has_high, target - dwu * dvu, 0.0)
+        final_move = move(fix_low, fix_high)
+        step = min(1.0, _BACK_OFF / self._reach(final_move))
+        parts = (self.x, self.y, self.s, self.wl, self.wu, self.vl, self.vu)
+        for part, change in zip(parts, final_move, strict=True):
+            part += step * change
+        self.vl = np.where(self.has_low, np.maximum(self.vl, 1e-300), 1e-200)
+        self.vu = np.where(self.has_high, np.maximum(self.vu, 1e-300), 1e-200)
+        self.y = np.where(self.equal, self.y, self.vu - self.vl)
+        self.y[bare] = 0.0
+
+    def _reach(self, change: tuple[FloatArray, ...]) -> float:
+        _, _, _, dwl, dwu, dvl, dvu = change
+        pairs = ((self.wl, dwl), (self.wu, dwu), (self.vl, dvl), (self.vu, dvu))
+        return max(1e-10, *(float((-d / v).max(initial=0.0)) for v, d in pairs))
+
+    def _after(self, change: tuple[FloatArray, ...], step: float) -> float:
+        _, _, _, dwl, dwu, dvl, dvu = change
+        low = (self.wl + step * dwl) @ (self.vl + step * dvl)
+        return float(low + (self.wu + step * dwu) @ (self.vu + step * dvu))
+
+    def _factor(
+        self, loose: FloatArray
+    ) -> Callable[..., tuple[FloatArray, FloatArray]]:
+        count = self.matrix.shape[1]
+        true = np.concatenate([np.zeros(count), -loose])
+        shifted = np.concatenate([np.full(count, _REGULAR), -loose])
+        return _refined(self.system, true, shifted, count)
+
+
+def _refined(
+    base: sparse.csc_array, true: FloatArray, shifted: FloatArray, count: int
+) -> Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]:
+    """Solve with base + diag(true) through the factors of base + diag(shifted).
+
+    Raises:
+        RuntimeError: SuperLU found the matrix singular.
+    """
+    inverse = _factorise(base, shifted)
+
+    def apply(values: FloatArray) -> FloatArray:
+        return np.asarray(base @ values + true * values)
+
+    def solve(top: FloatArray, bottom: FloatArray) -> tuple[FloatArray, FloatArray]:
+        rhs = np.concatenate([top, bottom])
+        out = inverse(rhs)
+        size = _largest(np.abs(rhs - apply(out)))
+        for _ in range(4):
+            better = out + inverse(rhs - apply(out))
+            left = _largest(np.abs(rhs - apply(better)))
+            if not left < size:
+                break
+            out, size = better, left
+        return out[:count], out[count:]
+
+    return solve
+
+
+def _factorise(
+    base: sparse.csc_array, diagonal: FloatArray
+) -> Callable[[FloatArray], FloatArray]:
+    if len(diagonal) <= _DENSE:
+        dense = base.toarray()
+        dense.reshape(-1)[:: len(diagonal) + 1] += diagonal
+        factors, pivots, info = lapack.dgetrf(dense, overwrite_a=1)
+        if info != 0:
+            raise RuntimeError("the system is exactly singular")
+        return lambda rhs: np.asarray(lapack.dgetrs(factors, pivots, rhs)[0])
+    shifted = base + sparse.diags_array(diagonal, format="csc")
+    solver: Any = sparse_linalg.splu(sparse.csc_matrix(shifted))
+    return lambda rhs: np.asarray(solver.solve(rhs))
+
+
+def _polished(
+    problem: Problem, x: FloatArray, y: FloatArray
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Solve the equations of the rows that seem active."""
+    row = problem.matrix @ x
+    with np.errstate(invalid="ignore"):
+        low = (row - problem.lower) < -y
+        high = (problem.upper - row) < y
+    equal = problem.lower == problem.upper
+    active = np.flatnonzero(low | high | equal)
+    count = len(x)
+    rows = problem.matrix.tocsr()[active]
+    goal = np.where(high | equal, problem.upper, problem.lower)[active]
+    system = _bordered(problem.hessian, rows.tocsc())
+    for regular in (1e-9, 1e-7):
+        signs = np.concatenate(
+            [np.full(count, regular), np.full(len(active), -regular)]
+        )
+        try:
+            solve = _refined(system, np.zeros(len(signs)), signs, count)
+        except RuntimeError:  # SuperLU: "Factor is exactly singular"
+            continue
+        better, dual = solve(-problem.cost - problem.hessian @ x, goal - rows @ x)
+        full = np.zeros(len(y))
+        full[active] = dual
+        yield x + better, full
+
+
+def _bordered(hessian: sparse.csc_array, rows: sparse.csc_array) -> sparse.csc_array:
+    """The symmetric matrix [[P, A'], [A, 0]]."""
+    zero = sparse.csc_array((rows.shape[0], rows.shape[0]))
+    return sparse.block_array([[hessian, rows.T], [rows, zero]], format="csc")
+
+
+def _equilibrium(problem: Problem) -> tuple[FloatArray, FloatArray, float]:
+    """Scales of variables, rows and the objective (Ruiz)."""
+    matrix, hessian = abs(problem.matrix), abs(problem.hessian)
+    rows, columns = np.ones(matrix.shape[0]), np.ones(matrix.shape[1])
+    for _ in range(10):
+        scaled = (
+            sparse.diags_array(rows) @ matrix @ sparse.diags_array(columns)
+        ).tocsc()
+        inner = (
+            sparse.diags_array(columns) @ hessian @ sparse.diags_array(columns)
+        ).tocsc()
+        of_row = _most(scaled, axis=1)
+        of_column = np.maximum(_most(scaled, axis=0), _most(inner, axis=0))
+        rows /= np.sqrt(np.where(of_row > 0.0, of_row, 1.0))
+        columns /= np.sqrt(np.where(of_column > 0.0, of_column, 1.0))
+    cost = _largest(np.abs(problem.cost * columns))
+    return columns, rows, 1.0 / max(cost, 1e-8) if cost > 0.0 else 1.0
+
+
+def _most(matrix: sparse.csc_array, *, axis: int) -> FloatArray:
+    if 0 in matrix.shape:
+        return np.zeros(matrix.shape[1 - axis])
+    return np.asarray(matrix.max(axis=axis).todense()).ravel()
+
+
+def _largest(values: FloatArray) -> float:
+    return float(np.max(values, initial=0.0))
