@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from integration.errors import InvalidLevel
 from integration.market import numbers
-from integration.market.numbers import exact, is_zero, plain, signed
+from integration.market.numbers import exact, is_zero, plain
 
 MALFORMED = [
     "",
@@ -64,17 +64,6 @@ def test_zero_is_zero_in_any_spelling(text):
 @pytest.mark.parametrize("text", ["1", "0.01", "1e-8", "10", "0.10"])
 def test_what_is_not_zero_is_not(text):
     assert not is_zero(text)
-
-
-@pytest.mark.parametrize("text", ["-1.5", "0.1", "-0.00038167"])
-def test_a_signed_number_keeps_its_sign(text):
-    assert signed(text) == Decimal(text)
-
-
-@pytest.mark.parametrize("text", ["--1", "-", "-NaN", "- 1", "-Infinity"])
-def test_a_malformed_signed_number_is_refused(text):
-    with pytest.raises(InvalidLevel):
-        signed(text)
 
 
 @given(

@@ -222,6 +222,8 @@ class Connection:
             if left is None or subscription not in left:
                 continue
             left.remove(subscription)
+            if self.session is not None:
+                self.session.transformer.forget(topic, subscription.instrument)
             if not left:
                 gone.append(topic)
                 self._forget(topic)

@@ -15,10 +15,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
-import msgspec
-
 from integration.errors import (
-    DataError,
+    UNDECODABLE,
     Deserialise,
     IntegrationError,
     Unidentifiable,
@@ -50,6 +48,7 @@ __all__ = [
     "VenueTransformer",
     "batched",
     "connection_id",
+    "one_each",
     "supported",
 ]
 
@@ -189,6 +188,9 @@ class VenueTransformer(ABC, Generic[MessageT]):
         """Expect no more messages of a topic."""
         self.routes.remove(topic)
 
+    def forget(self, topic: Topic, instrument: MarketDataInstrument) -> None:
+        """Expect no more of one instrument of a topic that serves several."""
+
     @abstractmethod
     def decode(self, payload: bytes) -> MessageT:
         """Decode one message.
@@ -210,20 +212,31 @@ class VenueTransformer(ABC, Generic[MessageT]):
         if payload in self.heartbeats:
             return (Pong(),)
         try:
-            return self.transform(self.decode(payload), time_received)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return (_deserialise(error, payload),)
-        except DataError as error:
+            message = self.decode(payload)
+        except UNDECODABLE as error:
+            return (_caused(Deserialise(str(error), payload), error),)
+        return self.guarded(message, time_received)
+
+    def guarded(self, message: MessageT, time_received: int) -> Iterable[Output]:
+        """Transform; a fault of this message is its output."""
+        try:
+            return self.transform(message, time_received)
+        except IntegrationError as error:
             return (error,)
+        except UNDECODABLE as error:
+            return (_caused(Deserialise(str(error), repr(message)), error),)
+
+    def bound(self, topic: Topic) -> Topic:
+        """Return a topic with what the venue calls it on this connection."""
+        return topic
 
     def unidentified(self, channel: str, market: str) -> tuple[IntegrationError, ...]:
         """Return the output for a message of a subscription nobody made."""
         return (Unidentifiable(subscription_id(channel, market)),)
 
 
-def _deserialise(error: Exception, payload: bytes) -> Deserialise:
-    fault = Deserialise(str(error), payload)
-    fault.__cause__ = error
+def _caused(fault: Deserialise, cause: Exception) -> Deserialise:
+    fault.__cause__ = cause
     return fault
 
 
@@ -345,6 +358,7 @@ def batched(
     encode: Callable[[Sequence[Topic], int], bytes],
     *,
     first_id: int,
+    echoed: bool = True,
 ) -> list[Outgoing]:
     """Split topics over as few requests as the venue's limits allow.
 
@@ -353,6 +367,7 @@ def batched(
         limits: how many, and how long, a request may be.
         encode: makes the request of some topics with an id.
         first_id: id of the first request.
+        echoed: whether the venue's answer names the id.
 
     Raises:
         ValueError: a request for one topic alone is too long.
@@ -373,9 +388,35 @@ def batched(
                 raise ValueError(msg)
             size = max(1, size // 2)
         part = tuple(topics[start : start + size])
-        requests.append(Outgoing(payload=payload, topics=part, request_id=str(number)))
+        name = str(number) if echoed else None
+        requests.append(Outgoing(payload=payload, topics=part, request_id=name))
         start += size
     return requests
+
+
+def one_each(
+    topics: Sequence[Topic],
+    encode: Callable[[Topic, int], bytes],
+    *,
+    first_id: int,
+    echoed: bool = True,
+) -> list[Outgoing]:
+    """Make one request per topic, for venues that take no more in one.
+
+    Args:
+        topics: what to ask for.
+        encode: makes the request of a topic with an id.
+        first_id: id of the first request.
+        echoed: whether the venue's answer names the id.
+    """
+    return [
+        Outgoing(
+            payload=encode(topic, number),
+            topics=(topic,),
+            request_id=str(number) if echoed else None,
+        )
+        for number, topic in enumerate(topics, first_id)
+    ]
 
 
 def connection_id(exchange: ExchangeId, number: int) -> str:

@@ -29,8 +29,8 @@ from integration.models import (
 
 __all__ = ["BookEvent", "BookManager", "Checksum"]
 
-Checksum: TypeAlias = Callable[[OrderBook], int]
-"""Computes a venue's checksum of a book."""
+Checksum: TypeAlias = Callable[[OrderBook], int | None]
+"""Computes a venue's checksum of a book; None if it cannot be known yet."""
 
 BookEvent: TypeAlias = MarketEvent | BookStale | BookResynced
 
@@ -186,7 +186,7 @@ class BookManager:
         """Pass the event on if the book agrees with the venue after it."""
         if checksum is not None and self._checksum is not None:
             ours = self._checksum(self.book)
-            if ours != checksum:
+            if ours is not None and ours != checksum:
                 detail = f"the venue's checksum is {checksum}, ours was {ours}"
                 return self._lost(event.time_received, StaleReason.CHECKSUM, detail)
         if self._check_crossed and self.book.crossed:
@@ -202,7 +202,7 @@ class BookManager:
         if self.book.state is not BookState.LIVE or self._checksum is None:
             return []
         ours = self._checksum(self.book)
-        if ours == checksum:
+        if ours is None or ours == checksum:
             return []
         detail = f"the venue's checksum is {checksum}, ours was {ours}"
         return self._lost(time, StaleReason.CHECKSUM, detail)

@@ -27,6 +27,7 @@ __all__ = [
     "Pong",
     "Refusal",
     "Reply",
+    "TopicLost",
 ]
 
 
@@ -138,6 +139,18 @@ class LevelLost(msgspec.Struct, frozen=True):
     detail: str
 
 
+class TopicLost(msgspec.Struct, frozen=True):
+    """A message of one subscription was lost; subscribing again brings its state.
+
+    Attributes:
+        topic: which.
+        error: what was noticed.
+    """
+
+    topic: SubscriptionId
+    error: IntegrationError
+
+
 class Ignored(msgspec.Struct, frozen=True):
     """Understood, and on purpose not passed on."""
 
@@ -154,6 +167,7 @@ Notice: TypeAlias = (
     | BookChecksum
     | ConnectionGap
     | LevelLost
+    | TopicLost
     | Ignored
 )
 

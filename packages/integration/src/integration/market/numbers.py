@@ -3,7 +3,7 @@
 A decoder that accepts `Decimal` also accepts `"NaN"`, `"Infinity"`, `" 1"` and
 `"1_0"`, and a NaN in a book poisons every comparison after it. Prices and amounts
 therefore pass through here: digits with at most one point, an exponent if the venue
-writes one (JSON numbers do), a sign only where it has a meaning.
+writes one (JSON numbers do). Signed numbers (rates) are `integration.fields`'.
 
 Spelling is kept: checksums are computed over it. Does not know venues or books.
 """
@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from integration.errors import InvalidLevel
 
-__all__ = ["exact", "is_zero", "plain", "signed"]
+__all__ = ["exact", "is_zero", "plain"]
 
 _MAX_LENGTH = 64
 """No venue sends more than 38 digits (the widest decimal column in use); a longer
@@ -77,18 +77,6 @@ def exact(text: str, what: str = "a price or an amount") -> Decimal:
         _exact_memo.clear()
     _exact_memo[text] = value
     return value
-
-
-def signed(text: str, what: str = "a number") -> Decimal:
-    """Convert a number whose sign means something (a rate, a side).
-
-    Raises:
-        InvalidLevel: not a finite number.
-    """
-    body = text[1:] if text[:1] == "-" else text
-    if not _well_formed(body):
-        raise _refuse(text, what)
-    return Decimal(text)
 
 
 def is_zero(text: str, what: str = "an amount") -> bool:

@@ -8,7 +8,7 @@ fault calls `fail`: the socket is closed and the reader reports the reason.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, final
 
@@ -16,9 +16,10 @@ import msgspec
 import trio
 
 from integration.errors import (
-    DataError,
     InitialSnapshotMissing,
     IntegrationError,
+    Maintenance,
+    RateLimited,
     Subscribe,
     WebSocket,
 )
@@ -31,9 +32,9 @@ from integration.market.notices import (
     Info,
     InfoAction,
     Notice,
-    Output,
     Refusal,
     Reply,
+    TopicLost,
 )
 from integration.market.reports import StaleReason, StreamError, StreamEvent
 from integration.market.sequencing import ImageSource
@@ -120,20 +121,13 @@ class Session:
         """Turn one message into what a consumer may see (see `Transformer`)."""
         notices: list[Notice] = []
         keeper = self._connection.keeper
-        outputs = self._transformed(message, time_received)
+        outputs = self.transformer.guarded(message, time_received)
         events = keeper.absorb(outputs, time_received, notices)
         for notice in notices:
             self._heed(notice, time_received, events)
         if keeper.wanting:
             self._get_images()
         return events
-
-    def _transformed(self, message: Any, time_received: int) -> Iterable[Output]:  # noqa: ANN401  as above
-        try:
-            return self.transformer.transform(message, time_received)
-        except (DataError, msgspec.ValidationError) as error:
-            # One message is void; the stream goes on.
-            return (_as_fault(error),)
 
     # What the venue says besides data
 
@@ -153,6 +147,10 @@ class Session:
                 keeper = self._connection.keeper
                 events.extend(keeper.invalidate(reason, time=time, detail=message))
                 self.resubscribe(self._connection.topics)
+            case TopicLost(topic=name, error=error):
+                events.append(StreamError(self._connection.exchange, error, time))
+                lost = [t for t in self._connection.topics if t.id == name]
+                self.resubscribe(lost)
             case Info(action=InfoAction.PAUSE):
                 self._connection.silence.started(trio.current_time())
             case _:
@@ -169,10 +167,9 @@ class Session:
         self._signal()
 
     def _refused(self, refusal: Refusal, time: int, events: list[StreamEvent]) -> None:
-        topics = self._ledger.refuse(refusal)
         exchange = self._connection.exchange
-        if not refusal.fatal:
-            # It may pass: ask again, later.
+        if isinstance(refusal.error, RateLimited | Maintenance):
+            # It will pass: come back later.
             events.append(StreamError(exchange, refusal.error, time))
             error = Subscribe(
                 f"{exchange} refused for now: {refusal.error}",
@@ -181,6 +178,11 @@ class Session:
             error.__cause__ = refusal.error
             self.fail(error)
             return
+        if not refusal.fatal:
+            # A complaint, not a refusal; what is not confirmed in time still fails.
+            events.append(StreamError(exchange, refusal.error, time))
+            return
+        topics = self._ledger.refuse(refusal)
         for topic in topics:
             error = Subscribe(f"{exchange} refused {topic.id}: {refusal.error}")
             error.__cause__ = refusal.error
@@ -226,21 +228,26 @@ class Session:
             self.transformer.remove(topic)
             self._leaving[topic.id] = topic
             self._connection.keeper.ignored.add(topic.id)
-        self._queue(
-            self._connector.unsubscribe(
-                topics, first_id=self._next_id, time=self._config.clock.now_ns()
-            )
-        )
+        self._queue(self._leave(topics))
 
     def resubscribe(self, topics: Sequence[Topic]) -> None:
         """Leave topics and ask for them again, to get their images."""
         if not topics:
             return
         now = self._config.clock.now_ns()
-        for make in (self._connector.unsubscribe, self._connector.subscribe):
-            self._queue(make(topics, first_id=self._next_id, time=now))
+        self._queue(self._leave(topics))
+        self._queue(self._connector.subscribe(topics, first_id=self._next_id, time=now))
         for topic in topics:
             self._expect_images(topic)
+
+    def _leave(self, topics: Sequence[Topic]) -> list[Outgoing]:
+        requests = self._connector.unsubscribe(
+            [self.transformer.bound(topic) for topic in topics],
+            first_id=self._next_id,
+            time=self._config.clock.now_ns(),
+        )
+        # Their confirmations are not waited for: nothing depends on them.
+        return [msgspec.structs.replace(r, topics=()) for r in requests]
 
     def _queue(self, requests: Sequence[Outgoing]) -> None:
         self._next_id += len(requests)
@@ -426,11 +433,3 @@ class _Source:
 
     async def aclose(self) -> None:
         await self._websocket.aclose()
-
-
-def _as_fault(error: Exception) -> IntegrationError:
-    if isinstance(error, IntegrationError):
-        return error
-    fault = DataError(f"a message makes no sense: {error}")
-    fault.__cause__ = error
-    return fault

@@ -161,6 +161,8 @@ class OrderBookSnapshot(
         time_engine: when the matching engine made it, in ns.
         checksum: the venue's, over the book after this message.
         amount_unit: as in `PublicTrade`.
+        cross_sequence: a counter over all streams of the venue, where it sends one;
+            orders events of different streams, says nothing about gaps.
     """
 
     bids: Sequence[RawLevel]
@@ -169,6 +171,7 @@ class OrderBookSnapshot(
     time_engine: Timestamp | None = None
     checksum: int | None = None
     amount_unit: AmountUnit = AmountUnit.BASE
+    cross_sequence: int | None = None
 
     def bid_levels(self) -> list[Level]:
         """Return the bids as numbers, best first."""
@@ -193,6 +196,7 @@ class OrderBookUpdate(
         time_engine: when the matching engine made it, in ns.
         checksum: the venue's, over the book after this message.
         amount_unit: as in `PublicTrade`.
+        cross_sequence: as in `OrderBookSnapshot`.
     """
 
     bids: Sequence[RawLevel]
@@ -203,6 +207,7 @@ class OrderBookUpdate(
     time_engine: Timestamp | None = None
     checksum: int | None = None
     amount_unit: AmountUnit = AmountUnit.BASE
+    cross_sequence: int | None = None
 
     def bid_levels(self) -> list[Level]:
         """Return the changed bids as numbers."""
@@ -255,6 +260,7 @@ class Liquidation(
         time: when it happened, in ns.
         id: the venue's order id, where it sends one.
         amount_unit: as in `PublicTrade`.
+        position_side: `long` or `short`, where the venue says whose position it was.
     """
 
     side: Side
@@ -263,6 +269,7 @@ class Liquidation(
     time: Timestamp
     id: str | None = None
     amount_unit: AmountUnit = AmountUnit.BASE
+    position_side: str | None = None
 
 
 class FundingRate(

@@ -170,7 +170,7 @@ class BinanceParser(HttpParser[Fault]):
         return _Reported(api_error)
 
 
-class _Reported(Exception):  # noqa: N818  never leaves this module
+class _Reported(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.msg)
         self.fault = fault

@@ -4,59 +4,23 @@ Spot and USD-M symbols run base and quote together, so that reading one needs th
 list of quote assets.
 """
 
-import datetime as dt
-
-from integration.errors import DataError
+from integration.exchanges.shared import (
+    day_of,
+    expiry_ns,
+    join_symbol,
+    malformed_symbol,
+    split_joined,
+)
 from integration.models import ExchangeId, MarketDataInstrument
 
 __all__ = ["instrument", "native"]
 
-_QUOTES = (
-    "FDUSD",
-    "USDT",
-    "USDC",
-    "TUSD",
-    "BUSD",
-    "USD1",
-    "USD",
-    "BIDR",
-    "IDRT",
-    "BVND",
-    "DAI",
-    "PAX",
-    "BTC",
-    "ETH",
-    "BNB",
-    "TRX",
-    "XRP",
-    "DOGE",
-    "EUR",
-    "GBP",
-    "AUD",
-    "BRL",
-    "TRY",
-    "RUB",
-    "UAH",
-    "NGN",
-    "ZAR",
-    "PLN",
-    "RON",
-    "ARS",
-    "MXN",
-    "CZK",
-    "JPY",
-    "VAI",
-    "UST",
-)
-"""Assets that exchangeInfo names as quote; longest match wins."""
-
 
 def native(exchange: ExchangeId, instrument: MarketDataInstrument) -> str:
     """Spell an instrument, in upper case."""
-    name = f"{instrument.base}{instrument.quote}".upper()
+    name = join_symbol(instrument, "")
     if instrument.expiry is not None:
-        day = dt.datetime.fromtimestamp(instrument.expiry // 10**9, dt.UTC)
-        return f"{name}_{day:%y%m%d}"
+        return f"{name}_{day_of(instrument):%y%m%d}"
     if exchange is ExchangeId.BINANCE_FUTURES_COIN:
         return f"{name}_PERP"
     return name
@@ -69,21 +33,21 @@ def instrument(exchange: ExchangeId, symbol: str) -> MarketDataInstrument:
         DataError: no known quote asset ends it, or its date is none.
     """
     pair, _, suffix = symbol.partition("_")
-    quotes = (q for q in _QUOTES if pair.endswith(q) and len(pair) > len(q))
-    quote = max(quotes, key=len, default=None)
-    if quote is None:
-        msg = f"{exchange}: no known quote asset ends the symbol {symbol!r}"
-        raise DataError(msg)
-    base = pair[: -len(quote)]
+    base, quote = split_joined(exchange, pair)
     if suffix and suffix != "PERP":
-        try:
-            day = dt.datetime.strptime(suffix, "%y%m%d").replace(tzinfo=dt.UTC)
-        except ValueError as error:
-            msg = f"{exchange}: {symbol!r} does not end in a date YYMMDD"
-            raise DataError(msg) from error
-        # Deliveries settle at 08:00 UTC.
-        expiry = (int(day.timestamp()) + 8 * 3600) * 10**9
-        return MarketDataInstrument.future(base, quote, expiry=expiry)
+        return MarketDataInstrument.future(
+            base, quote, expiry=_delivery(exchange, symbol, suffix)
+        )
     if exchange in {ExchangeId.BINANCE_SPOT, ExchangeId.BINANCE_US}:
         return MarketDataInstrument.spot(base, quote)
     return MarketDataInstrument.perpetual(base, quote)
+
+
+def _delivery(exchange: ExchangeId, symbol: str, date: str) -> int:
+    try:
+        year, month, day = (int(date[i : i + 2]) for i in (0, 2, 4))
+        # Deliveries settle at 08:00 UTC.
+        return expiry_ns(2000 + year, month, day, hour=8)
+    except ValueError as error:
+        why = "it does not end in a date YYMMDD"
+        raise malformed_symbol(exchange, symbol, why) from error

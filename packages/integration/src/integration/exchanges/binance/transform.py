@@ -12,9 +12,10 @@ import msgspec
 
 from integration.errors import Exchange, RateLimited
 from integration.exchanges.binance import channels, messages
+from integration.fields import decimal_of
 from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Info, InfoAction, Output, Refusal
-from integration.market.numbers import exact, is_zero, signed
+from integration.market.numbers import exact, is_zero
 from integration.models import (
     AmountUnit,
     Candle,
@@ -175,7 +176,7 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
         # Delivery contracts have no funding: their rate is the empty text.
         if not m.r:
             return ()
-        rate = FundingRate(signed(m.r), m.T * _MS, exact(m.p), index)
+        rate = FundingRate(decimal_of(m.r), m.T * _MS, exact(m.p), index)
         return (MarketEvent(m.E * _MS, now, self.exchange, instrument, rate),)
 
     def _shutdown(self, _m: messages.ServerShutdown, _now: int) -> Iterable[Output]:

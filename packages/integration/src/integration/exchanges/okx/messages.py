@@ -1,0 +1,193 @@
+"""What OKX sends: `arg, data` or an `event`. All numbers are text."""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from integration.exchanges.shared import tag_after
+
+__all__ = [
+    "Books",
+    "Candles",
+    "Event",
+    "FundingRates",
+    "Liquidations",
+    "Message",
+    "Tops",
+    "Trades",
+    "decode",
+]
+
+
+class Arg(msgspec.Struct, gc=False):
+    """Which channel, and of which instrument or kind of instruments."""
+
+    channel: str
+    instId: str = ""  # noqa: N815  the wire's name
+    instType: str = ""  # noqa: N815  the wire's name
+
+
+class Level(msgspec.Struct, array_like=True, gc=False):
+    """`[price, size, "0", orders]`; the last two are not needed."""
+
+    price: str
+    size: str
+
+
+class Trade(msgspec.Struct, gc=False):
+    """`count` matches of one taker order at one price."""
+
+    tradeId: str  # noqa: N815  the wire's name
+    px: str
+    sz: str
+    side: str
+    ts: str
+    count: str = "1"
+
+
+class Trades(msgspec.Struct):
+    """Trades of one instrument."""
+
+    arg: Arg
+    data: list[Trade]
+
+
+class Book(msgspec.Struct):
+    """Ids are absent in recordings from before they were introduced."""
+
+    asks: list[Level]
+    bids: list[Level]
+    ts: str
+    checksum: int = 0
+    prevSeqId: int | None = None  # noqa: N815  the wire's name
+    seqId: int | None = None  # noqa: N815  the wire's name
+
+
+class Books(msgspec.Struct):
+    """`action` is snapshot or update."""
+
+    arg: Arg
+    data: list[Book]
+    action: str = "snapshot"
+
+
+class Tops(msgspec.Struct):
+    """Best levels, one per side."""
+
+    arg: Arg
+    data: list[Book]
+
+
+class LiquidationDetail(msgspec.Struct, gc=False):
+    """`bkPx` is the bankruptcy price."""
+
+    bkPx: str  # noqa: N815  the wire's name
+    side: str
+    sz: str
+    ts: str
+    posSide: str = ""  # noqa: N815  the wire's name
+
+
+class LiquidationRow(msgspec.Struct):
+    """Liquidations of one instrument."""
+
+    instId: str  # noqa: N815  the wire's name
+    details: list[LiquidationDetail]
+
+
+class Liquidations(msgspec.Struct):
+    """Liquidations of all instruments of a kind."""
+
+    arg: Arg
+    data: list[LiquidationRow]
+
+
+class Candle(msgspec.Struct, array_like=True, gc=False):
+    """`confirm` 1 means closed; volume counts contracts or base."""
+
+    ts: str
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    volume_ccy: str
+    volume_quote: str
+    confirm: str
+
+
+class Candles(msgspec.Struct):
+    """Candles of one instrument."""
+
+    arg: Arg
+    data: list[Candle]
+
+
+class FundingRate(msgspec.Struct, gc=False):
+    """`fundingRate` is due at `fundingTime`."""
+
+    fundingRate: str  # noqa: N815  the wire's name
+    fundingTime: str  # noqa: N815  the wire's name
+    ts: str
+
+
+class FundingRates(msgspec.Struct):
+    """Funding rates of one instrument."""
+
+    arg: Arg
+    data: list[FundingRate]
+
+
+class Event(msgspec.Struct):
+    """An answer or an announcement; old servers say `args` for `arg`."""
+
+    event: str
+    arg: Arg | None = None
+    args: Arg | None = None
+    code: str = ""
+    msg: str = ""
+
+
+Message: TypeAlias = (
+    Trades | Books | Tops | Liquidations | Candles | FundingRates | Event
+)
+
+
+class _Probe(msgspec.Struct):
+    arg: Arg | None = None
+    data: msgspec.Raw = msgspec.Raw()
+
+
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    "trades": msgspec.json.Decoder(Trades),
+    "books": msgspec.json.Decoder(Books),
+    "bbo-tbt": msgspec.json.Decoder(Tops),
+    "liquidation-orders": msgspec.json.Decoder(Liquidations),
+    "funding-rate": msgspec.json.Decoder(FundingRates),
+}
+_candles: msgspec.json.Decoder[Candles] = msgspec.json.Decoder(Candles)
+_event: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_probe: msgspec.json.Decoder[_Probe] = msgspec.json.Decoder(_Probe)
+_tag = tag_after(b'{"arg":{"channel":"', b'"')
+
+
+def decode(payload: bytes) -> Message:
+    """Decode one message.
+
+    Raises:
+        msgspec.DecodeError: it is not one of OKX's.
+    """
+    channel = _tag(payload)
+    if channel is None:
+        probe = _probe.decode(payload)
+        if probe.arg is None or not bytes(probe.data):
+            return _event.decode(payload)
+        channel = probe.arg.channel
+    if channel.startswith("candle"):
+        return _candles.decode(payload)
+    decoder = _DECODERS.get(channel)
+    if decoder is None:
+        msg = f"no channel is called {channel!r}"
+        raise msgspec.ValidationError(msg)
+    message: Message = decoder.decode(payload)
+    return message

@@ -1,0 +1,243 @@
+"""OKX's messages into events. Sizes of derivatives count contracts."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from integration.errors import Exchange
+from integration.exchanges.okx import channels, messages, symbols
+from integration.exchanges.shared import level_of, side_of
+from integration.fields import decimal_of
+from integration.market.connector import RouteTable, Topic, VenueTransformer
+from integration.market.notices import Ack, Ignored, Info, InfoAction, Output, Refusal
+from integration.market.numbers import exact
+from integration.models import (
+    AmountUnit,
+    Candle,
+    DataKind,
+    ExchangeId,
+    FundingRate,
+    InstrumentKind,
+    Liquidation,
+    MarketDataInstrument,
+    MarketEvent,
+    OrderBookL1,
+    OrderBookSnapshot,
+    OrderBookUpdate,
+    PublicTrade,
+    RawLevel,
+    SubscriptionId,
+    TradeFlag,
+    subscription_id,
+)
+
+__all__ = ["OkxTransformer"]
+
+_MS = 1_000_000
+_CLOSING = "64008"
+"""The connection closes in 60 s for an upgrade."""
+
+_NAMED = re.compile(r"channel:(?P<channel>[^,\s]+),\s*instId:(?P<market>[^,\s]+)")
+
+
+class OkxTransformer(VenueTransformer[messages.Message]):
+    """One connection to OKX."""
+
+    heartbeats = (b"pong",)
+
+    def __init__(self, exchange: ExchangeId, routes: RouteTable | None = None) -> None:
+        super().__init__(exchange, routes)
+        # One topic serves all instruments of a kind: rows are routed one by one.
+        self._liquidated = self.routes.channel(channels.LIQUIDATION)
+        self._handlers: dict[
+            type, Callable[[Any, MarketDataInstrument, int], Iterable[Output]]
+        ] = {
+            messages.Trades: self._trades,
+            messages.Books: self._books,
+            messages.Tops: self._tops,
+            messages.Candles: self._candles,
+            messages.FundingRates: self._funding,
+        }
+
+    def add(self, topic: Topic, instrument: MarketDataInstrument) -> None:
+        """Expect messages of a topic."""
+        super().add(topic, instrument)
+        if topic.channel == channels.LIQUIDATION:
+            self._liquidated[symbols.native(instrument)] = instrument
+
+    def forget(self, topic: Topic, instrument: MarketDataInstrument) -> None:
+        """Expect no more liquidations of an instrument."""
+        if topic.channel == channels.LIQUIDATION:
+            self._liquidated.pop(symbols.native(instrument), None)
+
+    def decode(self, payload: bytes) -> messages.Message:
+        """Decode one message."""
+        return messages.decode(payload)
+
+    def transform(
+        self, message: messages.Message, time_received: int
+    ) -> Iterable[Output]:
+        """Turn one message into outputs."""
+        if isinstance(message, messages.Event):
+            return (_event(message),)
+        if isinstance(message, messages.Liquidations):
+            return self._liquidations(message, time_received)
+        arg = message.arg
+        instrument = self.routes.get(arg.channel, arg.instId)
+        if instrument is None:
+            return self.unidentified(arg.channel, arg.instId)
+        return self._handlers[type(message)](message, instrument, time_received)
+
+    def _event_of(
+        self, time: int, now: int, instrument: MarketDataInstrument, kind: DataKind
+    ) -> MarketEvent:
+        return MarketEvent(time, now, self.exchange, instrument, kind)
+
+    def _trades(
+        self, m: messages.Trades, instrument: MarketDataInstrument, now: int
+    ) -> Iterable[Output]:
+        unit, events = _unit(instrument), []
+        for t in m.data:
+            count = int(t.count)
+            trade = PublicTrade(
+                t.tradeId,
+                exact(t.px),
+                exact(t.sz),
+                side_of(t.side),
+                unit,
+                TradeFlag.AGGREGATED if count > 1 else TradeFlag.NONE,
+                count=count,
+            )
+            events.append(self._event_of(int(t.ts) * _MS, now, instrument, trade))
+        return events
+
+    def _books(
+        self, m: messages.Books, instrument: MarketDataInstrument, now: int
+    ) -> Iterable[Output]:
+        unit, events = _unit(instrument), []
+        for book in m.data:
+            bids, asks = _pairs(book.bids), _pairs(book.asks)
+            checksum = book.checksum or None
+            kind: OrderBookSnapshot | OrderBookUpdate
+            if m.action == "snapshot":
+                kind = OrderBookSnapshot(
+                    bids, asks, book.seqId, checksum=checksum, amount_unit=unit
+                )
+            else:
+                kind = OrderBookUpdate(
+                    bids,
+                    asks,
+                    book.seqId,
+                    prev_sequence=book.prevSeqId,
+                    checksum=checksum,
+                    amount_unit=unit,
+                )
+            events.append(self._event_of(int(book.ts) * _MS, now, instrument, kind))
+        return events
+
+    def _tops(
+        self, m: messages.Tops, instrument: MarketDataInstrument, now: int
+    ) -> Iterable[Output]:
+        events = []
+        for top in m.data:
+            bid = level_of(top.bids[0].price, top.bids[0].size) if top.bids else None
+            ask = level_of(top.asks[0].price, top.asks[0].size) if top.asks else None
+            time = int(top.ts) * _MS
+            best = OrderBookL1(time, bid, ask, top.seqId, _unit(instrument))
+            events.append(self._event_of(time, now, instrument, best))
+        return events
+
+    def _liquidations(self, m: messages.Liquidations, now: int) -> Iterable[Output]:
+        events: list[Output] = []
+        for row in m.data:
+            instrument = self._liquidated.get(row.instId)
+            if instrument is None:
+                events.append(Ignored(f"nobody asked for {row.instId}"))
+                continue
+            for detail in row.details:
+                time = int(detail.ts) * _MS
+                liquidation = Liquidation(
+                    side_of(detail.side),
+                    exact(detail.bkPx),
+                    exact(detail.sz),
+                    time,
+                    amount_unit=AmountUnit.CONTRACT,
+                    position_side=detail.posSide or None,
+                )
+                events.append(self._event_of(time, now, instrument, liquidation))
+        return events
+
+    def _candles(
+        self, m: messages.Candles, instrument: MarketDataInstrument, now: int
+    ) -> Iterable[Output]:
+        interval, unit = channels.interval(m.arg.channel), _unit(instrument)
+        return [
+            self._event_of(
+                now,
+                now,
+                instrument,
+                Candle(
+                    interval,
+                    int(c.ts) * _MS,
+                    None,
+                    exact(c.open),
+                    exact(c.high),
+                    exact(c.low),
+                    exact(c.close),
+                    exact(c.volume),
+                    closed=c.confirm == "1",
+                    amount_unit=unit,
+                ),
+            )
+            for c in m.data
+        ]
+
+    def _funding(
+        self, m: messages.FundingRates, instrument: MarketDataInstrument, now: int
+    ) -> Iterable[Output]:
+        return [
+            self._event_of(
+                int(r.ts) * _MS,
+                now,
+                instrument,
+                FundingRate(decimal_of(r.fundingRate), int(r.fundingTime) * _MS),
+            )
+            for r in m.data
+        ]
+
+
+def _unit(instrument: MarketDataInstrument) -> AmountUnit:
+    spot = instrument.kind is InstrumentKind.SPOT
+    return AmountUnit.BASE if spot else AmountUnit.CONTRACT
+
+
+def _pairs(levels: list[messages.Level]) -> list[RawLevel]:
+    return [(level.price, level.size) for level in levels]
+
+
+def _event(m: messages.Event) -> Output:
+    match m.event:
+        case "subscribe":
+            return Ack(topics=_topics(m))
+        case "error" | "channel-conn-count-error":
+            error = Exchange(f"{m.code}: {m.msg}", code=m.code)
+            return Refusal(error, topics=_topics(m))
+        case "notice":
+            closing = m.code == _CLOSING
+            action = InfoAction.RECONNECT if closing else InfoAction.NONE
+            return Info(action, code=m.code, message=m.msg)
+        case "unsubscribe":
+            return Ignored("left a channel")
+        case _:
+            return Info(status=m.event, code=m.code or None, message=m.msg)
+
+
+def _topics(m: messages.Event) -> tuple[SubscriptionId, ...]:
+    arg = m.arg or m.args
+    if arg is not None:
+        return (subscription_id(arg.channel, arg.instId or arg.instType),)
+    # A refusal names its topic in words only.
+    named = _NAMED.search(m.msg)
+    if named is None:
+        return ()
+    return (subscription_id(named["channel"], named["market"]),)

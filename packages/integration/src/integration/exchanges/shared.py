@@ -1,0 +1,234 @@
+"""What several venues have in common: spellings of sides, symbols, dates, levels.
+
+Pure helpers without state. A venue's own rules stay in its own folder.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+import msgspec
+
+from integration.errors import DataError
+from integration.market.numbers import exact, is_zero, plain
+from integration.models import (
+    ExchangeId,
+    Level,
+    MarketDataInstrument,
+    OptionKind,
+    RawLevel,
+    Side,
+)
+
+__all__ = [
+    "MONTHS",
+    "Tag",
+    "day_of",
+    "expiry_ns",
+    "join_symbol",
+    "level",
+    "level_of",
+    "malformed_symbol",
+    "option_kind",
+    "plain_levels",
+    "side_of",
+    "split_joined",
+    "tag_after",
+]
+
+_SIDES = {
+    "buy": Side.BUY,
+    "sell": Side.SELL,
+    "Buy": Side.BUY,
+    "Sell": Side.SELL,
+    "BUY": Side.BUY,
+    "SELL": Side.SELL,
+    "b": Side.BUY,
+    "s": Side.SELL,
+    "B": Side.BUY,
+    "A": Side.SELL,
+}
+
+MONTHS = (
+    "JAN",
+    "FEB",
+    "MAR",
+    "APR",
+    "MAY",
+    "JUN",
+    "JUL",
+    "AUG",
+    "SEP",
+    "OCT",
+    "NOV",
+    "DEC",
+)
+"""As venues abbreviate them; `strftime("%b")` depends on the locale."""
+
+_QUOTES = (
+    "FDUSD",
+    "USDT",
+    "USDC",
+    "TUSD",
+    "BUSD",
+    "USD1",
+    "USDE",
+    "USD",
+    "BIDR",
+    "IDRT",
+    "BVND",
+    "DAI",
+    "PAX",
+    "BTC",
+    "ETH",
+    "BNB",
+    "TRX",
+    "XRP",
+    "DOGE",
+    "EUR",
+    "GBP",
+    "AUD",
+    "BRL",
+    "TRY",
+    "RUB",
+    "UAH",
+    "NGN",
+    "ZAR",
+    "PLN",
+    "RON",
+    "ARS",
+    "MXN",
+    "CZK",
+    "JPY",
+    "VAI",
+    "UST",
+    "MNT",
+    "USDB",
+    "XBT",
+)
+"""Quote assets of venues that run base and quote together; longest match wins."""
+
+Tag = Callable[[bytes], str | None]
+
+
+def side_of(text: str) -> Side:
+    """Read a side in any of the venues' spellings.
+
+    Raises:
+        msgspec.ValidationError: it is none.
+    """
+    side = _SIDES.get(text)
+    if side is None:
+        msg = f"a side is buy or sell, was {text!r}"
+        raise msgspec.ValidationError(msg)
+    return side
+
+
+def level_of(price: str, amount: str) -> Level | None:
+    """Make a best level of text; None if the price is zero or empty.
+
+    Raises:
+        InvalidLevel: a number is none.
+    """
+    if not price or is_zero(price, "a price"):
+        return None
+    return Level(exact(price, "a price"), exact(amount, "an amount"))
+
+
+def level(price: Decimal | None, amount: Decimal | None) -> Level | None:
+    """Make a best level of JSON numbers; None if the side is empty.
+
+    Raises:
+        InvalidLevel: a number is not finite or negative.
+    """
+    if price is None or amount is None or not price:
+        return None
+    plain(price, "a price")
+    plain(amount, "an amount")
+    return Level(price, amount)
+
+
+def plain_levels(raw: Iterable[tuple[Decimal, Decimal]]) -> list[RawLevel]:
+    """Spell levels of JSON numbers as text.
+
+    Raises:
+        InvalidLevel: a number is not finite or negative.
+    """
+    return [(plain(price), plain(amount)) for price, amount in raw]
+
+
+def join_symbol(instrument: MarketDataInstrument, joint: str) -> str:
+    """Spell base and quote in upper case with something between them."""
+    return f"{instrument.base}{joint}{instrument.quote}".upper()
+
+
+def split_joined(exchange: ExchangeId, symbol: str) -> tuple[str, str]:
+    """Split a symbol that runs base and quote together, in any case.
+
+    Raises:
+        DataError: no known quote asset ends it.
+    """
+    upper = symbol.upper()
+    quotes = (q for q in _QUOTES if upper.endswith(q) and len(upper) > len(q))
+    quote = max(quotes, key=len, default=None)
+    if quote is None:
+        raise malformed_symbol(exchange, symbol, "no known quote asset ends it")
+    return upper[: -len(quote)], quote
+
+
+def malformed_symbol(exchange: ExchangeId, symbol: str, why: str) -> DataError:
+    """Return the error for a symbol that the venue does not spell so."""
+    return DataError(f"{exchange} has no symbol {symbol!r}: {why}")
+
+
+def day_of(instrument: MarketDataInstrument) -> dt.datetime:
+    """Return the day on which an instrument expires, UTC.
+
+    Raises:
+        DataError: it does not expire.
+    """
+    if instrument.expiry is None:
+        msg = f"{instrument} does not expire"
+        raise DataError(msg)
+    return dt.datetime.fromtimestamp(instrument.expiry // 10**9, dt.UTC)
+
+
+def expiry_ns(year: int, month: int, day: int, *, hour: int = 0) -> int:
+    """Return a moment of expiry in ns.
+
+    Raises:
+        ValueError: there is no such day.
+    """
+    moment = dt.datetime(year, month, day, hour, tzinfo=dt.UTC)
+    return int(moment.timestamp()) * 10**9
+
+
+def option_kind(letter: str) -> OptionKind:
+    """Read C or P.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    kinds = {"C": OptionKind.CALL, "P": OptionKind.PUT}
+    if letter not in kinds:
+        msg = f"an option ends in C or P, was {letter!r}"
+        raise ValueError(msg)
+    return kinds[letter]
+
+
+def tag_after(prefix: bytes, end: bytes) -> Tag:
+    """Make a reader of the text that follows a fixed start of a message.
+
+    Venues write the same key first in every message of a kind. A look at it picks the
+    right decoder for 0.1 µs, where decoding twice costs as much again; a message that
+    starts otherwise gets None and takes the slow way.
+    """
+    start = len(prefix)
+
+    def tag(payload: bytes) -> str | None:
+        if not payload.startswith(prefix):
+            return None
+        stop = payload.find(end, start)
+        return None if stop < 0 else payload[start:stop].decode("ascii", "replace")
+
+    return tag
