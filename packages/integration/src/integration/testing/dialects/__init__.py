@@ -1,0 +1,1 @@
+"""The venues whose dialect the simulator speaks, one module each."""
