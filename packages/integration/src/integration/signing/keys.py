@@ -4,6 +4,7 @@ Each is a `Mac` for `RequestSigner`. They need the package `cryptography`, which
 imported when a key is made, so that those who use shared secrets need not have it.
 """
 
+from importlib import import_module
 from typing import Any, TypeAlias, final
 
 from integration.errors import Signing
@@ -20,9 +21,12 @@ class _Key:
 
     __slots__ = ("_key",)
 
-    def __init__(self, pem: KeyText, kind: str) -> None:
+    def __init__(self, pem: KeyText, module: str, kind: str) -> None:
         self._key: Any = _load(pem)
-        if type(self._key).__name__.removeprefix("_") != kind:
+        asymmetric = import_module(
+            f"cryptography.hazmat.primitives.asymmetric.{module}"
+        )
+        if not isinstance(self._key, getattr(asymmetric, kind)):
             raise Signing(f"this needs an {kind}, the PEM holds another kind of key")
 
     def __repr__(self) -> str:
@@ -46,7 +50,7 @@ class Ed25519Key(_Key):
     __slots__ = ()
 
     def __init__(self, pem: KeyText) -> None:
-        super().__init__(pem, "Ed25519PrivateKey")
+        super().__init__(pem, "ed25519", "Ed25519PrivateKey")
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature of `message`."""
@@ -68,7 +72,7 @@ class RsaKey(_Key):
     __slots__ = ()
 
     def __init__(self, pem: KeyText) -> None:
-        super().__init__(pem, "RSAPrivateKey")
+        super().__init__(pem, "rsa", "RSAPrivateKey")
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature of `message`."""
@@ -95,7 +99,7 @@ class Es256Key(_Key):
     __slots__ = ()
 
     def __init__(self, pem: KeyText) -> None:
-        super().__init__(pem, "EllipticCurvePrivateKey")
+        super().__init__(pem, "ec", "EllipticCurvePrivateKey")
         if self._key.curve.name != "secp256r1":
             raise Signing(f"ES256 needs a key on P-256, was {self._key.curve.name}")
 
