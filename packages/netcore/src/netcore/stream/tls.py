@@ -52,6 +52,9 @@ _HOST_CODES = frozenset({62, 63, 64})  # host name, e-mail, IP address
 _TIME_CODES = frozenset({9, 10, 11, 12, 13, 14})  # not yet valid, expired, CRL's times
 _TRUST_CODES = frozenset({2, 18, 19, 20, 21, 24, 27, 28})  # no issuer, self-signed, …
 
+# From 3.0 on OpenSSL tells an end (UNEXPECTED_EOF_WHILE_READING) from an I/O error.
+_NAMES_EOF = ssl.OPENSSL_VERSION_INFO >= (3,)
+
 # What OpenSSL says when the peer's first bytes are not TLS.
 _NOT_TLS = frozenset(
     {
@@ -180,7 +183,7 @@ class TlsStream:
             case _State.OPEN:
                 return self._fault is not None or self._live.pending
             case _State.HANDSHAKING:
-                return self._wait is _Wait.NOTHING
+                return self._wait is _Wait.NOTHING or self._live.pending
             case _State.CONNECTING:
                 return self._inner.buffered
             case _:
@@ -373,6 +376,9 @@ class TlsStream:
         if isinstance(exc, ssl.SSLCertVerificationError):
             return self._certificate_error(exc)
         if isinstance(exc, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            if self._state is _OPEN and _NAMES_EOF and not exc.reason:
+                # The socket failed, and its errno was lost on the way through OpenSSL.
+                return ConnectionLost(f"connection to {self._info} broke while {doing}")
             if self._state is _OPEN:
                 return TruncatedStream(
                     f"{self._info} ended the connection without close_notify: "

@@ -11,7 +11,7 @@ import ssl
 from contextlib import suppress
 from typing import Protocol, final
 
-from netcore.errors import NetError, SendMismatch
+from netcore.errors import NetError, RemoteError, SendMismatch
 from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
 from netcore.stream.tcp import TcpStream
 
@@ -116,6 +116,9 @@ class _SocketEngine:
         server_side: bool,
     ) -> None:
         try:
+            if hostname is not None:
+                # `wrap_socket` would fail on it after taking the socket, and leak it.
+                hostname.encode("idna")
             self.session = context.wrap_socket(
                 sock,
                 server_side=server_side,
@@ -214,7 +217,7 @@ class _BioEngine:
                 self._push()
                 self._pull()
             except ssl.SSLError:
-                self._push()  # the alert that tells the peer why
+                self._push_alert()
                 raise
             else:
                 self._push()
@@ -225,15 +228,19 @@ class _BioEngine:
                 return
 
     def read(self, limit: int, /) -> bytes:
-        self._push()
+        # A peer that takes nothing more may have said something before.
+        with suppress(RemoteError):
+            self._push()
         while True:
             try:
                 data = self.session.read(limit)
             except ssl.SSLZeroReturnError:
                 return b""
             except ssl.SSLWantReadError:
-                self._push()
                 self._pull()
+            except ssl.SSLError:
+                self._push_alert()
+                raise
             else:
                 self._starved = False
                 return data
@@ -259,9 +266,7 @@ class _BioEngine:
             # The peer's own close_notify has not come: ours is written all the same.
             with suppress(OSError, ValueError):
                 self.session.unwrap()
-            # The peer may have gone: nobody is left to be told.
-            with suppress(NetError):
-                self._push()
+            self._push_alert()
         self._inner.close()
 
     def fileno(self) -> int:
@@ -281,6 +286,11 @@ class _BioEngine:
             if not taken:
                 return
             self._unsent = self._unsent[taken:]
+
+    def _push_alert(self) -> None:
+        """Tell the peer why this is the end; it may have gone."""
+        with suppress(NetError):
+            self._push()
 
     def _pull(self) -> None:
         """Carry bytes in; raise SSLWantReadError if there are none."""
