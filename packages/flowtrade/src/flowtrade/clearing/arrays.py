@@ -54,6 +54,12 @@ class Ragged:
         lengths = self.ptr[rows + 1] - self.ptr[rows]
         return Ragged(offsets(lengths), self.idx[where], self.weight[where])
 
+    def take_row(self, row: int) -> list[tuple[int, float]]:
+        """One row as pairs of index and weight."""
+        part = slice(int(self.ptr[row]), int(self.ptr[row + 1]))
+        pairs = zip(self.idx[part].tolist(), self.weight[part].tolist(), strict=True)
+        return list(pairs)
+
     def filter(self, keep: BoolArray) -> "Ragged":
         """Only the entries marked, all rows kept."""
         if keep.all():

@@ -326,7 +326,8 @@ def _factorise(
 ) -> Callable[[FloatArray], FloatArray]:
     if len(diagonal) <= _DENSE:
         dense = base.toarray()
-        dense.reshape(-1)[:: len(diagonal) + 1] += diagonal
+        at = np.arange(len(diagonal))
+        dense[at, at] += diagonal
         factors, pivots, info = lapack.dgetrf(dense, overwrite_a=1)
         if info != 0:
             raise RuntimeError("the system is exactly singular")
