@@ -2,6 +2,7 @@
 
 import ssl
 from functools import partial
+from pathlib import Path
 from typing import Any, final
 
 import msgspec
@@ -63,6 +64,7 @@ async def run_server(
         SocketError: The first connection to an exchange failed.
         StoreFailed: The store cannot be opened.
     """
+    _make_folder(config.feed.record)
     async with trio.open_nursery() as nursery:
         auction: Auction = await nursery.start(
             partial(
@@ -89,6 +91,16 @@ async def run_server(
             )
             await shutdown.wait()
             feeding.cancel_scope.cancel()
+
+
+def _make_folder(record: str | None) -> None:
+    if record is None:
+        return
+    try:
+        Path(record).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"feed.record: {record} cannot be made a folder: {error.strerror}"
+        raise ConfigError(msg) from error
 
 
 async def ensure_products(service: Service, config: Config) -> dict[str, str]:

@@ -32,10 +32,15 @@ from flowtrade.settings import (
     Transparency,
 )
 from flowtrade.testing import SeededIds
-from flowtrade_demo.config import DemoConfig, Pace
+from flowtrade_demo.config import DemoConfig, DemoError, Pace
 from integration.market.config import StreamConfig
 from integration.models import ExchangeId
-from integration.testing import RecordedMarket, SimulatedExchange, SyntheticMarket
+from integration.testing import (
+    MarketSource,
+    RecordedMarket,
+    SimulatedExchange,
+    SyntheticMarket,
+)
 from netcore.clock import ManualClock, SystemClock
 
 __all__ = ["House", "open_house"]
@@ -95,11 +100,7 @@ async def open_house(config: DemoConfig) -> AsyncIterator[House]:
         RecordingError: A recording cannot be read.
         DemoError: The arguments do not fit together.
     """
-    source = (
-        RecordedMarket(config.recordings, loop=config.loop)
-        if config.recordings
-        else SyntheticMarket(config.seed, config.symbols)
-    )
+    source = _source(config)
     lockstep = config.pace is Pace.LOCKSTEP
     clock: Clock = ManualClock(source.start_ns) if lockstep else SystemClock()
     secret = secrets.token_urlsafe(32)
@@ -150,6 +151,15 @@ async def open_house(config: DemoConfig) -> AsyncIterator[House]:
         shutdown.set()
         await stopped.wait()
         nursery.cancel_scope.cancel()
+
+
+def _source(config: DemoConfig) -> MarketSource:
+    if config.recordings:
+        return RecordedMarket(config.recordings, loop=config.loop)
+    try:
+        return SyntheticMarket(config.seed, config.symbols)
+    except ValueError as error:
+        raise DemoError(str(error)) from error
 
 
 def _server_config(config: DemoConfig, exchange: SimulatedExchange) -> Config:

@@ -38,9 +38,10 @@ async def run_demo(
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on, stop, nursery.cancel_scope)
-            following = await nursery.start(partial(_follow, house, listener=listener))
+            follower = _Follower(house, listener)
+            await nursery.start(follower.run)
             records = await run_lockstep(house, config)
-            await following(records[-1].seq if records else 0)
+            await follower.wait(seq=records[-1].seq if records else 0)
             nursery.cancel_scope.cancel()
 
 
@@ -50,7 +51,8 @@ async def run_live(
     """Run by the clock until `stop`, the last batch, or the end of the recording."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on, stop, nursery.cancel_scope)
-        following = await nursery.start(partial(_follow, house, listener=listener))
+        follower = _Follower(house, listener)
+        await nursery.start(follower.run)
         for bidder in house.bidders:
             nursery.start_soon(partial(bidder.run, every=config.every))
 
@@ -62,7 +64,7 @@ async def run_live(
         if config.batches is None:
             await trio.sleep_forever()
         else:
-            await following(config.batches)
+            await follower.wait(batches=config.batches)
         nursery.cancel_scope.cancel()
 
 
@@ -91,29 +93,40 @@ async def run_lockstep(house: House, config: DemoConfig) -> list[BatchRecord]:
     return records
 
 
-async def _follow(
-    house: House,
-    *,
-    listener: Listener,
-    task_status: trio.TaskStatus[Callable[[int], object]],
-) -> None:
-    """Follow the public stream over HTTP, as any page does."""
-    seen = 0
-    news = trio.Event()
+class _Follower:
+    """Follows the public stream over HTTP, as any page does.
 
-    async def reached(seq: int) -> None:
-        while seen < seq:
-            await news.wait()
+    Args:
+        house: Whose stream.
+        listener: Called with every update, in order.
+    """
 
-    async with house.client.updates() as updates:
-        task_status.started(reached)
-        async for update in updates:
-            if isinstance(update, BatchUpdate | ReferenceUpdate):
-                listener(update)
-            if isinstance(update, BatchUpdate):
-                seen = update.seq
-                news.set()
-                news = trio.Event()
+    def __init__(self, house: House, listener: Listener) -> None:
+        self.batches = 0
+        self.seq = 0
+        self._house = house
+        self._listener = listener
+        self._news = trio.Event()
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Follow until cancelled."""
+        async with self._house.client.updates() as updates:
+            task_status.started()
+            async for update in updates:
+                if isinstance(update, BatchUpdate | ReferenceUpdate):
+                    self._listener(update)
+                if isinstance(update, BatchUpdate):
+                    self.batches += 1
+                    self.seq = update.seq
+                    self._news.set()
+                    self._news = trio.Event()
+
+    async def wait(self, *, seq: int = 0, batches: int = 0) -> None:
+        """Wait for a batch's number, or until so many batches were seen."""
+        while self.seq < seq or self.batches < batches:
+            await self._news.wait()
 
 
 async def _stop_on(stop: trio.Event, scope: trio.CancelScope) -> None:

@@ -4,6 +4,7 @@
 import uPlot from "/static/vendor/uplot/uPlot.esm.js";
 
 const KEEP = 600; // points a chart keeps: ten minutes of one-second batches
+const HEIGHT = 210; // pixels of a chart
 const $ = (id) => document.getElementById(id);
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const charts = new Map(); // product id -> {figure, plot, times, clearing, mids}
@@ -43,14 +44,14 @@ function chartFor(id) {
   const plot = new uPlot(
     {
       width: figure.clientWidth || 420,
-      height: 210,
+      height: HEIGHT,
       legend: { show: false },
       cursor: { drag: { x: true, y: false } },
       axes: [axis, { ...axis, size: 66, values: (_, ticks) => ticks.map((t) => t.toLocaleString("en", { maximumFractionDigits: 4 })) }],
       series: [
         {},
-        { label: "clearing", stroke: css("--clearing"), width: 2, paths: uPlot.paths.stepped({ align: 1 }), spanGaps: true },
-        { label: "mid", stroke: css("--mid"), width: 1.5, spanGaps: true },
+        { label: "clearing", stroke: css("--clearing"), width: 2, paths: uPlot.paths.stepped({ align: 1 }), spanGaps: true, points: { show: false } },
+        { label: "mid", stroke: css("--mid"), width: 1.5, spanGaps: true, points: { show: false } },
       ],
     },
     [[], [], []],
@@ -58,6 +59,11 @@ function chartFor(id) {
   );
   const chart = { figure, plot, times: [], clearing: [], mids: [] };
   charts.set(id, chart);
+  // The grid divides its width anew with every chart, and with the window.
+  new ResizeObserver(() => {
+    const width = figure.clientWidth;
+    if (width > 0 && width !== plot.width) plot.setSize({ width, height: HEIGHT });
+  }).observe(figure);
   return chart;
 }
 
@@ -144,7 +150,7 @@ function showBids(bids) {
   body.replaceChildren();
   for (const bid of bids) {
     const row = body.insertRow();
-    cell(row, bid.bidder ?? "");
+    cell(row, bid.bidder.slice(0, 8)).title = bid.bidder;
     cell(row, bid.name ?? bid.portfolio);
     const basis = Object.entries(bid.basis ?? {}).map(([id, weight]) => `${names.get(id) ?? id} × ${number(weight, Number.isInteger(weight) ? 0 : 3)}`);
     cell(row, basis.join(", "));
@@ -195,8 +201,5 @@ function connect() {
   source.addEventListener("reference", (event) => onReference(JSON.parse(event.data)));
 }
 
-addEventListener("resize", () => {
-  for (const chart of charts.values()) chart.plot.setSize({ width: chart.figure.clientWidth, height: 210 });
-});
 requestAnimationFrame(drawDirty);
 connect();
