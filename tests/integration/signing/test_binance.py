@@ -89,6 +89,17 @@ def test_the_receive_window_can_be_chosen():
     assert signed.query.startswith("recvWindow=100&")
 
 
+def test_a_request_may_bring_its_own_time_and_window():
+    strategy = binance.request_signer("k", "s", CLOCK)
+    own = prepare("https://x", Account()).with_query(
+        {"timestamp": 7, "recvWindow": 60_000}
+    )
+
+    signed = strategy.build(Account(), own)
+
+    assert signed.query.startswith("timestamp=7&recvWindow=60000&signature=")
+
+
 def test_a_body_that_is_no_form_cannot_be_signed():
     strategy = binance.request_signer("k", "s", CLOCK)
 

@@ -13,7 +13,11 @@ from collections.abc import Mapping
 from typing import Any, final
 
 from integration.rest.encoder import Base64Encoder, Encoder, HexEncoder
-from integration.rest.prepared import PreparedRequest, parameter_text
+from integration.rest.prepared import (
+    PreparedRequest,
+    decode_query,
+    parameter_text,
+)
 from integration.rest.request import RestRequest
 from integration.rest.signer import HmacKey, Mac, RequestSigner
 from integration.signing.credentials import Stamped
@@ -79,11 +83,13 @@ class BinanceSigner:
         self._recv_window_ms = recv_window_ms
 
     def config(self, request: RestRequest[Any], prepared: PreparedRequest) -> Stamped:
-        """Add the receive window and the time."""
+        """Add the receive window and the time, unless the request brings its own."""
         del request
         stamp = str(self._clock.now_ns() // 1_000_000)
         more = {"recvWindow": self._recv_window_ms, "timestamp": stamp}
-        return Stamped(stamp, _added(prepared, more))
+        own = dict(decode_query(prepared.query) + decode_query(prepared.body))
+        missing = {name: value for name, value in more.items() if name not in own}
+        return Stamped(own.get("timestamp", stamp), _added(prepared, missing))
 
     def bytes_to_sign(self, config: Stamped) -> bytes:
         """Return query and body."""

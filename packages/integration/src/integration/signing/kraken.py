@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 from integration.rest.encoder import Base64Encoder
-from integration.rest.prepared import PreparedRequest
+from integration.rest.prepared import PreparedRequest, decode_query
 from integration.rest.request import RestRequest
 from integration.rest.signer import HmacKey, RequestSigner
 from integration.signing.credentials import (
@@ -47,8 +47,11 @@ class KrakenSigner:
         self._nonce = nonce
 
     def config(self, request: RestRequest[Any], prepared: PreparedRequest) -> Stamped:
-        """Put the nonce before the parameters."""
+        """Put a nonce before the parameters, unless the request brings its own."""
         del request
+        own = dict(decode_query(prepared.body)).get("nonce")
+        if own is not None:
+            return Stamped(own, prepared)
         nonce = str(self._nonce())
         return Stamped(nonce, prepared.with_form({"nonce": nonce}, first=True))
 
