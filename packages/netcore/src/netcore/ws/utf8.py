@@ -29,8 +29,8 @@ class Utf8Check:
     def feed(self, piece: bytes, *, final: bool) -> bool:
         """Return whether the text up to and with `piece` is well-formed.
 
-        Fails at the first byte that no continuation could mend, so that a faulty text
-        is refused before its end.
+        Fails at the first byte that no continuation could mend (for surrogates, which
+        CPython's decoder waits for, at the next), not only at the text's end.
 
         Args:
             piece: The next bytes.

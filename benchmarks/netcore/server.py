@@ -1,0 +1,106 @@
+"""A WebSocket server that costs next to nothing: floods, echoes, bursts.
+
+`server.py CPU` prints its port and serves one connection after the other for ever.
+The target says what to do: /flood?n=…, /rtt?size=…, /burst?size=…&n=….
+"""
+
+import os
+import random
+import socket
+import sys
+from urllib.parse import parse_qs, urlsplit
+
+from netcore.ws import Opcode, ServerHandshake, encode_frame
+
+BLOCK_FRAMES = 20_000
+
+
+def trade(number: int, generator: random.Random) -> bytes:
+    """Return a message shaped like a venue's aggregated trade, about 172 bytes."""
+    price = generator.randint(6_000_000, 7_000_000) / 100
+    quantity = generator.randint(1, 10 ** generator.randint(3, 7)) / 1000
+    return (
+        f'{{"e":"aggTrade","E":{1_700_000_000_000 + number},"s":"BTCUSDT",'
+        f'"a":{2_900_000_000 + number},"p":"{price:.2f}","q":"{quantity:.3f}",'
+        f'"f":{5_700_000_000 + number},"l":{5_700_000_001 + number},'
+        f'"T":{1_700_000_000_000 + number},"m":'
+        f"{'true' if number % 2 else 'false'}}}"
+    ).encode()
+
+
+def make_block() -> bytes:
+    """Return the frames that a flood repeats."""
+    generator = random.Random(1)
+    return b"".join(
+        encode_frame(Opcode.TEXT, trade(number, generator))
+        for number in range(BLOCK_FRAMES)
+    )
+
+
+def flood(sock: socket.socket, block: bytes, frames: int) -> None:
+    """Send `frames` (a multiple of the block) as fast as they are taken, and end.
+
+    Without a close frame, so that no listener has to look for one.
+    """
+    for _ in range(frames // BLOCK_FRAMES):
+        sock.sendall(block)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def answer(sock: socket.socket, size: int, count: int) -> None:
+    """Answer each request of `size` masked bytes by `count` frames of that size."""
+    reply = encode_frame(Opcode.BINARY, bytes(size)) * count
+    wanted = len(encode_frame(Opcode.BINARY, bytes(size), key=1))
+    have = 0
+    sock.setblocking(False)
+    while True:
+        try:
+            data = sock.recv(65536)
+        except BlockingIOError:
+            continue
+        if not data:
+            return
+        have += len(data)
+        if have >= wanted:
+            have -= wanted
+            sock.setblocking(True)
+            sock.sendall(reply)
+            sock.setblocking(False)
+
+
+def serve(sock: socket.socket, block: bytes) -> None:
+    """Shake hands and do what the target says."""
+    handshake = ServerHandshake()
+    request = None
+    while request is None:
+        request = handshake.feed(sock.recv(65536))
+    sock.sendall(handshake.accept())
+    target = urlsplit(request.target)
+    numbers = {key: int(value[0]) for key, value in parse_qs(target.query).items()}
+    if target.path == "/flood":
+        flood(sock, block, numbers["n"])
+        while sock.recv(65536):
+            pass
+    else:
+        answer(sock, numbers["size"], numbers.get("n", 1))
+
+
+def main() -> None:
+    """Serve until killed."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(sys.argv[1])})
+    block = make_block()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(listener.getsockname()[1], len(block) - 4 * BLOCK_FRAMES, flush=True)
+        while True:
+            sock, _ = listener.accept()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with sock:
+                try:
+                    serve(sock, block)
+                except OSError:
+                    continue
+
+
+if __name__ == "__main__":
+    main()
