@@ -35,11 +35,16 @@ _FLAT = 1e-6
 _ROUNDS = 12
 _STEPS = 60
 _LINE = 25
-_STILL = 1e-15
-"""Imbalance against gross volume at which a round ends: rounding of sums."""
+_QUIET = 1e-12
+"""Imbalance against gross volume at which a round ends; the last correction takes
+what remains."""
 
-_QUIET = 1e-13
-"""Imbalance at which a step that did not halve it ends the round as well."""
+_CLOSE = 1e-8
+"""Imbalance below which steps are not searched but taken, and soon given up."""
+
+_SETTLED = 1e-8
+"""Move of a flat piece's flow against its width at which its centre stays. Its price
+is then off by this share of the slope it was given: 1e-14 of the price scale."""
 
 _IDLE = 12
 """Steps in a row without halving the imbalance after which a round gives up."""
@@ -210,7 +215,7 @@ class _Newton:
                 return
             shift = np.abs(y - self.o_centre)[soft] / self.o_width[soft]
             self._recentre(np.where(soft, y, self.o_centre))
-            if settled and shift.max(initial=0.0) <= 1e-10:
+            if settled and shift.max(initial=0.0) <= _SETTLED:
                 self.still = True
                 return
 
@@ -220,40 +225,51 @@ class _Newton:
         turn = form.map.forward(self.dz)
         flow, slope = self._answer(turn)
         force = form.balance_of_rows(flow)
-        best = np.inf
+        size = self._size(force)
         idle = 0
         for _ in range(_STEPS):
-            size = float(np.abs(force / self.gross).max(initial=0.0))
-            if size <= _STILL or not np.isfinite(size):
-                return size <= _STILL
-            idle = idle + 1 if size > 0.5 * best else 0
-            if idle and size < _QUIET:
-                return True
-            if idle > _IDLE:
-                return False
-            best = min(best, size)
-            if monotonic() > deadline:
-                return False
+            if size <= _QUIET or not np.isfinite(size):
+                return size <= _QUIET
+            if idle > (_IDLE if size > _CLOSE else 1):
+                return size <= _CLOSE
             factor = self._factor(slope, force)
-            if factor is None:
+            if factor is None or monotonic() > deadline:
                 return False
             move = factor.solve(force)
             along = form.map.forward(move)
             self.steps += 1
-            outside = 0.0 if form.offset is None else float(form.offset @ move)
-            step, flow, slope = self._search(turn, along, float(force @ move), outside)
+            step = 1.0
+            flow, slope = self._answer(turn + along)
+            ahead = form.balance_of_rows(flow)
+            # Close by, the derivative that a search follows is rounding.
+            if self._size(ahead) > (0.9 * size if size > _CLOSE else size):
+                start = float(force @ move)
+                outside = 0.0 if form.offset is None else float(form.offset @ move)
+                step, flow, slope = self._search(
+                    turn, along, start, outside, (flow, slope)
+                )
+                ahead = form.balance_of_rows(flow)
             self.dz = self.dz + step * move
             turn = turn + step * along
-            force = form.balance_of_rows(flow)
+            force, before, size = ahead, size, self._size(ahead)
+            idle = idle + 1 if size > 0.5 * before else 0
         return False
 
+    def _size(self, force: FloatArray) -> float:
+        return float(np.abs(force / self.gross).max(initial=0.0))
+
     def _search(
-        self, turn: FloatArray, along: FloatArray, start: float, outside: float
+        self,
+        turn: FloatArray,
+        along: FloatArray,
+        start: float,
+        outside: float,
+        full: tuple[FloatArray, FloatArray],
     ) -> tuple[float, FloatArray, FloatArray]:
         """Safeguarded secant for the zero of the falling directional derivative."""
         low, high, step = 0.0, np.inf, 1.0
         at_low, at_high = start, -np.inf
-        flow, slope = self._answer(turn + along)
+        flow, slope = full
         for _ in range(_LINE):
             value = float(flow @ along) + outside
             if abs(value) <= 0.1 * abs(start):
