@@ -76,10 +76,11 @@ class Normaliser:
     def _head(self, out: bytearray) -> bool:
         held = self._held
         start = bytes(held[: len(_METHOD)])
-        if not _METHOD.startswith(start) or len(held) > _MAX_HEAD:
+        # Searched no further than the limit, so that cuts make no difference.
+        end = held.find(_HEAD_END, 0, _MAX_HEAD)
+        if not _METHOD.startswith(start) or (end < 0 and len(held) >= _MAX_HEAD):
             self._part = _Part.RAW
             return True
-        end = held.find(_HEAD_END)
         if end < 0:
             return False
         end += len(_HEAD_END)
