@@ -58,6 +58,7 @@ class ChaosStream:
         self.inner = inner
         self._receives = iter(receive)
         self._sends = iter(send)
+        self._ended = False
 
     def __repr__(self) -> str:
         return f"<ChaosStream over {self.inner!r}>"
@@ -81,11 +82,14 @@ class ChaosStream:
         """Return as much as the script lets pass."""
         if limit < 1:
             raise ValueError(f"limit must be at least 1, was {limit}")
-        size = next(self._receives, limit)
+        # An end that was seen stays one.
+        size = limit if self._ended else next(self._receives, limit)
         if size == 0:
             self.inner.connected()  # raises what a real would-block would not hide
             return None
-        return self.inner.receive(min(limit, size))
+        data = self.inner.receive(min(limit, size))
+        self._ended = data == b""
+        return data
 
     def send(self, data: Buffer, /) -> int:
         """Send as much as the script lets pass."""

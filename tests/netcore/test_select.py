@@ -1,0 +1,221 @@
+import os
+import socket
+
+import pytest
+
+from netcore.info import ConnectionInfo
+from netcore.select import DirectSelector, EpollSelector, Selectable
+from netcore.stream import TcpStream
+from netcore.testing import ScriptedStream, memory_stream_pair, tcp_stream_pair
+
+
+@pytest.fixture(params=[False, True], ids=["native", "portable"])
+def selector(request):
+    selector = EpollSelector(portable=request.param)
+    yield selector
+    selector.close()
+
+
+@pytest.fixture
+def pair():
+    client, server = tcp_stream_pair()
+    assert client.connected()
+    yield client, server
+    client.close()
+    server.close()
+
+
+def ready(selector, timeout=0.0):
+    return sorted(selector.poll(timeout))
+
+
+def test_streams_can_be_selected():
+    assert isinstance(ScriptedStream(), Selectable)
+
+
+# -- direct --------------------------------------------------------------------------
+
+
+def test_the_direct_selector_reports_everything_always():
+    selector = DirectSelector()
+    a, b = memory_stream_pair()
+    selector.register(1, a)
+    selector.register(2, b)
+
+    assert ready(selector) == [(1, True, True), (2, True, True)]
+    selector.update(1)
+    selector.unregister(1)
+    assert ready(selector) == [(2, True, True)]
+    selector.close()
+    assert ready(selector) == []
+
+
+def test_a_key_is_registered_once_and_unregistered_once():
+    selector = DirectSelector()
+    selector.register(1, ScriptedStream())
+
+    with pytest.raises(ValueError, match="key 1 is registered already"):
+        selector.register(1, ScriptedStream())
+    selector.unregister(1)
+    with pytest.raises(KeyError):
+        selector.unregister(1)
+
+
+# -- epoll ---------------------------------------------------------------------------
+
+
+def test_nothing_is_ready_until_bytes_come(selector, pair):
+    client, server = pair
+    selector.register(7, client)
+
+    assert ready(selector) == []
+    server.send(b"x")
+    assert ready(selector, 10) == [(7, True, False)]
+
+
+def test_what_is_not_read_stays_ready(selector, pair):
+    client, server = pair
+    selector.register(7, client)
+    server.send(b"xy")
+
+    for _ in range(2):
+        assert ready(selector, 10) == [(7, True, False)]
+    client.receive()
+    assert ready(selector) == []
+
+
+def test_connecting_is_watched_for_writing_until_updated(selector):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stream = TcpStream.connect(ConnectionInfo(*listener.getsockname()))
+        selector.register(1, stream)
+
+        assert ready(selector, 10) == [(1, False, True)]
+        assert stream.connected()
+        selector.update(1)
+        assert ready(selector) == []
+        stream.close()
+
+
+def test_a_refused_connection_is_ready_for_both(selector):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        info = ConnectionInfo(*listener.getsockname())
+    stream = TcpStream.connect(info)
+    selector.register(1, stream)
+
+    assert ready(selector, 10) == [(1, True, True)]
+    stream.close()
+
+
+def test_the_peers_end_is_readable(selector, pair):
+    client, server = pair
+    selector.register(1, client)
+    server.close()
+
+    assert [(key, readable) for key, readable, _ in ready(selector, 10)] == [(1, True)]
+
+
+def test_writing_is_watched_while_it_is_wanted(selector, pair):
+    client, _ = pair
+    target = Wanting(client)
+    selector.register(1, target)
+    assert ready(selector) == []
+
+    target.want_write = True
+    assert ready(selector) == []
+    selector.update(1)
+    assert ready(selector) == [(1, False, True)]
+    target.want_write = False
+    selector.update(1)
+    assert ready(selector) == []
+
+
+class Wanting:
+    """A connection whose protocol has something to send, or not."""
+
+    buffered = False
+
+    def __init__(self, stream):
+        self._stream = stream
+        self.want_write = False
+
+    def fileno(self):
+        return self._stream.fileno()
+
+    def connected(self):
+        return True
+
+    def close(self):
+        self._stream.close()
+
+
+def test_targets_without_descriptor_are_always_reported(selector, pair):
+    client, _ = pair
+    a, _b = memory_stream_pair()
+    selector.register(1, client)
+    selector.register(2, a)
+
+    # A timeout of a minute would hang here if it were waited for.
+    assert ready(selector, 60) == [(2, True, True)]
+    selector.update(2)
+    selector.unregister(2)
+    assert ready(selector) == []
+
+
+def test_an_unregistered_target_is_not_reported(selector, pair):
+    client, server = pair
+    selector.register(1, client)
+    server.send(b"x")
+    assert ready(selector, 10)
+
+    selector.unregister(1)
+
+    assert ready(selector) == []
+    with pytest.raises(KeyError):
+        selector.unregister(1)
+    with pytest.raises(KeyError):
+        selector.update(1)
+
+
+def test_a_key_is_taken_once(selector, pair):
+    client, server = pair
+    selector.register(1, client)
+
+    with pytest.raises(ValueError, match="key 1 is registered already"):
+        selector.register(1, server)
+
+
+def test_a_target_closed_too_early_takes_nobody_elses_place(selector):
+    first, first_peer = tcp_stream_pair()
+    first.connected()
+    fd = first.fileno()
+    selector.register(1, first)
+    first.close()
+    selector.update(1)
+    second, second_peer = tcp_stream_pair()
+    second.connected()
+    # Give the second connection the first one's number.
+    if second.fileno() != fd:
+        moved = second.detach()
+        os.dup2(moved.fileno(), fd)
+        moved.close()
+        second = TcpStream.adopt(socket.socket(fileno=fd))
+    selector.register(2, second)
+
+    selector.unregister(1)
+
+    second_peer.send(b"x")
+    assert ready(selector, 10) == [(2, True, False)]
+    for stream in (second, first_peer, second_peer):
+        stream.close()
+
+
+def test_unregistering_a_closed_target_is_quiet(selector):
+    client, server = tcp_stream_pair()
+    client.connected()
+    selector.register(1, client)
+    client.close()
+
+    selector.unregister(1)
+
+    assert ready(selector) == []
+    server.close()
