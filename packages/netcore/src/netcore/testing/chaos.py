@@ -8,9 +8,10 @@ moment, single bytes, partial writes, faults.
 import random
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import final
 
-from netcore.errors import StreamClosed
+from netcore.errors import NetError, StreamClosed
 from netcore.info import ConnectionInfo
 from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
 
@@ -58,7 +59,7 @@ class ChaosStream:
         self.inner = inner
         self._receives = iter(receive)
         self._sends = iter(send)
-        self._ended = False
+        self._over = False  # an end or a fault that was seen stays
 
     def __repr__(self) -> str:
         return f"<ChaosStream over {self.inner!r}>"
@@ -82,23 +83,32 @@ class ChaosStream:
         """Return as much as the script lets pass."""
         if limit < 1:
             raise ValueError(f"limit must be at least 1, was {limit}")
-        # An end that was seen stays one.
-        size = limit if self._ended else next(self._receives, limit)
-        if size == 0:
+        size = next(self._receives, limit)
+        if size == 0 and not self._over:
             self.inner.connected()  # raises what a real would-block would not hide
             return None
-        data = self.inner.receive(min(limit, size))
-        self._ended = data == b""
+        with self._noting_faults():
+            data = self.inner.receive(min(limit, size) or limit)
+        self._over = self._over or data == b""
         return data
 
     def send(self, data: Buffer, /) -> int:
         """Send as much as the script lets pass."""
         octets = memoryview(data).cast("B")
         size = next(self._sends, len(octets))
-        if size == 0:
+        if size == 0 and not self._over:
             self.inner.connected()
             return 0
-        return self.inner.send(octets[:size])
+        with self._noting_faults():
+            return self.inner.send(octets[: size or None])
+
+    @contextmanager
+    def _noting_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except NetError:
+            self._over = True
+            raise
 
     def close(self) -> None:
         """Close the stream below."""
