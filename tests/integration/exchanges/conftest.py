@@ -62,12 +62,12 @@ ERRORS = {
 
 def pytest_generate_tests(metafunc):
     module = metafunc.module
-    if "row" in metafunc.fixturenames:
+    if "row" in metafunc.fixturenames and hasattr(module, "VECTORS"):
         path = DATA / f"{module.VECTORS}.json"
         rows = json.loads(path.read_bytes()) if path.exists() else []
         ids = [f"{i}-{r['channel']}-{r['direction']}" for i, r in enumerate(rows)]
         metafunc.parametrize("row", rows or [None], ids=ids or ["absent"])
-    if "replay" in metafunc.fixturenames:
+    if "replay" in metafunc.fixturenames and hasattr(module, "REPLAYS"):
         paths = [DATA / "replay" / f"{name}.json" for name in module.REPLAYS]
         metafunc.parametrize("replay", paths, ids=[path.stem for path in paths])
 
@@ -465,6 +465,11 @@ def venue(request):
     return Venue(
         ExchangeId(module.EXCHANGE), module.VECTORS, getattr(module, "STATEFUL", ())
     )
+
+
+@pytest.fixture
+def make_venue():
+    return lambda exchange: Venue(exchange, exchange.value, ())
 
 
 @pytest.fixture

@@ -65,49 +65,6 @@ MONTHS = (
 )
 """As venues abbreviate them; `strftime("%b")` depends on the locale."""
 
-_QUOTES = (
-    "FDUSD",
-    "USDT",
-    "USDC",
-    "TUSD",
-    "BUSD",
-    "USD1",
-    "USDE",
-    "USD",
-    "BIDR",
-    "IDRT",
-    "BVND",
-    "DAI",
-    "PAX",
-    "BTC",
-    "ETH",
-    "BNB",
-    "TRX",
-    "XRP",
-    "DOGE",
-    "EUR",
-    "GBP",
-    "AUD",
-    "BRL",
-    "TRY",
-    "RUB",
-    "UAH",
-    "NGN",
-    "ZAR",
-    "PLN",
-    "RON",
-    "ARS",
-    "MXN",
-    "CZK",
-    "JPY",
-    "VAI",
-    "UST",
-    "MNT",
-    "USDB",
-    "XBT",
-)
-"""Quote assets of venues that run base and quote together; longest match wins."""
-
 Tag = Callable[[bytes], str | None]
 
 
@@ -162,15 +119,23 @@ def join_symbol(instrument: MarketDataInstrument, joint: str) -> str:
     return f"{instrument.base}{joint}{instrument.quote}".upper()
 
 
-def split_joined(exchange: ExchangeId, symbol: str) -> tuple[str, str]:
+def split_joined(
+    exchange: ExchangeId, symbol: str, quotes: Iterable[str]
+) -> tuple[str, str]:
     """Split a symbol that runs base and quote together, in any case.
 
+    Args:
+        exchange: whose symbol.
+        symbol: such as `BTCUSDT`.
+        quotes: the server's quote assets in upper case; the longest match wins. Keep
+            it to what the server has: with TUSD in the list, DOTUSD reads DO/TUSD.
+
     Raises:
-        DataError: no known quote asset ends it.
+        DataError: none of them ends it.
     """
     upper = symbol.upper()
-    quotes = (q for q in _QUOTES if upper.endswith(q) and len(upper) > len(q))
-    quote = max(quotes, key=len, default=None)
+    ending = (q for q in quotes if upper.endswith(q) and len(upper) > len(q))
+    quote = max(ending, key=len, default=None)
     if quote is None:
         raise malformed_symbol(exchange, symbol, "no known quote asset ends it")
     return upper[: -len(quote)], quote

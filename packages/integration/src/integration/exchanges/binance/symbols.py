@@ -15,6 +15,21 @@ from integration.models import ExchangeId, MarketDataInstrument
 
 __all__ = ["instrument", "native"]
 
+_FIAT = ("EUR", "GBP", "AUD", "BRL", "TRY", "ARS", "MXN", "CZK", "JPY", "PLN", "ZAR")
+
+_QUOTES: dict[ExchangeId, tuple[str, ...]] = {
+    ExchangeId.BINANCE_SPOT: (
+        *("USDT", "FDUSD", "USDC", "TUSD", "BUSD", "USD1", "DAI", "PAX", "USDS"),
+        *("BTC", "ETH", "BNB", "TRX", "XRP", "DOGE", "DOT", "SOL", "EURI", "IDR"),
+        *("RUB", "UAH", "NGN", "RON", "BIDR", "IDRT", "BVND", "VAI", "UST", "COP"),
+        *_FIAT,
+    ),
+    ExchangeId.BINANCE_US: ("USDT", "USDC", "USD", "BUSD", "BTC", "ETH", "BNB", "DAI"),
+    ExchangeId.BINANCE_FUTURES_USD: ("USDT", "USDC", "BUSD", "FDUSD", "USD1", "BTC"),
+    ExchangeId.BINANCE_FUTURES_COIN: ("USD",),
+}
+"""Quote assets that each server's exchangeInfo has named over the years."""
+
 
 def native(exchange: ExchangeId, instrument: MarketDataInstrument) -> str:
     """Spell an instrument, in upper case."""
@@ -33,7 +48,7 @@ def instrument(exchange: ExchangeId, symbol: str) -> MarketDataInstrument:
         DataError: no known quote asset ends it, or its date is none.
     """
     pair, _, suffix = symbol.partition("_")
-    base, quote = split_joined(exchange, pair)
+    base, quote = split_joined(exchange, pair, _QUOTES[exchange])
     if suffix and suffix != "PERP":
         return MarketDataInstrument.future(
             base, quote, expiry=_delivery(exchange, symbol, suffix)

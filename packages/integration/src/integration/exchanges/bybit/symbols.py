@@ -7,6 +7,14 @@ __all__ = ["instrument", "native"]
 
 _USDC = "PERP"
 
+_QUOTES = {
+    ExchangeId.BYBIT_SPOT: (
+        *("USDT", "USDC", "USDE", "USDQ", "USD1", "DAI", "EUR", "BRL", "BRZ", "TRY"),
+        *("PLN", "BTC", "ETH", "SOL", "MNT"),
+    ),
+    ExchangeId.BYBIT_PERPETUALS_USD: ("USDT",),
+}
+
 
 def native(exchange: ExchangeId, instrument: MarketDataInstrument) -> str:
     """Spell an instrument, in upper case."""
@@ -22,8 +30,10 @@ def instrument(exchange: ExchangeId, symbol: str) -> MarketDataInstrument:
     Raises:
         DataError: no known quote asset ends it.
     """
-    if exchange is ExchangeId.BYBIT_PERPETUALS_USD:
-        if symbol.endswith(_USDC):
-            return MarketDataInstrument.perpetual(symbol[: -len(_USDC)], "usdc")
-        return MarketDataInstrument.perpetual(*split_joined(exchange, symbol))
-    return MarketDataInstrument.spot(*split_joined(exchange, symbol))
+    linear = exchange is ExchangeId.BYBIT_PERPETUALS_USD
+    if linear and symbol.endswith(_USDC):
+        return MarketDataInstrument.perpetual(symbol[: -len(_USDC)], "usdc")
+    base, quote = split_joined(exchange, symbol, _QUOTES[exchange])
+    if linear:
+        return MarketDataInstrument.perpetual(base, quote)
+    return MarketDataInstrument.spot(base, quote)

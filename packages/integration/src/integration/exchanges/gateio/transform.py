@@ -1,0 +1,145 @@
+"""Gate.io's messages into events.
+
+Derivatives count contracts; the sign of a size is a side, the amount its absolute
+value. A message may carry rows of several contracts: each is routed by itself.
+"""
+
+from collections.abc import Iterable
+
+from integration.errors import Exchange
+from integration.exchanges.gateio import channels, messages
+from integration.exchanges.shared import level_of, side_of
+from integration.fields import ns_from_decimal_ms
+from integration.market.connector import RouteTable, VenueTransformer
+from integration.market.notices import Ack, Ignored, Output, Pong, Refusal
+from integration.market.numbers import exact, plain
+from integration.models import (
+    AmountUnit,
+    DataKind,
+    ExchangeId,
+    Liquidation,
+    MarketEvent,
+    OrderBookL1,
+    OrderBookUpdate,
+    PublicTrade,
+    RawLevel,
+    Side,
+)
+
+__all__ = ["GateioTransformer", "contract_levels"]
+
+_MS = 1_000_000
+_OLD_FAMILY = "perpetual."
+"""What the `futures.` channels were once called."""
+
+
+class GateioTransformer(VenueTransformer[messages.Envelope]):
+    """One connection to one of Gate.io's servers."""
+
+    def __init__(self, exchange: ExchangeId, routes: RouteTable | None = None) -> None:
+        super().__init__(exchange, routes)
+        self._spot = exchange is ExchangeId.GATEIO_SPOT
+        self._unit = AmountUnit.BASE if self._spot else AmountUnit.CONTRACT
+
+    def decode(self, payload: bytes) -> messages.Envelope:
+        """Decode one message's envelope."""
+        return messages.decode(payload)
+
+    def transform(
+        self, message: messages.Envelope, time_received: int
+    ) -> Iterable[Output]:
+        """Turn one message into outputs."""
+        name = message.channel.partition(".")[2]
+        if name == "pong":
+            return (Pong(),)
+        if message.error is not None:
+            fault = message.error
+            error = Exchange(f"{fault.code}: {fault.message}", code=str(fault.code))
+            return (Refusal(error, channel=message.channel),)
+        match message.event, name:
+            case "subscribe", _:
+                return (Ack(channel=message.channel),)
+            case "unsubscribe", _:
+                return (Ignored(f"left {message.channel}"),)
+            case _, channels.TRADE:
+                return self._trades(message, time_received)
+            case _, channels.TICKER:
+                return self._ticker(message, time_received)
+            case _, channels.BOOK:
+                return self._book(message, time_received)
+            case _, channels.LIQUIDATION:
+                return self._liquidations(message, time_received)
+            case _:
+                return (Ignored(f"{message.channel} {message.event}"),)
+
+    def _event(
+        self, channel: str, market: str, time: int, now: int, kind: DataKind
+    ) -> Output:
+        instrument = self.routes.get(channel, market)
+        if instrument is None and channel.startswith(_OLD_FAMILY):
+            new = channel.replace(_OLD_FAMILY, "futures.")
+            instrument = self.routes.get(new, market)
+        if instrument is None:
+            return self.unidentified(channel, market)[0]
+        return MarketEvent(time, now, self.exchange, instrument, kind)
+
+    def _trades(self, m: messages.Envelope, now: int) -> Iterable[Output]:
+        if self._spot:
+            t = messages.result(m, messages.SpotTrade)
+            trade = PublicTrade(
+                str(t.id), exact(t.price), exact(t.amount), side_of(t.side)
+            )
+            time = ns_from_decimal_ms(t.create_time_ms)
+            return (self._event(m.channel, t.currency_pair, time, now, trade),)
+        return [
+            self._event(
+                m.channel,
+                t.contract,
+                int(t.create_time_ms * _MS),
+                now,
+                PublicTrade(
+                    str(t.id),
+                    exact(plain(t.price)),
+                    exact(plain(abs(t.size))),
+                    Side.SELL if t.size < 0 else Side.BUY,
+                    self._unit,
+                ),
+            )
+            for t in messages.result(m, list[messages.ContractTrade])
+        ]
+
+    def _ticker(self, m: messages.Envelope, now: int) -> Iterable[Output]:
+        t = messages.result(m, messages.Ticker)
+        text, time = messages.text, t.t * _MS
+        bid, ask = level_of(text(t.b), text(t.B)), level_of(text(t.a), text(t.A))
+        top = OrderBookL1(time, bid, ask, t.u, self._unit)
+        return (self._event(m.channel, t.s, time, now, top),)
+
+    def _book(self, m: messages.Envelope, now: int) -> Iterable[Output]:
+        if self._spot:
+            u = messages.result(m, messages.BookUpdate)
+            bids, asks = u.b, u.a
+        else:
+            u = messages.result(m, messages.FuturesBookUpdate)
+            bids, asks = contract_levels(u.b), contract_levels(u.a)
+        update = OrderBookUpdate(bids, asks, u.u, u.U, amount_unit=self._unit)
+        return (self._event(m.channel, u.s, u.t * _MS, now, update),)
+
+    def _liquidations(self, m: messages.Envelope, now: int) -> Iterable[Output]:
+        outputs = []
+        for row in messages.result(m, list[messages.Liquidation]):
+            time = int(row.time_ms * _MS)
+            liquidation = Liquidation(
+                Side.SELL if row.size < 0 else Side.BUY,
+                exact(plain(row.price)),
+                exact(plain(abs(row.size))),
+                time,
+                amount_unit=self._unit,
+            )
+            outputs.append(self._event(m.channel, row.contract, time, now, liquidation))
+        return outputs
+
+
+def contract_levels(levels: list[messages.FuturesLevel]) -> list[RawLevel]:
+    """Spell levels of derivatives as text."""
+    return [(plain(level.p), plain(level.s)) for level in levels]

@@ -1,0 +1,6 @@
+EXCHANGE = VECTORS = "bitmex"
+STATEFUL = ("orderBookL2_25",)
+
+
+def test_every_published_row_becomes_what_it_means(check_row, row):
+    check_row(row)

@@ -1,0 +1,10 @@
+EXCHANGE = VECTORS = "coinbase"
+REPLAYS = ("coinbase_nu-gbp",)
+
+
+def test_every_published_row_becomes_what_it_means(check_row, row):
+    check_row(row)
+
+
+def test_a_recorded_session_ends_in_the_venues_book(check_replay, session):
+    check_replay(session)

@@ -1,0 +1,10 @@
+EXCHANGE = VECTORS = "gateio_spot"
+REPLAYS = ("gateio_spot_hai_eth", "gateio_spot_neo_btc")
+
+
+def test_every_published_row_becomes_what_it_means(check_row, row):
+    check_row(row)
+
+
+def test_a_recorded_session_ends_in_the_venues_book(check_replay, session):
+    check_replay(session)

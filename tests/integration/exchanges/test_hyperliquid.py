@@ -1,0 +1,5 @@
+EXCHANGE = VECTORS = "hyperliquid"
+
+
+def test_every_published_row_becomes_what_it_means(check_row, row):
+    check_row(row)
