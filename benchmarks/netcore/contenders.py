@@ -58,18 +58,18 @@ def summary(times: list[float]) -> RESULT:
 # -- netcore ---------------------------------------------------------------------------
 
 
-def own_trio(scenario: str, url: str, count: int, **options: Any) -> RESULT:
-    """netcore under trio."""
+def own_trio(scenario: str, url: str, count: int, **options: bool | float) -> RESULT:
+    """Receive with netcore under trio."""
     import trio
 
     from netcore.errors import ConnectionClosed
     from netcore.trio import open_websocket
 
-    options = {"validate_utf8": False, **options}
+    settings: dict[str, Any] = {"validate_utf8": False, **options}
 
     async def receive(decode: bool) -> RESULT:
         total = size = 0
-        async with open_websocket(url, **options) as ws:
+        async with open_websocket(url, **settings) as ws:
             cpu, wall = time.process_time(), time.perf_counter()
             try:
                 while True:
@@ -92,7 +92,7 @@ def own_trio(scenario: str, url: str, count: int, **options: Any) -> RESULT:
     async def trips(size: int, replies: int) -> RESULT:
         request = bytes(size)
         times = []
-        async with open_websocket(url, **options) as ws:
+        async with open_websocket(url, **settings) as ws:
             for _ in range(count):
                 start = time.perf_counter()
                 ws.send_binary(request)
@@ -108,7 +108,7 @@ def own_trio(scenario: str, url: str, count: int, **options: Any) -> RESULT:
 
 
 def own_busy(scenario: str, url: str, count: int) -> RESULT:
-    """netcore, busy-polling without any loop."""
+    """Receive with netcore, busy-polling without any loop."""
     from netcore.errors import ConnectionClosed
     from netcore.ws import State, WebSocket, WebSocketOptions
 
@@ -238,7 +238,7 @@ def picows(scenario: str, url: str, count: int, *, payload: str) -> RESULT:
 
 
 def websockets_uvloop(scenario: str, url: str, count: int) -> RESULT:
-    """websockets' asyncio client on uvloop."""
+    """Receive with websockets' asyncio client on uvloop."""
     import uvloop
     from websockets.asyncio.client import connect
     from websockets.exceptions import ConnectionClosed
@@ -284,7 +284,7 @@ def websockets_uvloop(scenario: str, url: str, count: int) -> RESULT:
 
 
 def aiohttp_uvloop(scenario: str, url: str, count: int) -> RESULT:
-    """aiohttp's client on uvloop."""
+    """Receive with aiohttp's client on uvloop."""
     import uvloop
     from aiohttp import ClientSession, WSMsgType
 
@@ -332,7 +332,7 @@ def aiohttp_uvloop(scenario: str, url: str, count: int) -> RESULT:
 
 
 def trio_websocket(scenario: str, url: str, count: int) -> RESULT:
-    """trio-websocket."""
+    """Receive with trio-websocket."""
     import trio
     from trio_websocket import ConnectionClosed, open_websocket_url
 
@@ -359,7 +359,6 @@ def trio_websocket(scenario: str, url: str, count: int) -> RESULT:
 
     async def trips(size: int, replies: int) -> RESULT:
         request, times = bytes(size), []
-        result: RESULT = {}
         async with open_websocket_url(url, disconnect_timeout=0.01) as ws:
             for _ in range(count):
                 start = time.perf_counter()
@@ -367,8 +366,7 @@ def trio_websocket(scenario: str, url: str, count: int) -> RESULT:
                 for _ in range(replies):
                     await ws.get_message()
                 times.append(time.perf_counter() - start)
-            result = summary(times)
-        return result
+        return summary(times)
 
     if scenario in {"flood", "decode"}:
         return trio.run(receive)

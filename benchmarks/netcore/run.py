@@ -104,14 +104,13 @@ def main() -> None:
         assert server.stdout is not None
         port, block = map(int, server.stdout.readline().split())
         mean = block / 20_000
-        turns = []
-        for _ in range(options.turns):
-            turns.append(
-                {
-                    name: run_one(name, options.scenario, port, options.size, mean)
-                    for name in names
-                }
-            )
+        turns = [
+            {
+                name: run_one(name, options.scenario, port, options.size, mean)
+                for name in names
+            }
+            for _ in range(options.turns)
+        ]
         report(options.scenario, turns, names)
     finally:
         server.terminate()

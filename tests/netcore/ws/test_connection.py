@@ -133,7 +133,7 @@ def test_frames_come_as_they_are_where_asked_for(role):
     peer.say(1, "é".encode()[:1], fin=False).say(0, "é".encode()[1:], fin=False)
     peer.say(0, b"!").say(2, b"whole")
 
-    assert [list(batch)[0] for batch in peer.batches] == [
+    assert [next(iter(batch)) for batch in peer.batches] == [
         Frame(Opcode.TEXT, False, b"\xc3"),
         Frame(Opcode.CONTINUATION, False, b"\xa9"),
         Frame(Opcode.CONTINUATION, True, b"!"),

@@ -166,15 +166,13 @@ def test_bytes_behind_the_head_are_kept():
         (answer(Upgrade="h2c"), "Upgrade is not websocket"),
         (answer(Connection="close"), "Connection is not Upgrade"),
         (answer(Sec_WebSocket_Accept=None), "not for our key"),
-        (answer(**{"Sec-WebSocket-Accept": "AAAA"}), "not for our key"),
+        (answer(Sec_WebSocket_Accept="AAAA"), "not for our key"),
         (answer(Sec_WebSocket_Protocol="v1"), "was not offered"),
         (answer(Sec_WebSocket_Extensions="permessage-deflate"), "unasked"),
     ],
 )
 def test_a_101_that_breaks_a_rule_is_refused_by_name(data, words):
     with pytest.raises(HandshakeError, match=words) as caught:
-        if "Accept" in words or "key" in words:
-            data = data.replace(f"Sec-WebSocket-Accept: {ACCEPT}\r\n".encode(), b"")
         client().feed(data)
     assert caught.value.status == 101
 
