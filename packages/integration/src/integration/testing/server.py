@@ -28,6 +28,7 @@ from integration.testing.dialect import HttpReply, HttpRequest, Session
 
 __all__ = [
     "AddressInUseError",
+    "CannotListenError",
     "Handler",
     "VenueListener",
     "VenueStream",
@@ -47,8 +48,12 @@ _RECEIVE_SIZE: Final = 65_536
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
-class AddressInUseError(IntegrationError, OSError):
-    """Somebody else listens at the address asked for."""
+class CannotListenError(IntegrationError, OSError):
+    """The address asked for cannot be listened on."""
+
+
+class AddressInUseError(CannotListenError):
+    """Somebody else listens there."""
 
 
 class VenueStream(trio.abc.Stream):
@@ -189,7 +194,7 @@ class VenueListener:
 
         Raises:
             AddressInUseError: If the address is taken.
-            OSError: If it cannot be bound for another reason.
+            CannotListenError: If it cannot be bound for another reason.
         """
         listeners = await self._bind()
         self._scope = trio.CancelScope()
@@ -212,13 +217,16 @@ class VenueListener:
         try:
             tcp = await trio.open_tcp_listeners(self.port, host=self.host)
         except OSError as error:
+            where = f"{self.host} port {self.port}"
             if error.errno == errno.EADDRINUSE:
                 raise AddressInUseError(
                     error.errno,
-                    f"{self.host}:{self.port} is taken; stop who listens there or "
-                    "choose another port (0: any free one)",
+                    f"{where} is taken; stop who listens there or choose another "
+                    "port (0: any free one)",
                 ) from error
-            raise
+            raise CannotListenError(
+                error.errno, f"cannot listen on {where}: {error.strerror}"
+            ) from error
         self.port = tcp[0].socket.getsockname()[1]
         if self._ssl_context is None:
             return list(tcp)
