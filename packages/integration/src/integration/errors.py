@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - the names are the variants of the seed's SocketError and DataError
 r"""Every way in which talking to an exchange can fail.
 
 ::
@@ -21,6 +20,7 @@ r"""Every way in which talking to an exchange can fail.
     │       ├── Subscribe              a subscription was refused or never confirmed
     │       ├── Terminated             the peer closed the connection
     │       ├── WebSocket              the connection broke below the messages
+    │       ├── Broker                 a message broker reports a failure
     │       ├── GaveUp                 reconnecting was tried as often as allowed
     │       ├── TlsError, DnsError     the way to the peer
     │       ├── Http                   a request failed before a usable response
@@ -63,6 +63,7 @@ from typing import ClassVar, final
 
 __all__ = [
     "UNDECODABLE",
+    "Broker",
     "ChecksumMismatch",
     "ClockSkew",
     "DataError",
@@ -309,6 +310,29 @@ class WebSocket(RemoteError):
 
     terminal = True
     scope = Scope.CONNECTION
+
+
+class Broker(RemoteError):
+    """A message broker (Kafka, NATS) reports a failure, or was lost.
+
+    Attributes:
+        code: The broker's own code or words.
+    """
+
+    scope = Scope.CONNECTION
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        recoverable: bool = True,
+        terminal: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.recoverable = recoverable
+        self.terminal = terminal
 
 
 class GaveUp(RemoteError):
