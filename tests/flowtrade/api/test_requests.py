@@ -283,12 +283,14 @@ async def test_a_price_that_nothing_determines_is_read_back_as_null():
             nothing = msgspec.structs.replace(solution.portfolios[key], price=None)
             return msgspec.structs.replace(solution, portfolios={key: nothing})
 
-    async with open_bench(solver=Undetermined()) as bench:
-        async with bench.client(TOKEN) as client:
-            _, _, portfolio = await make(client)
-            assert (await client.post("/batch")).status_code == 200
+    async with (
+        open_bench(solver=Undetermined()) as bench,
+        bench.client(TOKEN) as client,
+    ):
+        _, _, portfolio = await make(client)
+        assert (await client.post("/batch")).status_code == 200
 
-            page = (await client.get(f"/portfolio/{portfolio}/outcomes")).json()
+        page = (await client.get(f"/portfolio/{portfolio}/outcomes")).json()
 
     assert page["results"][0]["value"] == {"price": None, "rate": 0.0}
 
@@ -297,12 +299,14 @@ async def test_a_market_without_limit_is_refused_with_the_orders_named():
     def cross(_auction):
         raise BatchFailed("unlimited orders cross", orders=("a", "b"))
 
-    async with open_bench(solver=FixedSolver(fail=cross)) as bench:
-        async with bench.client(TOKEN) as client:
-            _, (item,), _ = await make(client)
-            reply = await client.post("/batch")
-            listed = (await client.get("/batch")).json()["results"]
-            outcomes = (await client.get(f"/product/{item}/outcomes")).json()
+    async with (
+        open_bench(solver=FixedSolver(fail=cross)) as bench,
+        bench.client(TOKEN) as client,
+    ):
+        _, (item,), _ = await make(client)
+        reply = await client.post("/batch")
+        listed = (await client.get("/batch")).json()["results"]
+        outcomes = (await client.get(f"/product/{item}/outcomes")).json()
 
     assert reply.status_code == 409
     assert reply.json()["orders"] == ["a", "b"]
@@ -316,12 +320,14 @@ async def test_a_solver_without_answer_fails_the_batch_and_not_the_service():
     def give_up(_auction):
         raise SolverFailed("no answer could be certified")
 
-    async with open_bench(solver=FixedSolver(fail=give_up)) as bench:
-        async with bench.client(TOKEN) as client:
-            await make(client)
+    async with (
+        open_bench(solver=FixedSolver(fail=give_up)) as bench,
+        bench.client(TOKEN) as client,
+    ):
+        await make(client)
 
-            assert (await client.post("/batch")).status_code == 409
-            assert (await client.get("/health/ready")).status_code == 200
+        assert (await client.post("/batch")).status_code == 409
+        assert (await client.get("/health/ready")).status_code == 200
 
 
 async def test_a_bug_is_500_without_its_words(client, bench, monkeypatch):
@@ -397,27 +403,26 @@ async def test_reads_of_the_past_answer_as_they_would_have_then(bench, client):
 
 
 async def test_products_are_listed_by_kind_and_delivery():
-    async with open_bench(ids=TimeOrderedIds()) as bench:
-        async with bench.client(TOKEN) as client:
-            for day, kind in ((1, 0), (2, 0), (2, 1)):
-                body = {
-                    "from": f"2030-06-0{day}T00:00:00Z",
-                    "thru": f"2030-06-0{day + 1}T00:00:00Z",
-                    "kind": kind,
-                }
-                assert (await client.post("/product", json=body)).status_code == 201
-            twice = await client.post("/product", json=body)
-            named = await client.post("/product", json={"name": "BTC-USDT"})
-            wrong = await client.post("/product", json={**body, "kind": 2})
+    async with open_bench(ids=TimeOrderedIds()) as bench, bench.client(TOKEN) as client:
+        for day, kind in ((1, 0), (2, 0), (2, 1)):
+            body = {
+                "from": f"2030-06-0{day}T00:00:00Z",
+                "thru": f"2030-06-0{day + 1}T00:00:00Z",
+                "kind": kind,
+            }
+            assert (await client.post("/product", json=body)).status_code == 201
+        twice = await client.post("/product", json=body)
+        named = await client.post("/product", json={"name": "BTC-USDT"})
+        wrong = await client.post("/product", json={**body, "kind": 2})
 
-            async def listed(**query):
-                reply = await client.get("/product", params=query)
-                return [record["id"] for record in reply.json()["results"]]
+        async def listed(**query):
+            reply = await client.get("/product", params=query)
+            return [record["id"] for record in reply.json()["results"]]
 
-            everything = await listed()
-            forwards = await listed(kind="0")
-            second_day = await listed(**{"from": "2030-06-02T00:00:00Z"})
-            first_day = await listed(thru="2030-06-02T00:00:00Z")
+        everything = await listed()
+        forwards = await listed(kind="0")
+        second_day = await listed(**{"from": "2030-06-02T00:00:00Z"})
+        first_day = await listed(thru="2030-06-02T00:00:00Z")
 
     assert (twice.status_code, wrong.status_code) == (409, 422)
     assert everything[3] == named.json()["id"]
@@ -552,13 +557,15 @@ async def test_a_submission_cannot_take_over_anothers_id(bench, client):
 async def test_auto_solve_runs_a_batch_after_a_change():
     settings = Settings(server=ServerSettings(auto_solve=True))
     solver = FixedSolver()
-    async with open_bench(settings, solver=solver) as bench:
-        async with bench.client(TOKEN) as client:
-            with bench.hub.subscribe(("market", "")) as updates:
-                demand, _, _ = await make(client)
-                await client.put(f"/demand/{demand}", json={"price": 2})
-                while b"event: batch" not in await updates.receive():
-                    pass
+    async with (
+        open_bench(settings, solver=solver) as bench,
+        bench.client(TOKEN) as client,
+    ):
+        with bench.hub.subscribe(("market", "")) as updates:
+            demand, _, _ = await make(client)
+            await client.put(f"/demand/{demand}", json={"price": 2})
+            while b"event: batch" not in await updates.receive():
+                pass
 
     assert solver.auctions
 

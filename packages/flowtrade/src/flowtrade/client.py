@@ -7,7 +7,7 @@ the last event they saw.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, final
 
@@ -447,7 +447,10 @@ class UpdateStream(AsyncIterator[_T]):
 
     async def aclose(self) -> None:
         """Close the connection."""
-        response, self._response, self._chunks = self._response, None, None
+        response, self._response = self._response, None
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None:
+            await _unwind(chunks)
         if response is not None:
             await response.aclose()
 
@@ -489,6 +492,19 @@ class UpdateStream(AsyncIterator[_T]):
             await self.aclose()
         await trio.sleep(max(self._pause, self._parser.retry or 0.0))
         self._pause = min(self._pause * 2, _BACKOFF[1])
+
+
+async def _unwind(chunks: AsyncIterator[bytes]) -> None:
+    """End a body in the middle.
+
+    httpx nests generators, and closing the outermost leaves the inner ones to the
+    garbage collector. A cancellation that reaches the innermost ends them all in order.
+    """
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        with suppress(httpx.TransportError):
+            async for _ in chunks:
+                pass
 
 
 def _times(

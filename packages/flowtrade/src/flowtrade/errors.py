@@ -26,8 +26,6 @@
 Each has a stable `code`; HTTP statuses are chosen in one place, `flowtrade.api`.
 """
 
-# ruff: noqa: N818 - named for the fact, which the tree above sorts.
-
 from typing import ClassVar, final
 
 __all__ = [

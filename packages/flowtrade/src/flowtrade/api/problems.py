@@ -48,13 +48,13 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 
-class BadRequest(RequestError):  # noqa: N818  # named for the fact
+class BadRequest(RequestError):  # named for the fact
     """A header, path, query or body that cannot be read."""
 
     code = "bad-request"
 
 
-class UnsupportedMediaType(RequestError):  # noqa: N818  # named for the fact
+class UnsupportedMediaType(RequestError):  # named for the fact
     """A body that is not JSON."""
 
     code = "unsupported-media-type"

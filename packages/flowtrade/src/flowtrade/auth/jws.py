@@ -1,8 +1,9 @@
 """Signed tokens: is this payload really from the holder of this key?
 
-A thin, strict layer over PyJWT's JWS (RFC 7515). The algorithm belongs to the key and
-is never read from the token; keys shorter than the algorithm asks for are refused;
-so are unsigned tokens, unknown critical headers and headers with repeated members.
+A thin, strict layer over PyJWT's JWS (RFC 7515). Which algorithms are accepted is the
+key's to say, whatever the token asks for. Keys shorter than the algorithm asks for are
+refused; so are unsigned tokens, unknown critical headers and headers that repeat a
+member.
 
 What the payload says is not looked at here.
 """
@@ -22,13 +23,24 @@ _JWS = jwt.PyJWS(options={"enforce_minimum_key_length": True})
 _HMAC: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 """Least key length in bytes by algorithm: RFC 7518 §3.2."""
 
-_ALGORITHMS: Final = {
-    "oct": frozenset(_HMAC),
-    "RSA": frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
-    "EC": frozenset({"ES256", "ES384", "ES512", "ES256K"}),
-    "OKP": frozenset({"EdDSA", "Ed25519"}),
+_CURVES: Final = {
+    "ES256": "P-256",
+    "ES384": "P-384",
+    "ES512": "P-521",
+    "ES256K": "secp256k1",
 }
-"""The algorithms of each type of key: RFC 7518 §3.1, RFC 8037, RFC 9864."""
+"""The curve of each algorithm: RFC 7518 §3.4, RFC 8812 §3.2."""
+
+_ALGORITHMS: Final[dict[str, tuple[str, ...]]] = {
+    "oct": tuple(_HMAC),
+    "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    "EC": tuple(_CURVES),
+    "OKP": ("EdDSA",),
+}
+"""The algorithms of each type of key: RFC 7518 §3.1, RFC 8037."""
+
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
+"""Members that only the holder of the private key has: RFC 7518 §6.2.2, §6.3.2."""
 
 _LONGEST: Final = 16_384
 """Bytes of a token; what a header line may hold (anycorn's limit), so no more comes."""
@@ -36,15 +48,16 @@ _LONGEST: Final = 16_384
 
 @final
 class SigningKey:
-    """A key with the one algorithm it is used for.
+    """A key with the algorithms it may be used with, one of them where it says which.
 
     Args:
-        jwk: A JSON Web Key (RFC 7517). `alg` may be missing where the type of key
-            implies one. For HMAC and for signing, the private part is needed.
+        jwk: A JSON Web Key (RFC 7517). Without `alg`, whatever fits its type, curve
+            and length may be used; a server should ask for keys that name one (RFC
+            8725 §3.1). For HMAC and for signing, the private part is needed.
 
     Attributes:
         kid: The key's id, or None.
-        algorithm: The algorithm.
+        algorithms: The algorithms, the first one for signing.
 
     Raises:
         InvalidRequest: The key cannot be read, is not for signatures, is too short, or
@@ -52,27 +65,28 @@ class SigningKey:
     """
 
     def __init__(self, jwk: Mapping[str, Any]) -> None:
+        kind, named = jwk.get("kty"), jwk.get("alg")
         if jwk.get("use", "sig") != "sig":
             raise InvalidRequest(f"the key is for {jwk['use']!r}, not for signatures")
         operations = jwk.get("key_ops")
         if operations is not None and not {"sign", "verify"} & set(operations):
             raise InvalidRequest("the key's key_ops allow no signatures")
-        try:
-            self._key = jwt.PyJWK(dict(jwk))
-        except jwt.PyJWTError as error:
-            # PyJWT's message would quote the key.
+        fitting = _ALGORITHMS.get(kind, ()) if isinstance(kind, str) else ()
+        wanted = fitting if named is None else [a for a in fitting if a == named]
+        # Not logged and not quoted: the message of PyJWT would hold the key.
+        # PyJWT verifies with public keys only, so the private members are left out.
+        public = {k: v for k, v in jwk.items() if kind == "oct" or k not in _PRIVATE}
+        keys = {name: _load(public, name) for name in wanted}
+        self._keys = {name: key for name, key in keys.items() if key is not None}
+        if not self._keys:
             raise InvalidRequest(
-                f"no usable key of type {jwk.get('kty')!r} and algorithm "
-                f"{jwk.get('alg')!r}"
-            ) from error
-        self.kid: str | None = jwk.get("kid")
-        self.algorithm: str = self._key.algorithm_name
-        if self.algorithm not in _ALGORITHMS.get(str(jwk.get("kty")), ()):
-            raise InvalidRequest(
-                f"a key of type {jwk.get('kty')!r} is not for {self.algorithm}"
+                f"no usable key of type {kind!r} for algorithm {named or 'any'!r}: "
+                "malformed, too short, or of another type"
             )
-        if reason := self._key.Algorithm.check_key_length(self._key.key):
-            raise InvalidRequest(f"the key is too short: {reason}")
+        self.kid: str | None = jwk.get("kid")
+        self.algorithms: tuple[str, ...] = tuple(self._keys)
+        private = kind == "oct" or "d" in jwk
+        self._signing = _load(jwk, self.algorithms[0]) if private else None
 
     @classmethod
     def from_secret(
@@ -84,17 +98,27 @@ class SigningKey:
             InvalidRequest: The secret has fewer than 32 bytes.
         """
         data = secret.encode() if isinstance(secret, str) else secret
+        if len(data) < _HMAC["HS256"]:
+            raise InvalidRequest(
+                f"the secret is too short: {len(data)} bytes, at least 32 are needed"
+            )
         encoded = jwt.utils.base64url_encode(data).decode()
         jwk = {"kty": "oct", "alg": "HS256", "k": encoded}
         return cls(jwk if kid is None else {**jwk, "kid": kid})
 
     def __repr__(self) -> str:
-        return f"<SigningKey {self.kid or 'without id'} {self.algorithm}>"
+        return f"<SigningKey {self.kid or 'without id'} {' '.join(self.algorithms)}>"
 
     def sign(self, payload: bytes) -> str:
-        """Return `payload` as a token in compact form."""
+        """Return `payload` as a token in compact form.
+
+        Raises:
+            InvalidRequest: The key has no private part.
+        """
+        if self._signing is None:
+            raise InvalidRequest(f"{self!r} is public; signing needs the private part")
         headers = {"kid": self.kid} if self.kid is not None else None
-        return _JWS.encode(payload, self._key, self.algorithm, headers=headers)
+        return _JWS.encode(payload, self._signing, self.algorithms[0], headers=headers)
 
     def verify(self, token: str) -> bytes:
         """Return the payload of a token that this key signed.
@@ -102,10 +126,12 @@ class SigningKey:
         Raises:
             Unauthorized: It is malformed, or this key did not sign it.
         """
+        algorithm = token_header(token).get("alg")
+        key = self._keys.get(algorithm) if isinstance(algorithm, str) else None
+        if key is None:
+            raise Unauthorized("the token was refused: not the algorithm of the key")
         try:
-            decoded = _JWS.decode_complete(
-                token, self._key, algorithms=[self.algorithm]
-            )
+            decoded = _JWS.decode_complete(token, key, algorithms=[key.algorithm_name])
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise Unauthorized(f"the token was refused: {error}") from error
         payload = decoded["payload"]
@@ -124,9 +150,7 @@ def verify(token: str, jwk: Mapping[str, Any]) -> bytes:
         InvalidRequest: The key is unusable.
         Unauthorized: The token is malformed or not signed by this key.
     """
-    key = SigningKey(jwk)
-    token_header(token)
-    return key.verify(token)
+    return SigningKey(jwk).verify(token)
 
 
 def token_header(token: str) -> dict[str, Any]:
@@ -150,6 +174,17 @@ def token_header(token: str) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise Unauthorized("the token was refused: its header is no object")
     return header
+
+
+def _load(jwk: Mapping[str, Any], algorithm: str) -> jwt.PyJWK | None:
+    try:
+        key = jwt.PyJWK({**jwk, "alg": algorithm})
+    # PyJWT lets through what the parts of a malformed key happen to raise.
+    except (jwt.PyJWTError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    if jwk["kty"] == "EC" and _CURVES[algorithm] != jwk.get("crv"):
+        return None
+    return None if key.Algorithm.check_key_length(key.key) else key
 
 
 def _distinct(members: list[tuple[str, object]]) -> dict[str, object]:

@@ -88,9 +88,13 @@ class JwtAuthorizer:
         """Accept these keys and no others, from the next request on.
 
         Raises:
-            InvalidRequest: There is no key, or two have the same id.
+            InvalidRequest: There is no key, two have the same id, or one does not say
+                which algorithm it is for.
         """
         keys = tuple(keys)
+        for key in keys:
+            if len(key.algorithms) != 1:
+                raise InvalidRequest(f"{key!r} must name its algorithm (alg)")
         ids = [key.kid for key in keys if key.kid is not None]
         if not keys or len(set(ids)) != len(ids):
             raise InvalidRequest("keys: at least one, and each id once")

@@ -27,7 +27,7 @@ from flowtrade.errors import BatchFailed, NotFound, SolverFailed
 from flowtrade.ids import entity_name
 from flowtrade.models.batch import BatchRecord, BatchStatus, ProductResult
 from flowtrade.models.clearing import RatePrice
-from flowtrade.models.curve import curve_to_builtins
+from flowtrade.models.curve import Curve, PwlCurve
 from flowtrade.models.ids import Id
 from flowtrade.models.time import format_timestamp
 from flowtrade.models.update import (
@@ -280,11 +280,12 @@ def input_hash(auction: AuctionInput, targets: Mapping[Id, float]) -> str:
     """
     return _sha256(
         {
-            "demands": {
-                key: curve_to_builtins(curve) for key, curve in auction.demands.items()
+            "demands": {key: _numbers(curve) for key, curve in auction.demands.items()},
+            "portfolios": {
+                key: (_floats(terms.demand), _floats(terms.basis))
+                for key, terms in auction.portfolios.items()
             },
-            "portfolios": auction.portfolios,
-            "targets": targets,
+            "targets": _floats(targets),
         }
     )
 
@@ -292,6 +293,18 @@ def input_hash(auction: AuctionInput, targets: Mapping[Id, float]) -> str:
 def outcome_hash(solution: Solution) -> str:
     """Return the SHA-256 of all prices and rates, hexadecimal."""
     return _sha256({"portfolios": solution.portfolios, "products": solution.products})
+
+
+def _numbers(curve: Curve) -> list[tuple[float, float]]:
+    # Points for either shape; an infinite rate becomes null, which no number is.
+    if isinstance(curve, PwlCurve):
+        return [(float(point.rate), float(point.price)) for point in curve.points]
+    return [(float(rate), float(curve.price)) for rate in curve.domain]
+
+
+def _floats(group: Mapping[Id, float]) -> dict[Id, float]:
+    # A whole number given as int is the same number, read back from JSON or not.
+    return {key: float(weight) for key, weight in group.items()}
 
 
 def _sha256(value: object) -> str:

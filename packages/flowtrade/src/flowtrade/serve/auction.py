@@ -72,67 +72,98 @@ async def run_auction(
         InvalidRequest: The settings name no store or schedule we know.
         StoreFailed: The store cannot be opened.
     """
-    # First, so that a port that is taken says so before anything is opened.
-    listening = listen(settings.server.host, settings.server.port)
     clock = clock or SystemClock()
     shutdown = trio.Event() if shutdown is None else shutdown
-    hub = Hub(clock=clock, replay=settings.server.replay, queue=settings.server.queue)
-    async with open_store(settings.store, clock=clock) as store:
-        service = Service(
-            store=store,
-            solver=solver or _default_solver(),
-            clock=clock,
-            ids=ids or TimeOrderedIds(),
-            publisher=hub,
-            settings=settings.auction,
+    # The port first, so that one that is taken says so before anything is opened.
+    with listen(settings.server.host, settings.server.port) as listening:
+        async with open_store(settings.store, clock=clock) as store:
+            hub = Hub(
+                clock=clock,
+                replay=settings.server.replay,
+                queue=settings.server.queue,
+            )
+            service = Service(
+                store=store,
+                solver=solver or _default_solver(),
+                clock=clock,
+                ids=ids or TimeOrderedIds(),
+                publisher=hub,
+                settings=settings.auction,
+            )
+            await service.load()
+            parts = _Parts(settings, service, authorizer, hub, clock)
+            await parts.run(listening, shutdown, task_status)
+
+
+@final
+class _Parts:
+    """What runs once the store is open and the mirror loaded."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        service: Service,
+        authorizer: Authorizer,
+        hub: Hub,
+        clock: Clock,
+    ) -> None:
+        auctioneer, grid = service.auctioneer, Grid.from_settings(settings.schedule)
+        self.settings = settings
+        self.service = service
+        self.hub = hub
+        self.on_request = OnRequest(auctioneer)
+        self.schedule = (
+            None if grid is None else Schedule(auctioneer, clock=clock, grid=grid)
         )
-        await service.load()
-        grid = Grid.from_settings(settings.schedule)
-        schedule = (
-            None
-            if grid is None
-            else Schedule(service.auctioneer, clock=clock, grid=grid)
-        )
-        on_request = OnRequest(service.auctioneer)
-        app = create_app(
+        self.app = create_app(
             service,
             authorizer,
             hub,
             clock=clock,
             settings=settings.server,
-            schedule=schedule,
-            request_batch=on_request.request,
+            schedule=self.schedule,
+            request_batch=self.on_request.request,
         )
+
+    async def run(
+        self,
+        listening: socket.socket,
+        shutdown: trio.Event,
+        task_status: trio.TaskStatus[Auction],
+    ) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(service.run)
-            nursery.start_soon(on_request.run)
-            if schedule is not None:
-                nursery.start_soon(schedule.run)
+            nursery.start_soon(self.service.run)
+            nursery.start_soon(self.on_request.run)
+            if self.schedule is not None:
+                nursery.start_soon(self.schedule.run)
             async with trio.open_nursery() as serving:
-                url = await serving.start(_serve, app, settings, listening, shutdown)
-                task_status.started(
-                    Auction(
-                        url=url, service=service, hub=hub, app=app, schedule=schedule
-                    )
-                )
-            hub.close()
+                url = await serving.start(self._serve, listening, shutdown)
+                task_status.started(self._running(url))
+            self.hub.close()
             nursery.cancel_scope.cancel()
 
+    async def _serve(
+        self,
+        listening: socket.socket,
+        shutdown: trio.Event,
+        task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        await serve(
+            self.app,
+            listening=listening,
+            grace=self.settings.server.grace,
+            shutdown=shutdown,
+            task_status=task_status,
+        )
 
-async def _serve(
-    app: Litestar,
-    settings: Settings,
-    listening: socket.socket,
-    shutdown: trio.Event,
-    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    await serve(
-        app,
-        listening=listening,
-        grace=settings.server.grace,
-        shutdown=shutdown,
-        task_status=task_status,
-    )
+    def _running(self, url: str) -> Auction:
+        return Auction(
+            url=url,
+            service=self.service,
+            hub=self.hub,
+            app=self.app,
+            schedule=self.schedule,
+        )
 
 
 def _default_solver() -> Solver:

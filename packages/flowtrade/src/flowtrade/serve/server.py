@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, final
 
+import anyio
 import anyio.abc
 import trio
 from anycorn.config import Config
@@ -59,6 +60,17 @@ connection (TCP_USER_TIMEOUT, tcp(7)); accepted sockets inherit it."""
 _OUT_OF_DESCRIPTORS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 )
+_GONE_BEFORE_ACCEPTED: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+    }
+)
+"""Errors of a connection that accept(2) passes on; the man page says to go on."""
 _ACCEPT_PAUSE: Final = 0.1  # trio.serve_listeners waits as long
 
 
@@ -152,10 +164,14 @@ class _Server:
         while True:
             try:
                 stream = await listener.accept()
-            except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS:
+            except anyio.BrokenResourceError as error:
+                # anyio's name for any error of accept(2); the cause tells.
+                number = getattr(error.__cause__, "errno", None)
+                if number in _GONE_BEFORE_ACCEPTED:
+                    continue
+                if number not in _OUT_OF_DESCRIPTORS:
                     raise
-                _log.error("cannot accept connections: %s", error)
+                _log.error("cannot accept connections: %s", error.__cause__)
                 await trio.sleep(_ACCEPT_PAUSE)
                 continue
             if len(self._connections) >= _MAX_CONNECTIONS:

@@ -1,0 +1,326 @@
+"""Batches: what they gather, what they store, in which order they tell it."""
+
+import threading
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from flowtrade.core.mirror import AuctionInput, PortfolioTerms
+from flowtrade.core.service import Service
+from flowtrade.core.solver import ClearingSolver
+from flowtrade.errors import BatchExists, BatchFailed, InvalidRequest, NotFound
+from flowtrade.models.batch import BatchStatus
+from flowtrade.models.curve import ConstantCurve, Point, PwlCurve
+from flowtrade.models.time import format_timestamp, parse_timestamp
+from flowtrade.models.update import BatchUpdate, BidderUpdate, ProductUpdate
+from flowtrade.ports import Window
+from flowtrade.settings import AuctionSettings, StoreSettings, Transparency
+from flowtrade.store import open_store
+from flowtrade.testing import FixedSolver, RecordingPublisher, SeededIds
+from netcore.clock import ManualClock
+
+ALICE, BOB = str(UUID(int=1)), str(UUID(int=2))
+SELL = ConstantCurve(min_rate=-4, max_rate=0, price=10)
+BUY = PwlCurve(points=(Point(rate=0, price=15), Point(rate=10, price=5)))
+
+
+class House:
+    """A service over a memory store, with all that a test looks at."""
+
+    def __init__(self, store, solver, clock, **settings):
+        self.clock = clock
+        self.store = store
+        self.published = RecordingPublisher()
+        self.service = Service(
+            store=store,
+            solver=solver,
+            clock=clock,
+            ids=SeededIds(),
+            publisher=self.published,
+            settings=AuctionSettings(**settings),
+        )
+
+    async def open(self):
+        await self.service.load()
+        return self
+
+    @property
+    def run_batch(self):
+        return self.service.auctioneer.run_batch
+
+    async def market(self):
+        """One product, a seller and a buyer of it."""
+        service = self.service
+        item = (await service.create_product(b'{"name":"BTC"}')).id
+        bids = {}
+        for bidder, curve, name in ((ALICE, SELL, b'"x"'), (BOB, BUY, b'{"name":"b"}')):
+            demand = await service.create_demand(bidder, b"null", curve)
+            portfolio = await service.create_portfolio(
+                bidder, name, demand={demand.id: 1.0}, basis={item: 1.0}
+            )
+            bids[bidder] = (demand.id, portfolio.id)
+        return item, bids
+
+
+@asynccontextmanager
+async def house(solver=None, url="memory:", **settings):
+    clock = ManualClock()
+    async with open_store(StoreSettings(url=url), clock=clock) as store:
+        yield await House(store, solver or ClearingSolver(), clock, **settings).open()
+
+
+@pytest.fixture
+async def home():
+    async with house() as opened:
+        yield opened
+
+
+async def test_a_batch_is_stored_before_it_is_told_and_told_to_all(home):
+    item, bids = await home.market()
+    home.clock.advance(1)
+
+    record = await home.run_batch()
+
+    assert record.status is BatchStatus.CLEARED
+    assert record.products[item].price == 11.0  # the seller's end: 4 at 15 - 4
+    assert record.products[item].rate == 4.0
+    assert (record.demands, record.portfolios, record.seq) == (2, 2, 1)
+    assert record.as_of == format_timestamp(home.clock.now_ns())
+    assert await home.service.batch(parse_timestamp(record.as_of)) == record
+    (market,) = home.published.of("market", "")
+    assert isinstance(market, BatchUpdate)
+    assert market.bids is msgspec.UNSET
+    assert market.products == record.products
+    (product,) = home.published.of("product", item)
+    assert product == ProductUpdate(
+        as_of=record.as_of, seq=1, price=11.0, rate=4.0, reference=None
+    )
+    (private,) = home.published.of("bidder", ALICE)
+    assert isinstance(private, BidderUpdate)
+    assert list(private.portfolios) == [bids[ALICE][1]]
+    assert private.portfolios[bids[ALICE][1]].rate == -4.0
+
+
+async def test_the_book_is_told_only_where_the_settings_say_so():
+    async with house(transparency=Transparency.BOOK) as home:
+        item, bids = await home.market()
+
+        await home.run_batch()
+
+        (market,) = home.published.of("market", "")
+        told = {bid.bidder: (bid.portfolio, bid.name, bid.basis) for bid in market.bids}
+        assert told == {
+            ALICE: (bids[ALICE][1], None, {item: 1.0}),
+            BOB: (bids[BOB][1], "b", {item: 1.0}),
+        }
+
+
+async def test_a_market_without_limit_fails_by_name_and_the_next_batch_clears(home):
+    item, bids = await home.market()
+    seller, buyer = bids[ALICE][0], bids[BOB][0]
+    await home.service.set_curve(seller, ConstantCurve(price=1))
+    await home.service.set_curve(buyer, ConstantCurve(price=2))
+
+    failed = await home.run_batch()
+    await home.service.set_curve(seller, SELL)
+    await home.service.set_curve(buyer, BUY)
+    cleared = await home.run_batch()
+
+    assert failed.status is BatchStatus.FAILED
+    assert set(failed.orders) == {seller, buyer}
+    assert failed.products == {}
+    assert failed.outcome_hash is None
+    assert (cleared.status, cleared.seq) == (BatchStatus.CLEARED, 2)
+    first, second = home.published.of("market", "")
+    assert first.error == failed.error
+    assert second.error is msgspec.UNSET
+    assert len(home.published.of("product", item)) == 1  # no prices of the failed one
+
+
+async def test_bids_that_change_while_solving_belong_to_the_next_batch():
+    entered, gate = threading.Event(), threading.Event()
+
+    def wait(_auction):
+        entered.set()
+        assert gate.wait(timeout=60)
+
+    solver = FixedSolver(fail=wait)
+    async with house(solver) as home:
+        _, bids = await home.market()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(home.run_batch)
+            await trio.to_thread.run_sync(entered.wait)
+            await home.service.set_curve(bids[ALICE][0], None)
+            gate.set()
+        await home.run_batch()
+
+        first, second = solver.auctions
+        assert list(first.demands) == [bids[ALICE][0], bids[BOB][0]]
+        assert list(second.demands) == [bids[BOB][0]]
+        # The portfolio stays active: it trades on its other demands, here on none.
+        assert second.portfolios[bids[ALICE][1]].demand == {}
+
+
+async def test_batches_run_one_at_a_time_in_order_of_asking():
+    running = []
+
+    def count(_auction):
+        running.append("in")
+        assert running.count("in") - running.count("out") == 1
+        running.append("out")
+
+    async with house(FixedSolver(fail=count)) as home:
+        await home.market()
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(home.run_batch)
+
+        page = await home.service.batches(Window(limit=9))
+        assert [record.seq for record in page.results] == [5, 4, 3, 2, 1]
+        stamps = [record.as_of for record in page.results]
+        assert stamps == sorted(stamps, reverse=True)
+
+
+async def test_a_grid_point_is_run_once(home):
+    await home.market()
+    point = home.clock.now_ns() + 10
+
+    record = await home.run_batch(point, scheduled=point)
+
+    assert record.as_of == record.scheduled == format_timestamp(point)
+    with pytest.raises(BatchExists):
+        await home.run_batch(point, scheduled=point)
+
+
+async def test_a_solver_that_does_not_come_back_is_given_up(autojump_clock):
+    gate = threading.Event()
+    solver = FixedSolver(fail=lambda _auction: gate.wait())
+    async with house(solver, time_limit=1.0) as home:
+        await home.market()
+        try:
+            # The autojump clock does not see threads: it moves on while one is out.
+            record = await home.run_batch()
+        finally:
+            gate.set()
+
+        assert record.status is BatchStatus.FAILED
+        assert "did not answer within 1 s" in record.error
+
+
+async def test_reference_prices_are_stored_and_ambiguous_prices_are_drawn_to_them(home):
+    service = home.service
+    item = (await service.create_product(b'{"name":"BTC"}')).id
+    for bidder, curve in (
+        (ALICE, ConstantCurve(min_rate=-1, max_rate=0, price=7)),
+        (BOB, ConstantCurve(min_rate=0, max_rate=1, price=5)),
+    ):
+        demand = await service.create_demand(bidder, b"null", curve)
+        await service.create_portfolio(
+            bidder, b"null", demand={demand.id: 1.0}, basis={item: 1.0}
+        )
+    service.set_reference(item, 6.5, 1)
+
+    drawn = await home.run_batch()
+    service.set_reference(item, 99.0, 2)
+    bounded = await home.run_batch()
+
+    assert drawn.products[item].price == pytest.approx(6.5)  # any of [5, 7] clears
+    assert drawn.products[item].reference == 6.5
+    assert drawn.targets == {item: 6.5}
+    assert bounded.products[item].price == pytest.approx(7.0)
+
+
+async def test_the_last_price_is_the_target_where_there_is_no_reference():
+    solver = FixedSolver(price=3.25)
+    async with house(solver) as home:
+        item, _ = await home.market()
+        await home.run_batch()
+        await home.run_batch()
+
+        assert solver.targets == [{}, {item: 3.25}]
+
+
+async def test_news_of_reference_prices_are_gathered(home, autojump_clock):
+    first = (await home.service.create_product(b'{"name":"a"}')).id
+    second = (await home.service.create_product(b'{"name":"b"}')).id
+    async with trio.open_nursery() as nursery:
+        await nursery.start(home.service.run)
+        home.service.set_reference(first, 1.0, 10)
+        home.service.set_reference(first, 2.0, 11)
+        home.service.set_reference(first, 9.0, 5)  # older: ignored
+        await trio.testing.wait_all_tasks_blocked()
+        home.service.set_reference(second, 3.0, 12)
+        home.service.set_reference(first, 4.0, 13)
+        await trio.sleep(0.3)
+        nursery.cancel_scope.cancel()
+
+    told = [update.mids for update in home.published.of("market", "")]
+    assert told == [{first: 2.0}, {first: 4.0, second: 3.0}]
+
+
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), float("-inf")])
+async def test_a_reference_price_is_a_number(home, price):
+    item = (await home.service.create_product(b"null")).id
+
+    with pytest.raises(InvalidRequest, match="finite"):
+        home.service.set_reference(item, price, 1)
+    with pytest.raises(NotFound):
+        home.service.set_reference(str(UUID(int=5)), 1.0, 1)
+
+
+async def session(home):
+    """A life with batches in it; returns their hashes."""
+    item, bids = await home.market()
+    home.service.set_reference(item, 10.5, 1)
+    hashes = []
+    for most in (2, 2.5, 3):
+        home.clock.advance(1)
+        curve = ConstantCurve(min_rate=-most, max_rate=0, price=9)
+        await home.service.set_curve(bids[ALICE][0], curve)
+        record = await home.run_batch()
+        hashes.append((record.as_of, record.input_hash, record.outcome_hash))
+    return hashes
+
+
+async def test_equal_operations_make_equal_batches_on_every_store(tmp_path):
+    lives = []
+    for url in ("memory:", "memory:", f"sqlite:{tmp_path / 'a.db'}"):
+        async with house(url=url) as home:
+            lives.append(await session(home))
+
+    assert lives[0] == lives[1] == lives[2]
+    assert len({outcome for _, _, outcome in lives[0]}) == 3
+
+
+async def test_a_stored_batch_is_replayed_bit_for_bit(tmp_path):
+    url = f"sqlite:{tmp_path / 'a.db'}"
+    async with house(url=url) as home:
+        stamps = [stamp for stamp, _, _ in await session(home)]
+        item = next(iter(home.service.mirror.products)).id
+        part = b'{"name":"half"}'
+        await home.service.partition(item, [(part, 2.0)])
+    async with house(url=url) as home:  # another process, another day
+        for stamp in stamps:
+            replay = await home.service.auctioneer.replay(parse_timestamp(stamp))
+            assert replay.identical
+        with pytest.raises(NotFound):
+            await home.service.auctioneer.replay(1)
+
+
+def test_crossing_unlimited_orders_are_named_by_the_solver():
+    auction = AuctionInput(
+        demands={"a": ConstantCurve(price=1), "b": ConstantCurve(price=2)},
+        portfolios={
+            "x": PortfolioTerms(demand={"a": 1.0}, basis={"P": 1.0}),
+            "y": PortfolioTerms(demand={"b": 1.0}, basis={"P": 1.0}),
+        },
+    )
+
+    with pytest.raises(BatchFailed) as caught:
+        ClearingSolver().solve(auction, targets={}, time_limit=5)
+
+    assert set(caught.value.orders) == {"a", "b"}

@@ -1,0 +1,175 @@
+"""Fan-out: order, replay, slow clients, the end."""
+
+import pytest
+import trio
+import trio.testing
+
+from flowtrade.hub import Hub, SubscriptionState
+from flowtrade.models.update import ReferenceUpdate
+from flowtrade.sse import EventParser
+from netcore.clock import ManualClock
+
+MARKET = ("market", "")
+TIME = "2026-01-01T00:00:00Z"
+
+
+def update(number):
+    return ReferenceUpdate(time=TIME, mids={"p": float(number)})
+
+
+def numbers(data):
+    events = EventParser().feed(data)
+    return [
+        e.name if e.name == "gap" else int(e.data.split(":")[-1][:-4]) for e in events
+    ]
+
+
+def ids(data):
+    return [int(event.id) for event in EventParser().feed(data)]
+
+
+@pytest.fixture
+def hub():
+    return Hub(clock=ManualClock(), replay=4, queue=3)
+
+
+async def test_all_subscribers_of_a_topic_get_the_same_events_in_order(hub):
+    with (
+        hub.subscribe(MARKET) as a,
+        hub.subscribe(MARKET) as b,
+        hub.subscribe(("product", "x")) as other,
+    ):
+        for number in (1, 2):
+            hub.publish(MARKET, update(number))
+        hub.publish(("product", "x"), update(9))
+
+        first = await a.receive()
+        assert numbers(first) == [1, 2]
+        assert await b.receive() == first
+        assert numbers(await other.receive()) == [9]
+
+    assert hub.clients == 0
+
+
+async def test_a_waiting_subscriber_is_woken(hub):
+    got = []
+
+    async def wait(subscription):
+        got.append(numbers(await subscription.receive()))
+
+    with hub.subscribe(MARKET) as subscription:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, subscription)
+            await trio.testing.wait_all_tasks_blocked()
+            hub.publish(MARKET, update(5))
+
+    assert got == [[5]]
+
+
+async def test_a_new_client_begins_with_the_latest_event(hub):
+    hub.publish(MARKET, update(1))
+    hub.publish(MARKET, update(2))
+
+    with hub.subscribe(MARKET) as subscription:
+        assert numbers(await subscription.receive()) == [2]
+    with hub.subscribe(("product", "x")) as subscription:
+        hub.publish(("product", "x"), update(3))
+        assert numbers(await subscription.receive()) == [3]
+
+
+async def test_a_client_that_returns_is_replayed_what_it_missed(hub):
+    with hub.subscribe(MARKET) as subscription:
+        hub.publish(MARKET, update(1))
+        (seen,) = ids(await subscription.receive())
+    hub.publish(("product", "x"), update(9))
+    hub.publish(MARKET, update(2))
+    hub.publish(MARKET, update(3))
+
+    with hub.subscribe(MARKET, last_id=seen) as subscription:
+        data = await subscription.receive()
+        assert numbers(data) == [2, 3]
+        latest = ids(data)[-1]
+    with hub.subscribe(MARKET, last_id=latest) as subscription:
+        hub.publish(MARKET, update(4))
+        assert numbers(await subscription.receive()) == [4]
+
+
+async def test_a_client_that_missed_too_much_is_told(hub):
+    with hub.subscribe(MARKET) as subscription:
+        hub.publish(MARKET, update(0))
+        (seen,) = ids(await subscription.receive())
+    for number in range(1, 7):  # the ring holds four
+        hub.publish(MARKET, update(number))
+
+    with hub.subscribe(MARKET, last_id=seen) as subscription:
+        assert numbers(await subscription.receive()) == ["gap", 6]
+
+
+async def test_a_client_of_before_a_restart_is_told():
+    clock = ManualClock()
+    before = Hub(clock=clock)
+    with before.subscribe(MARKET) as subscription:
+        before.publish(MARKET, update(1))
+        (seen,) = ids(await subscription.receive())
+    clock.advance(1)
+    after = Hub(clock=clock)
+    after.publish(MARKET, update(2))
+
+    with after.subscribe(MARKET, last_id=seen) as subscription:
+        data = await subscription.receive()
+
+    assert numbers(data) == ["gap", 2]
+    assert min(ids(data)) > seen
+
+
+async def test_a_slow_client_is_dropped_and_the_others_are_not(hub):
+    dropped = []
+    with (
+        hub.subscribe(MARKET, on_drop=lambda: dropped.append(True)) as slow,
+        hub.subscribe(MARKET) as quick,
+    ):
+        for number in range(4):  # three fit
+            hub.publish(MARKET, update(number))
+            assert numbers(await quick.receive()) == [number]
+
+        assert slow.state is SubscriptionState.DROPPED
+        assert await slow.receive() == b""
+        assert quick.state is SubscriptionState.OPEN
+        assert hub.clients == 1
+
+    assert dropped == [True]
+    assert hub.dropped == 1
+
+
+async def test_closing_delivers_what_is_queued_and_ends(hub):
+    with hub.subscribe(MARKET) as subscription:
+        hub.publish(MARKET, update(1))
+
+        hub.close()
+        hub.publish(MARKET, update(2))
+
+        assert numbers(await subscription.receive()) == [1]
+        assert await subscription.receive() == b""
+        assert subscription.state is SubscriptionState.CLOSED
+    with hub.subscribe(MARKET) as late:
+        assert numbers(await late.receive()) == [2]
+        assert await late.receive() == b""
+
+
+async def test_closing_wakes_who_waits(hub):
+    async with trio.open_nursery() as nursery:
+        with hub.subscribe(MARKET) as subscription:
+            nursery.start_soon(subscription.receive)
+            await trio.testing.wait_all_tasks_blocked()
+            hub.close()
+
+
+async def test_ids_increase_over_all_topics(hub):
+    with hub.subscribe(MARKET) as a, hub.subscribe(("product", "x")) as b:
+        hub.publish(MARKET, update(1))
+        hub.publish(("product", "x"), update(1))
+        hub.publish(MARKET, update(2))
+
+        market, product = ids(await a.receive()), ids(await b.receive())
+
+    assert market[0] < product[0] < market[1]
