@@ -20,6 +20,7 @@ from flowtrade.clearing.highs import SolverFailed
 from flowtrade.clearing.market import Market
 from flowtrade.clearing.outcome import Clearing, OutcomeArrays
 from flowtrade.clearing.policy import Candidate, Solver, solvers_for
+from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.prices import nearest_prices, targets
 from flowtrade.clearing.rates import open_pieces, smallest_rates
@@ -272,33 +273,47 @@ class _Choice:
             self.rate_choice = CanonicalChoice.CHOSEN
 
     def _choose_prices(self, candidate: Candidate) -> tuple[Ranges, int]:
+        ranges, free, z = self._nearest(candidate.z, candidate.y)
+        if not free:
+            return ranges, 0
+        self.price_choice = CanonicalChoice.KEPT
+        if z is not None and not self._accept(self.rates, z):
+            # From prices far out the way back loses digits: go on from where it led.
+            point = polish(self.run.form, z, candidate.y, deadline=self.run.deadline)
+            ranges, free, z = self._nearest(point.z, candidate.y)
+            if z is not None and not self._accept(self.rates, z):
+                return ranges, free
+        if z is not None:
+            self.price_choice = CanonicalChoice.CHOSEN
+        return ranges, free
+
+    def _nearest(
+        self, z: FloatArray, y: FloatArray
+    ) -> tuple[Ranges, int, FloatArray | None]:
+        """Ranges, how many columns are open, and the chosen prices."""
         run = self.run
         products = run.terms.products
-        face = find_face(run.form, candidate.z, candidate.y)
+        face = find_face(run.form, z, y)
         try:
-            ranges = find_ranges(run.form, candidate.z, face)
+            ranges = find_ranges(run.form, z, face)
         except SolverFailed:
             known = np.ones(run.form.columns, np.bool_)
             known[face.open] = False
-            ranges = Ranges(candidate.z.copy(), candidate.z.copy(), known)
+            ranges = Ranges(z.copy(), z.copy(), known)
         if not len(face.open):
-            return ranges, 0
-        reference = np.full(run.form.columns, np.nan)
+            return ranges, 0, z
+        reference = np.zeros(run.form.columns)
         reference[:products] = run.reference
-        reference[products:] = 0.0
-        z = nearest_prices(
+        chosen = nearest_prices(
             run.form,
-            candidate.z,
+            z,
             face,
             ranges,
             targets(ranges, reference),
             products=products,
             deadline=run.deadline,
         )
-        self.price_choice = CanonicalChoice.KEPT
-        if z is not None and self._accept(self.rates, z):
-            self.price_choice = CanonicalChoice.CHOSEN
-        return ranges, len(face.open)
+        return ranges, len(face.open), chosen
 
     def _accept(self, rates: FloatArray, z: FloatArray) -> bool:
         """Take a choice over if its proof is as good as the verdict before."""
