@@ -11,6 +11,7 @@ Not here: JetStream.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar, final
 
 import msgspec
@@ -54,6 +55,10 @@ _MAX_INFO = 2**20
 
 _MAX_PAYLOAD = 64 * 2**20
 """The most that a server can be told to admit (max_payload)."""
+
+
+_MAX_HEADS = 10_000
+"""Subjects whose lines are remembered."""
 
 
 class NatsSignal(StrEnum):
@@ -138,10 +143,11 @@ class NatsCodec:
         max_payload: Bytes of a message beyond which the server is taken for broken.
     """
 
-    __slots__ = ("_buffer", "_max_payload")
+    __slots__ = ("_buffer", "_heads", "_max_payload")
 
     def __init__(self, *, max_payload: int = _MAX_PAYLOAD) -> None:
         self._buffer = b""
+        self._heads: dict[bytes, tuple[str, int, str]] = {}
         self._max_payload = max_payload
 
     def feed(self, data: bytes) -> list[NatsFrame]:
@@ -179,9 +185,9 @@ class NatsCodec:
         self, line: bytes, buffer: bytes, start: int
     ) -> tuple[NatsMessage | None, int]:
         # MSG <subject> <sid> [reply-to] <#bytes>
-        words = line.split()
-        subject, sid, reply = _addressing(words[1:-1])
-        end = start + self._size(words[-1])
+        head, size = line.rsplit(None, 1)
+        subject, sid, reply = self._heads.get(head) or self._addressing(head)
+        end = start + self._size(size)
         if len(buffer) < end + 2:
             return None, start
         _check_end(buffer, end)
@@ -202,6 +208,15 @@ class NatsCodec:
         _check_end(buffer, end)
         payload, headers = buffer[start + head : end], buffer[start : start + head]
         return NatsMessage(subject, sid, payload, reply, headers), end + 2
+
+    def _addressing(self, head: bytes) -> tuple[str, int, str]:
+        """Read a line up to its size; remember it, as most messages repeat it."""
+        found = _addressing(head.split()[1:])
+        if not found[2]:  # a reply's subject is new every time
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            self._heads[head] = found
+        return found
 
     def _size(self, word: bytes) -> int:
         size = _number(word)
@@ -403,6 +418,7 @@ def _check_end(buffer: bytes, end: int) -> None:
         raise ValueError("a payload is not followed by a line's end")
 
 
+@lru_cache(maxsize=4096)
 def _subjects(subject: str, other: str) -> bytes:
     for text in (subject, other):
         if any(c.isspace() or c == "\0" for c in text):
