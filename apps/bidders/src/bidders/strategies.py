@@ -26,12 +26,15 @@ class MarketView(Protocol):
     @property
     def round(self) -> int:
         """How often this strategy was asked before."""
+        ...
 
     def book(self, product: str) -> BookView | None:
         """The order book behind a product, if it has one."""
+        ...
 
     def mid(self, product: str) -> float | None:
         """The product's mid price, None while its book may not be believed."""
+        ...
 
 
 class Strategy(Protocol):
@@ -40,13 +43,16 @@ class Strategy(Protocol):
     @property
     def name(self) -> str:
         """The bidder's name, shown beside its bids."""
+        ...
 
     @property
     def bids(self) -> Mapping[str, Mapping[str, float]]:
         """Bid name -> weights over product names."""
+        ...
 
     def quote(self, view: MarketView) -> Mapping[str, Curve | None]:
         """A curve for each bid of `bids`; None withdraws it."""
+        ...
 
 
 class MarketMaker:

@@ -84,12 +84,15 @@ class BookView(Protocol):
     @property
     def state(self) -> BookState:
         """Whether the book may be believed."""
+        ...
 
     def bids(self, depth: int) -> Sequence[Level]:
         """The best bids, highest price first."""
+        ...
 
     def asks(self, depth: int) -> Sequence[Level]:
         """The best asks, lowest price first."""
+        ...
 
 
 def book_curve(book: BookView, depth: Depth) -> PwlCurve | None:
