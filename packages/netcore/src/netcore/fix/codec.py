@@ -373,11 +373,12 @@ class FixParser:
             return self._skip(data, position, reason)
         found = data.find(b"\x0110=", tail - 1)
         stop = data.find(b"\x01", found + 1) if found >= 0 else -1
-        if stop >= 0:
-            self._note(reason, stop + 1 - position)
-            return stop + 1
-        if len(data) - position > self._limit:
+        known = len(data) if stop < 0 else stop + 1
+        if known - position > self._limit:
             return self._skip(data, position, reason)
+        if stop >= 0:
+            self._note(reason, known - position)
+            return known
         self._need = max(len(data) + 1, tail + 2) - position
         return None
 

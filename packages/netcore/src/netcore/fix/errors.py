@@ -25,8 +25,6 @@ A peer's fault never leaves `FixSession.feed` as an exception: it ends the conne
 and comes as the `error` of a `SessionError` event, after the events before it.
 """
 
-# ruff: noqa: N818 -- the names say what happened, like those of netcore.errors
-
 from netcore.errors import LocalError, RemoteError
 
 __all__ = [

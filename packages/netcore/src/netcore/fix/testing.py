@@ -1,20 +1,23 @@
-"""A scripted counterparty, to test what a `FixSession` and its user do.
+"""Counterparties to test a `FixSession`, or an application over one, against.
 
-It obeys no rules: it says what it is told, with any numbers and times, and shows what
-it heard. Time stands still until it is advanced.
+`Counterparty` obeys no rules: it says what it is told, with any numbers and times, and
+shows what it heard; time stands still until it is advanced. `Echo` is the simplest
+application that answers.
 """
 
-from collections.abc import Collection
-from typing import final
+from collections.abc import Collection, Sequence
+from typing import Protocol, final
 
 from netcore.clock import to_ns
 from netcore.fix.codec import FixParser
+from netcore.fix.config import SessionState
+from netcore.fix.dictionary import Dictionary
 from netcore.fix.events import Event
-from netcore.fix.fields import Message, utc_timestamp
+from netcore.fix.fields import FieldValue, Message, utc_timestamp
 from netcore.fix.session import FixSession
 from netcore.models import Timestamp
 
-__all__ = ["Counterparty"]
+__all__ = ["Answering", "Counterparty", "Echo"]
 
 _START: Timestamp = 1_723_118_400_000_000_000  # 2024-08-08T12:00:00Z
 
@@ -152,3 +155,72 @@ def _lenient(begin_string: str, pairs: list[tuple[int, bytes]]) -> bytes:
     body = b"".join(b"%d=%b\x01" % pair for pair in pairs)
     head = b"8=%b\x019=%d\x01%b" % (begin_string.encode(), len(body), body)
     return head + b"10=%03d\x01" % (sum(head) % 256)
+
+
+@final
+class Echo:
+    """A counterparty's application that answers orders with themselves.
+
+    NewOrderSingle (D) and SecurityDefinition (d) come back with the same fields, by
+    ascending tag; a D with PossResend whose ClOrdID was seen on this connection is
+    dropped; anything else is answered with a BusinessMessageReject.
+
+    Args:
+        connection: What to answer over.
+        dictionary: What knows the order of fields.
+    """
+
+    def __init__(self, connection: "Answering", dictionary: Dictionary) -> None:
+        self._connection = connection
+        self._dictionary = dictionary
+        self._seen: set[bytes] = set()
+
+    def handle(self, event: Event) -> None:
+        """Answer an event if it is an application message and the session active."""
+        session = self._connection.session
+        if not isinstance(event, Message) or session.state is not SessionState.ACTIVE:
+            return
+        if event.type not in {"D", "d"}:
+            version = session.config.default_appl_ver_id
+            more = [(1137, version)] if version else []
+            self._connection.business_reject(event, more=more)
+            return
+        again = event.flag(97)
+        order = event.get(11)
+        if again and order in self._seen:
+            return
+        if order is not None:
+            self._seen.add(order)
+        body = self._dictionary.canonical(event.type, event.body)
+        header = [(97, b"Y")] if again else []
+        self._connection.send(event.type, body, header=header)
+
+
+class Answering(Protocol):
+    """What `Echo` needs of a `FixConnection` or a `TrioFixConnection`."""
+
+    @property
+    def session(self) -> FixSession:
+        """The session."""
+        ...
+
+    def send(
+        self,
+        kind: str,
+        body: Sequence[tuple[int, FieldValue]],
+        *,
+        header: Sequence[tuple[int, FieldValue]] = (),
+    ) -> int:
+        """Send an application message."""
+        ...
+
+    def business_reject(
+        self,
+        message: Message,
+        *,
+        reason: int = 3,
+        text: str | None = None,
+        more: Sequence[tuple[int, FieldValue]] = (),
+    ) -> int:
+        """Refuse an application message."""
+        ...
