@@ -21,6 +21,7 @@ r"""Every way in which talking to an exchange can fail.
     │       ├── Terminated             the peer closed the connection
     │       ├── WebSocket              the connection broke below the messages
     │       ├── Broker                 a message broker reports a failure
+    │       ├── Fix                    a FIX session failed, or refused a message
     │       ├── GaveUp                 reconnecting was tried as often as allowed
     │       ├── TlsError, DnsError     the way to the peer
     │       ├── Http                   a request failed before a usable response
@@ -72,6 +73,7 @@ __all__ = [
     "DeserialiseProtobuf",
     "DnsError",
     "Exchange",
+    "Fix",
     "GaveUp",
     "Http",
     "HttpResponse",
@@ -331,6 +333,20 @@ class Broker(RemoteError):
     ) -> None:
         super().__init__(message)
         self.code = code
+        self.recoverable = recoverable
+        self.terminal = terminal
+
+
+class Fix(RemoteError):
+    """A FIX session failed, or one side refused a message at session level."""
+
+    recoverable = False
+    scope = Scope.CONNECTION
+
+    def __init__(
+        self, message: str, *, recoverable: bool = False, terminal: bool = False
+    ) -> None:
+        super().__init__(message)
         self.recoverable = recoverable
         self.terminal = terminal
 

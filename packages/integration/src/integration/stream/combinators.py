@@ -4,7 +4,7 @@ All take and give `BatchStream`s: lists, one per read, in order. Those that need
 of their own are async context managers, so that none outlives its block.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from functools import partial
@@ -15,6 +15,7 @@ import trio
 from integration.errors import IntegrationError, Sink, UnknownIndex
 from integration.stream.channel import Tx
 from integration.stream.exchange_stream import BatchStream
+from integration.stream.tasks import with_tasks
 
 __all__ = [
     "Indexer",
@@ -139,7 +140,7 @@ async def idle_timeout(
         on_timeout: Called once, before the stream ends.
     """
     watched = _Watched(stream)
-    async with _with_tasks(partial(watched.watch, seconds, on_timeout)):
+    async with with_tasks(partial(watched.watch, seconds, on_timeout)):
         yield watched
 
 
@@ -158,26 +159,8 @@ async def merge(
         end: Whether the merged stream ends with the first or the last of them.
     """
     merged = _Merged(streams, end)
-    async with _with_tasks(*(partial(merged.pump, n) for n in range(len(streams)))):
+    async with with_tasks(*(partial(merged.pump, n) for n in range(len(streams)))):
         yield merged
-
-
-@asynccontextmanager
-async def _with_tasks(*tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Run tasks for the length of a block; the block's exception leaves as it is."""
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        for task in tasks:
-            nursery.start_soon(task)
-        try:
-            yield
-        except BaseException as error:
-            # Raised below: a nursery would wrap it into a group, and who reads a
-            # stream would have to know that a task stands behind it.
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
 
 
 @final
