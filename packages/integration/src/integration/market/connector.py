@@ -15,6 +15,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
+import msgspec
+
 from integration.errors import (
     UNDECODABLE,
     Deserialise,
@@ -38,12 +40,14 @@ from integration.rest.limiter import Feedback
 from netcore.models import Model, Timestamp
 
 __all__ = [
+    "UNREADABLE",
     "Connector",
     "Image",
     "Outgoing",
     "Ping",
     "RouteTable",
     "Topic",
+    "UnknownChannelError",
     "VenueLimits",
     "VenueTransformer",
     "batched",
@@ -53,6 +57,26 @@ __all__ = [
 ]
 
 MessageT = TypeVar("MessageT")
+
+
+UNREADABLE = (*UNDECODABLE, ArithmeticError)
+"""What reading a decoded message may raise besides our own errors: text that is no
+number is a ValueError, comparing a NaN an ArithmeticError."""
+
+
+class UnknownChannelError(msgspec.ValidationError):
+    """A message is of a channel that the connector does not know.
+
+    Nobody can have subscribed to it: it is as unidentifiable as one of a symbol that
+    nobody asked for.
+
+    Attributes:
+        channel: what the message calls it.
+    """
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(f"no channel is called {channel!r}")
+        self.channel = channel
 
 
 class Topic(Model, frozen=True):
@@ -213,6 +237,8 @@ class VenueTransformer(ABC, Generic[MessageT]):
             return (Pong(),)
         try:
             message = self.decode(payload)
+        except UnknownChannelError as error:
+            return self.unidentified(error.channel, "")
         except UNDECODABLE as error:
             return (_caused(Deserialise(str(error), payload), error),)
         return self.guarded(message, time_received)
@@ -223,7 +249,7 @@ class VenueTransformer(ABC, Generic[MessageT]):
             return self.transform(message, time_received)
         except IntegrationError as error:
             return (error,)
-        except UNDECODABLE as error:
+        except UNREADABLE as error:
             return (_caused(Deserialise(str(error), repr(message)), error),)
 
     def bound(self, topic: Topic) -> Topic:

@@ -14,8 +14,8 @@ from typing import Any, final
 import msgspec
 import trio
 
-from integration.errors import IntegrationError
-from integration.market.connector import Connector, Image
+from integration.errors import Deserialise, IntegrationError
+from integration.market.connector import UNREADABLE, Connector, Image
 from integration.rest.client import RestClient
 
 __all__ = ["ImageJob", "ImageScheduler"]
@@ -96,12 +96,18 @@ class ImageScheduler:
             _, _, job = heapq.heappop(self._jobs)
             await self._fetch(job)
 
+    def _read(self, response: Any) -> Image:  # noqa: ANN401  whatever the venue answers
+        try:
+            return self._connector.image(response)
+        except UNREADABLE as error:
+            raise Deserialise(str(error), repr(response)) from error
+
     async def _fetch(self, job: ImageJob) -> None:
         attempt = 0
         while job.wanted():
             try:
                 response, _ = await self._client.execute(job.request)
-                image = self._connector.image(response)
+                image = self._read(response)
             except IntegrationError as error:
                 job.failed(error)
                 if not error.recoverable:

@@ -5,7 +5,6 @@ later. Checksums (`cs`) come in messages of their own.
 """
 
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -170,13 +169,17 @@ def _book(body: Any) -> DataKind:  # noqa: ANN401  JSON
         price, count, amount = _row(row, 3)[:3]
         text = str(amount)
         levels = asks if text.startswith("-") else bids
-        gone = not Decimal(str(count))
-        levels.append((str(price), "0" if gone else text.removeprefix("-")))
+        levels.append((str(price), text.removeprefix("-") if count else "0"))
     return OrderBookSnapshot(bids, asks) if image else OrderBookUpdate(bids, asks)
 
 
-def _row(row: Any, size: int) -> list[Any]:  # noqa: ANN401  JSON
-    if not isinstance(row, list) or len(row) < size:
-        msg = f"expected {size} elements, was {row!r}"
+def _row(row: Any, size: int) -> list[int | str]:  # noqa: ANN401  JSON
+    """Check that a row has enough elements, all of them numbers."""
+    if (
+        not isinstance(row, list)
+        or len(row) < size
+        or any(isinstance(x, bool) or not isinstance(x, int | str) for x in row)
+    ):
+        msg = f"expected {size} numbers, was {row!r}"
         raise msgspec.ValidationError(msg)
     return row

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from integration.exchanges.shared import tag_after
+from integration.market.connector import UnknownChannelError
 
 __all__ = [
     "Answer",
@@ -174,6 +175,7 @@ def decode(payload: bytes) -> Message:
     """Decode one message.
 
     Raises:
+        UnknownChannelError: it is of a channel that is not known here.
         msgspec.DecodeError: it is not one of BitMEX's.
     """
     table = _tag(payload) or _probe.decode(payload).table
@@ -181,7 +183,6 @@ def decode(payload: bytes) -> Message:
         return _answer.decode(payload)
     decoder = _DECODERS.get(table)
     if decoder is None:
-        msg = f"no table is called {table!r}"
-        raise msgspec.ValidationError(msg)
+        raise UnknownChannelError(table)
     message: Message = decoder.decode(payload)
     return message

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from integration.exchanges.shared import tag_after
+from integration.market.connector import UnknownChannelError
 
 __all__ = [
     "Answer",
@@ -157,6 +158,7 @@ def decode(payload: bytes) -> Message:
     """Decode one message.
 
     Raises:
+        UnknownChannelError: it is of a channel that is not known here.
         msgspec.DecodeError: it is not one of Bybit's.
     """
     name = _tag(payload)
@@ -167,7 +169,6 @@ def decode(payload: bytes) -> Message:
         name = topic.partition(".")[0]
     decoder = _DECODERS.get(name)
     if decoder is None:
-        msg = f"no topic starts with {name!r}"
-        raise msgspec.ValidationError(msg)
+        raise UnknownChannelError(name)
     message: Message = decoder.decode(payload)
     return message

@@ -79,8 +79,10 @@ class DeribitTransformer(VenueTransformer[messages.Frame]):
                 return self._trades(params, market, instrument, time_received)
             case channels.BOOK:
                 return (self._book(params, instrument, time_received),)
-            case _:
+            case channels.QUOTE:
                 return (self._quote(params, instrument, time_received),)
+            case _:
+                return (Ignored(f"channel {channel}"),)
 
     def _trades(
         self,

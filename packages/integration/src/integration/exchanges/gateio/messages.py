@@ -57,7 +57,7 @@ class ContractTrade(msgspec.Struct, gc=False):
     """`size` counts contracts; its sign is the taker's side."""
 
     id: int
-    create_time_ms: Decimal
+    create_time_ms: msgspec.Raw
     contract: str
     size: Decimal
     price: Decimal
@@ -69,7 +69,7 @@ class Liquidation(msgspec.Struct, gc=False):
     contract: str
     size: Decimal
     price: Decimal
-    time_ms: Decimal
+    time_ms: msgspec.Raw
 
 
 class Ticker(msgspec.Struct, gc=False):
@@ -119,7 +119,7 @@ class BookImage(msgspec.Struct):
     id: int
     asks: RawLevels
     bids: RawLevels
-    update: Decimal | None = None
+    update: msgspec.Raw = msgspec.Raw()
 
 
 class FuturesBookImage(msgspec.Struct):
@@ -128,7 +128,7 @@ class FuturesBookImage(msgspec.Struct):
     id: int
     asks: list[FuturesLevel]
     bids: list[FuturesLevel]
-    update: Decimal | None = None
+    update: msgspec.Raw = msgspec.Raw()
 
 
 _envelope: msgspec.json.Decoder[Envelope] = msgspec.json.Decoder(Envelope)

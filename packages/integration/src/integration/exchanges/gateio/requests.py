@@ -7,8 +7,9 @@ import msgspec
 
 from integration.errors import Exchange, RateLimited
 from integration.exchanges.gateio import channels, symbols
-from integration.exchanges.gateio.messages import BookImage, FuturesBookImage
+from integration.exchanges.gateio.messages import BookImage, FuturesBookImage, text
 from integration.exchanges.gateio.transform import GateioTransformer, contract_levels
+from integration.fields import ns_from_decimal_ms, ns_from_decimal_s
 from integration.market.connector import (
     Connector,
     Image,
@@ -206,17 +207,17 @@ class GateioConnector(Connector):
 
     def image(self, response: BookImage | FuturesBookImage) -> Image:
         """Turn the answer into an image."""
-        update = response.update
+        update = text(response.update)
         if isinstance(response, BookImage):
             book = OrderBookSnapshot(response.bids, response.asks, response.id)
-            return Image(book, None if update is None else int(update * 10**6))
+            return Image(book, ns_from_decimal_ms(update) if update else None)
         book = OrderBookSnapshot(
             contract_levels(response.bids),
             contract_levels(response.asks),
             response.id,
             amount_unit=AmountUnit.CONTRACT,
         )
-        return Image(book, None if update is None else int(update * _SECOND))
+        return Image(book, ns_from_decimal_s(update) if update else None)
 
 
 CONNECTORS = tuple(GateioConnector(server) for server in _SERVERS)

@@ -5,6 +5,7 @@ value. A message may carry rows of several contracts: each is routed by itself.
 """
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 from integration.errors import Exchange
 from integration.exchanges.gateio import channels, messages
@@ -95,14 +96,10 @@ class GateioTransformer(VenueTransformer[messages.Envelope]):
             self._event(
                 m.channel,
                 t.contract,
-                int(t.create_time_ms * _MS),
+                ns_from_decimal_ms(messages.text(t.create_time_ms)),
                 now,
                 PublicTrade(
-                    str(t.id),
-                    exact(plain(t.price)),
-                    exact(plain(abs(t.size))),
-                    Side.SELL if t.size < 0 else Side.BUY,
-                    self._unit,
+                    str(t.id), exact(plain(t.price)), *_signed(t.size), self._unit
                 ),
             )
             for t in messages.result(m, list[messages.ContractTrade])
@@ -128,16 +125,18 @@ class GateioTransformer(VenueTransformer[messages.Envelope]):
     def _liquidations(self, m: messages.Envelope, now: int) -> Iterable[Output]:
         outputs = []
         for row in messages.result(m, list[messages.Liquidation]):
-            time = int(row.time_ms * _MS)
+            time = ns_from_decimal_ms(messages.text(row.time_ms))
+            amount, side = _signed(row.size)
             liquidation = Liquidation(
-                Side.SELL if row.size < 0 else Side.BUY,
-                exact(plain(row.price)),
-                exact(plain(abs(row.size))),
-                time,
-                amount_unit=self._unit,
+                side, exact(plain(row.price)), amount, time, amount_unit=self._unit
             )
             outputs.append(self._event(m.channel, row.contract, time, now, liquidation))
         return outputs
+
+
+def _signed(size: Decimal) -> tuple[Decimal, Side]:
+    """Split a signed size into amount and side."""
+    return exact(plain(abs(size))), Side.SELL if size < 0 else Side.BUY
 
 
 def contract_levels(levels: list[messages.FuturesLevel]) -> list[RawLevel]:

@@ -56,8 +56,10 @@ class KrakenTransformer(VenueTransformer[messages.Message]):
                 return self._trades(message.parts[0], instrument, time_received)
             case channels.SPREAD:
                 return self._spread(message.parts[0], instrument, time_received)
-            case _:
+            case channels.BOOK:
                 return self._book(message.parts, instrument, time_received)
+            case _:
+                return (Ignored(f"channel {message.channel}"),)
 
     def _trades(
         self, rows: object, instrument: MarketDataInstrument, now: int

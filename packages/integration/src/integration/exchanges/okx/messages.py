@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from integration.exchanges.shared import tag_after
+from integration.market.connector import UnknownChannelError
 
 __all__ = [
     "Books",
@@ -175,6 +176,7 @@ def decode(payload: bytes) -> Message:
     """Decode one message.
 
     Raises:
+        UnknownChannelError: it is of a channel that is not known here.
         msgspec.DecodeError: it is not one of OKX's.
     """
     channel = _tag(payload)
@@ -187,7 +189,6 @@ def decode(payload: bytes) -> Message:
         return _candles.decode(payload)
     decoder = _DECODERS.get(channel)
     if decoder is None:
-        msg = f"no channel is called {channel!r}"
-        raise msgspec.ValidationError(msg)
+        raise UnknownChannelError(channel)
     message: Message = decoder.decode(payload)
     return message
