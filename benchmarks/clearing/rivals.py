@@ -20,7 +20,9 @@ from flowtrade.clearing.recover import portfolio_rates
 Rival = Callable[[Market], tuple[float, float, str]]
 
 
-def judge(market: Market, x, prices, marginal) -> float:
+def judge(
+    market: Market, x: np.ndarray, prices: np.ndarray, marginal: np.ndarray
+) -> float:
     """The certificate's largest relative measure of an answer."""
     structure = market.structure
     terms = Terms(
@@ -32,7 +34,9 @@ def judge(market: Market, x, prices, marginal) -> float:
     return audit(terms, rates=x, prices=prices, marginal=marginal).certificate.worst
 
 
-def _judge_plain(market: Market, program: PlainProgram, x, dual) -> float:
+def _judge_plain(
+    market: Market, program: PlainProgram, x: np.ndarray, dual: np.ndarray
+) -> float:
     marginal = np.full(market.columns.demands, np.nan)
     marginal[program.demands] = -dual[program.products : program.matrix.shape[0]]
     return judge(market, x[: program.portfolios], dual[: program.products], marginal)

@@ -7,7 +7,7 @@ answers to the same bits as a market built afresh from the same orders.
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Self, final
 
 import msgspec
@@ -430,10 +430,8 @@ def _group_rows(
 
 
 def _row_maps(rows: Ragged, names: Sequence[str]) -> list[dict[str, float]]:
-    idx, weight, ptr = rows.idx.tolist(), rows.weight.tolist(), rows.ptr.tolist()
     return [
-        {names[k]: w for k, w in zip(idx[a:b], weight[a:b], strict=True)}
-        for a, b in pairwise(ptr)
+        {names[k]: weight for k, weight in rows.take_row(i)} for i in range(len(rows))
     ]
 
 

@@ -79,6 +79,7 @@ def solvers_for(form: PriceForm, mode: SolverMode) -> tuple[Solver, ...]:
         case SolverMode.HIGHS:
             return tuple(highs)
         case SolverMode.AUTO | SolverMode.AUDIT:
+            # An audit asks HiGHS again afterwards, whoever answered first.
             return (*own, *highs)
 
 

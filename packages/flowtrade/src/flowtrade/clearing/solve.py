@@ -29,6 +29,7 @@ from flowtrade.clearing.recover import portfolio_rates
 from flowtrade.models.clearing import (
     Attempt,
     CanonicalChoice,
+    Certificate,
     ClearingStatus,
     SolverMode,
     SolverReport,
@@ -36,6 +37,9 @@ from flowtrade.models.clearing import (
 )
 
 __all__ = ["clear"]
+
+_ACCEPTED = 1e-6
+"""Share of the value scale by which two proven answers may differ in gains."""
 
 _DUST = 1e-13
 """Rates this small against a typical order are rounding."""
@@ -83,6 +87,7 @@ class _Run:
         self.deadline = deadline
         self.seconds: dict[str, float] = {}
         self.attempts: list[Attempt] = []
+        self.warnings: list[str] = []
         start = monotonic()
         self.structure = market.structure
         self.segments = market.segments
@@ -96,23 +101,41 @@ class _Run:
         self._count("build", start)
 
     def clear(self, mode: SolverMode) -> Clearing:
+        first = SolverMode.AUTO if mode is SolverMode.AUDIT else mode
+        best = self._best_of(solvers_for(self.form, first))
+        if best is None or best[1].certificate.status is ClearingStatus.REJECTED:
+            certificate = None if best is None else best[1].certificate
+            raise Uncertified(certificate, tuple(self.attempts))
+        if mode is SolverMode.AUDIT:
+            self._second_opinion(best[1].certificate)
+        return self._publish(*best)
+
+    def _best_of(self, solvers: tuple[Solver, ...]) -> tuple[Candidate, Audit] | None:
         best: tuple[Candidate, Audit] | None = None
-        for solver in solvers_for(self.form, mode):
+        for solver in solvers:
             found = self._ask(solver)
-            if found is None:
-                continue
-            if best is None or found[1].certificate.worst < best[1].certificate.worst:
+            if found is not None and (
+                best is None or found[1].certificate.worst < best[1].certificate.worst
+            ):
                 best = found
-            if best[1].certificate.status is ClearingStatus.CERTIFIED:
+            if best and best[1].certificate.status is ClearingStatus.CERTIFIED:
                 break
             if len(self.attempts) == 1 and has_unlimited(self.form):
                 self._refuse_unbounded()
             if monotonic() > self.deadline:
                 break
-        if best is None or best[1].certificate.status is ClearingStatus.REJECTED:
-            certificate = None if best is None else best[1].certificate
-            raise Uncertified(certificate, tuple(self.attempts))
-        return self._publish(*best)
+        return best
+
+    def _second_opinion(self, certificate: Certificate) -> None:
+        """Have HiGHS solve it, too: two proven answers cannot differ in gains."""
+        other = self._best_of(solvers_for(self.form, SolverMode.HIGHS))
+        if other is None or other[1].certificate.status is ClearingStatus.REJECTED:
+            self.warnings.append("audit: HiGHS gave no answer that could be proven")
+            return
+        rival = other[1].certificate
+        margin = certificate.gap + rival.gap + _ACCEPTED * certificate.value_scale
+        if abs(certificate.gains - rival.gains) > margin:
+            raise Uncertified(rival, tuple(self.attempts))
 
     def _ask(self, solver: Solver) -> tuple[Candidate, Audit] | None:
         start = monotonic()
@@ -177,7 +200,7 @@ class _Run:
             ray={
                 market.portfolio_ids[j]: float(rates[j] / size) for j in moving.tolist()
             },
-            orders={market.demand_ids[d]: float(net[d]) for d in paying.tolist()},
+            orders={market.demand_ids[d]: float(net[d]) for d in map(int, paying)},
             gains=ray.gains / size,
         )
 
@@ -191,7 +214,7 @@ class _Run:
         market = self.market
         report = self._report(candidate, choice)
         used = arrays.used
-        names = [market.demand_ids[d] for d in used.tolist()]
+        names = [market.demand_ids[d] for d in map(int, used)]
         return Clearing(
             (market.portfolio_ids, market.product_ids, names),
             arrays,
@@ -202,7 +225,7 @@ class _Run:
     def _report(self, candidate: Candidate, choice: "_Choice") -> SolverReport:
         structure = self.structure
         pseudo = len(structure.recovery.pseudo)
-        warnings = []
+        warnings = list(self.warnings)
         if pseudo > 0.1 * max(int(structure.live.sum()), 1):
             # Measured: with many of them interior points fail more often than not.
             warnings.append(

@@ -112,7 +112,7 @@ class Structure:
         """Find the rows of a market."""
         return _Builder(columns, hashes).build()
 
-    def updated(self, columns: Columns, changed: IntArray) -> Self:
+    def updated(self, columns: Columns, changed: IntArray) -> "Structure":
         """The structure of a market in which some portfolios changed.
 
         Args:
@@ -122,7 +122,7 @@ class Structure:
         hashes = np.zeros(columns.portfolios, np.uint64)
         hashes[: len(self.hashes)] = self.hashes
         hashes[changed] = hash_rows(columns.basis.take(changed))
-        return type(self).of(columns, hashes=hashes)
+        return Structure.of(columns, hashes=hashes)
 
     @cached_property
     def assembler(self) -> Assembler:

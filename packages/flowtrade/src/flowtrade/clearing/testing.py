@@ -8,12 +8,10 @@ at their upper end or between, and needs neither our solver nor anybody else's.
 
 import itertools
 import random
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
-
 
 from flowtrade.clearing.formulation import PlainProgram
 from flowtrade.clearing.market import Market
@@ -140,7 +138,7 @@ class _Odd:
         self.portfolios: dict[str, Any] = {}
 
     def auction(self) -> dict[str, Any]:
-        make: dict[Oddity, Callable[[int], None]] = {
+        make = {
             Oddity.CAPPED: self._capped,
             Oddity.SUBSTITUTES: self._substitutes,
             Oddity.TANGLED: self._tangled,

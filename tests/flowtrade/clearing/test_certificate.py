@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowtrade.clearing import ClearingStatus, Market, UnboundedMarket, clear
+from flowtrade.clearing.certificate import Terms, audit
+from flowtrade.clearing.exact import audit_exactly
+from flowtrade.clearing.generate import generate
+from flowtrade.clearing.testing import Oddity, odd_auction
+from flowtrade.clearing.verify import demand_regret
+
+SEEDS = st.integers(0, 2**32)
+SOLVABLE = st.sampled_from([*(o for o in Oddity if o is not Oddity.TANGLED)])
+
+
+def terms_of(market):
+    return Terms(
+        market.columns.products,
+        market.segments,
+        market.structure.usage,
+        market.columns.basis,
+    )
+
+
+def answer_of(market):
+    clearing = clear(market)
+    marginal = np.full(market.columns.demands, np.nan)
+    marginal[clearing.arrays.used] = clearing.arrays.marginal
+    return {
+        "rates": clearing.arrays.rate.copy(),
+        "prices": np.nan_to_num(clearing.arrays.price),
+        "marginal": marginal,
+    }
+
+
+MARKET = generate("mixed", 60, 6, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("field", "measure"),
+    [
+        ("rates", "relative_imbalance"),
+        ("prices", "stationarity"),
+        ("marginal", "stationarity"),
+    ],
+)
+def test_a_lie_of_a_thousandth_is_caught(field, measure):
+    answer = answer_of(MARKET)
+    place = int(np.argmax(np.abs(np.nan_to_num(answer[field]))))
+    answer[field][place] *= 1.001
+
+    certificate = audit(terms_of(MARKET), **answer).certificate
+
+    assert certificate.status is ClearingStatus.REJECTED
+    assert getattr(certificate, measure) > 1e-5
+
+
+def test_a_consistent_but_suboptimal_answer_is_caught_by_its_gap():
+    answer = answer_of(MARKET)
+    for field in ("prices", "marginal"):
+        answer[field] *= 1.01
+
+    certificate = audit(terms_of(MARKET), **answer).certificate
+
+    assert certificate.status is ClearingStatus.REJECTED
+    assert certificate.relative_gap > 1e-6
+    assert certificate.stationarity < 1e-12
+
+
+def test_zero_rates_are_no_optimum_of_a_market_that_trades():
+    answer = answer_of(MARKET)
+    answer["rates"][:] = 0.0
+
+    certificate = audit(terms_of(MARKET), **answer).certificate
+
+    assert certificate.status is ClearingStatus.REJECTED
+    assert certificate.gains == 0.0
+
+
+def test_a_rate_that_is_no_number_is_rejected():
+    answer = answer_of(MARKET)
+    answer["rates"][0] = np.nan
+
+    with np.errstate(invalid="ignore"):
+        certificate = audit(terms_of(MARKET), **answer).certificate
+
+    assert certificate.status is ClearingStatus.REJECTED
+
+
+@given(SEEDS, st.floats(-0.5, 0.5), st.integers(0, 1000))
+@settings(max_examples=50)
+def test_the_dual_bound_holds_for_any_prices(seed, shift, place):
+    # Any consistent prices bound the gains from above, however bad they are.
+    market = Market.from_auction(odd_auction(seed, Oddity.PLAIN))
+    best = clear(market).gains
+    answer = answer_of(market)
+    k = place % len(answer["prices"])
+    answer["prices"][k] += shift
+    basis, usage = market.columns.basis, market.structure.usage
+    for j in np.flatnonzero(market.structure.live).tolist():
+        value = sum(w * answer["prices"][i] for i, w in basis.take_row(j))
+        demand, weight = usage.take_row(j)[0]
+        answer["marginal"][demand] = value / weight
+    answer["rates"][:] = 0.0
+
+    certificate = audit(terms_of(market), **answer).certificate
+
+    if certificate.unlimited == 0.0:
+        assert certificate.dual_bound >= best - 1e-9 * (1.0 + best)
+
+
+@given(SEEDS, SOLVABLE)
+@settings(max_examples=40)
+def test_every_bidder_can_recompute_her_regret(seed, oddity):
+    auction = odd_auction(seed, oddity)
+    try:
+        clearing = clear(Market.from_auction(auction))
+    except UnboundedMarket:
+        return
+    size = 1e-9 * (1.0 + clearing.certificate.value_scale)
+
+    for name, row in clearing.demands.items():
+        if row.price is not None:
+            own = demand_regret(auction["demand_curves"][name], row.rate, row.price)
+            assert own == pytest.approx(row.regret, abs=size)
+            assert row.regret <= clearing.certificate.max_regret
+
+
+@pytest.mark.parametrize("kind", ["mixed", "ticks", "thin", "substitutes"])
+def test_the_exact_audit_confirms_the_certificate(kind):
+    market = generate(kind, 60, 8, seed=1)
+    clearing = clear(market)
+
+    exact = audit_exactly(market, clearing)
+
+    scale = clearing.certificate.value_scale
+    assert float(exact.gains) == pytest.approx(clearing.gains, rel=1e-12)
+    assert abs(float(exact.gap - exact.worth)) <= 1e-10 * scale
+    assert float(exact.imbalance) == pytest.approx(
+        clearing.certificate.imbalance, abs=1e-12
+    )
+    assert exact.unlimited == 0
+
+
+def test_certificates_of_markets_that_cannot_trade_are_judged_sensibly():
+    market = Market.from_auction(
+        {
+            "demand_curves": {"b": {"min_rate": 0, "max_rate": 1, "price": 7}},
+            "portfolios": {"b": {"demand": "b", "basis": "A"}},
+        }
+    )
+
+    clearing = clear(market)
+
+    assert clearing.gains == 0.0
+    assert clearing.certificate.value_scale > 0.0
+    assert clearing.status is ClearingStatus.CERTIFIED

@@ -1,0 +1,146 @@
+import io
+import json
+
+import pytest
+
+from flowtrade.clearing import Market, clear, cli
+from flowtrade.clearing.cli import ExitCode
+from flowtrade.clearing.generate import generate
+from flowtrade.clearing.testing import odd_auction
+
+TRIVIAL = {
+    "demand_curves": {
+        "buyer": [{"rate": 0.0, "price": 10.0}, {"rate": 1.0, "price": 5.0}],
+        "seller": [{"rate": -1.0, "price": 7.5}, {"rate": 0.0, "price": 7.5}],
+    },
+    "portfolios": {
+        "buyer": {"demand": "buyer", "basis": "A"},
+        "seller": {"demand": "seller", "basis": "A"},
+    },
+}
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "auction.json").write_text(json.dumps(TRIVIAL))
+    return tmp_path
+
+
+def test_solve_writes_the_outcome_the_anchor_writes(files, capsys):
+    code = cli.solve_auction(str(files / "auction.json"))
+
+    assert code is ExitCode.DONE
+    assert json.loads(capsys.readouterr().out) == {
+        "portfolios": {
+            "buyer": {"price": 7.5, "rate": 0.5},
+            "seller": {"price": 7.5, "rate": -0.5},
+        },
+        "products": {"A": {"price": 7.5, "rate": 0.5}},
+    }
+
+
+def test_a_full_outcome_is_a_batch_that_verify_accepts(files, capsys):
+    batch = files / "batch.json"
+    cli.solve_auction(str(files / "auction.json"), str(batch), full=True)
+
+    assert cli.verify_batch(str(batch)) is ExitCode.DONE
+
+    assert json.loads(capsys.readouterr().out)["is_optimal"] is True
+    stored = json.loads(batch.read_text())
+    stored["outcome"]["portfolios"]["buyer"]["rate"] = 0.4
+    batch.write_text(json.dumps(stored))
+    assert cli.verify_batch(str(batch)) is ExitCode.FAILED
+    batch.write_text("{}")
+    assert cli.verify_batch(str(batch)) is ExitCode.INVALID
+
+
+def test_standard_input_is_read(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(TRIVIAL)))
+
+    assert cli.solve_auction() is ExitCode.DONE
+
+    assert '"price": 7.5' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("{", ExitCode.INVALID, "no JSON"),
+        ("{}", ExitCode.INVALID, "auction.demand_curves"),
+        (
+            '{"demand_curves": {"d": 7}, "portfolios": {}}',
+            ExitCode.INVALID,
+            "curve.type",
+        ),
+        (
+            '{"demand_curves": {"b": {"price": 8}, "s": {"price": 7}}, "portfolios": '
+            '{"b": {"demand": "b", "basis": "A"}, "s": {"demand": "s", "basis": "A"}}}',
+            ExitCode.REFUSED,
+            "unlimited",
+        ),
+    ],
+)
+def test_what_cannot_be_solved_is_told_on_standard_error(
+    tmp_path, capsys, text, code, words
+):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+
+    assert cli.solve_auction(str(path)) is code
+
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("extension", ["lp", "LP", "mps", "MPS"])
+def test_export_infers_the_format_from_the_extension(files, extension):
+    output = files / f"out.{extension}"
+
+    assert cli.export_auction(str(files / "auction.json"), str(output)) is ExitCode.DONE
+
+    start = "Maximize" if extension.lower() == "lp" else "NAME"
+    assert output.read_text().startswith(start)
+
+
+def test_export_without_a_known_format_is_refused(files, capsys):
+    source = str(files / "auction.json")
+
+    assert cli.export_auction(source, str(files / "out.txt")) is ExitCode.INVALID
+    assert "unable to infer" in capsys.readouterr().err
+    assert cli.export_auction(source, "-", file_format="mps") is ExitCode.DONE
+    assert cli.export_auction(str(files), "-", file_format="xyz") is ExitCode.INVALID
+
+
+def test_a_generated_file_is_the_generated_market(tmp_path):
+    path = tmp_path / "market.json"
+
+    assert cli.generate_auction("mixed", 40, 5, str(path), seed=7) is ExitCode.DONE
+
+    market = Market.from_auction(json.loads(path.read_text()))
+    expected = clear(generate("mixed", 40, 5, seed=7))
+    assert clear(market).gains == pytest.approx(expected.gains, rel=1e-12)
+
+
+def test_an_auction_survives_the_trip_through_columns():
+    auction = odd_auction(11, orders=20)
+
+    written = cli.auction_to_builtins(Market.from_auction(auction))
+
+    assert clear(Market.from_auction(written)).digest == (
+        clear(Market.from_auction(auction)).digest
+    )
+
+
+def test_bench_reports_medians(capsys):
+    assert cli.bench_markets("paper", 30, 3, seeds=2) is ExitCode.DONE
+
+    report = json.loads(capsys.readouterr().out)
+    assert report["worst"] < 1e-9
+    assert set(report["phases"]) >= {"build", "solve", "canonical"}
+
+
+@pytest.mark.parametrize("command", [cli.generate_auction, cli.bench_markets])
+def test_an_unknown_kind_is_refused(command, capsys):
+    assert command("nonsense", 1, 1) is ExitCode.INVALID
+    assert "nonsense" in capsys.readouterr().err

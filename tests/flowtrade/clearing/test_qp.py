@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from flowtrade.clearing.qp import Problem, solve_qp
+
+
+def problem(hessian, cost, matrix, lower, upper):
+    return Problem(
+        sparse.csc_array(np.atleast_2d(np.array(hessian, float))),
+        np.array(cost, float),
+        sparse.csc_array(np.atleast_2d(np.array(matrix, float))),
+        np.array(lower, float),
+        np.array(upper, float),
+    )
+
+
+def test_a_program_with_a_known_answer():
+    answer = solve_qp(
+        problem(np.eye(2) * 2, [-3, -1], [[1, 1], [1, 0]], [2, -9], [2, 1.2])
+    )
+
+    assert answer.x == pytest.approx([1.2, 0.8], abs=1e-10)
+    assert answer.residual <= 1e-9
+    # Row duals are positive where the upper bound pushes.
+    assert answer.y[1] > 0.0
+
+
+def test_a_linear_program_is_one_without_curvature():
+    answer = solve_qp(
+        problem(
+            np.zeros((2, 2)), [-1, -2], [[1, 1], [1, 0], [0, 1]], [-9, 0, 0], [4, 3, 3]
+        )
+    )
+
+    assert answer.x == pytest.approx([1.0, 3.0], abs=1e-8)
+
+
+def test_a_program_without_rows_is_solved_by_its_gradient():
+    empty = Problem(
+        sparse.csc_array(np.diag([2.0, 4.0])),
+        np.array([-2.0, 4.0]),
+        sparse.csc_array((0, 2)),
+        np.zeros(0),
+        np.zeros(0),
+    )
+
+    assert solve_qp(empty).x == pytest.approx([1.0, -1.0])
+
+
+@pytest.mark.parametrize(
+    ("cost", "lower", "upper"),
+    [
+        ([-1.0], [0.0], [np.inf]),  # unbounded
+        ([1.0], [1.0], [0.0]),  # infeasible
+    ],
+)
+def test_what_has_no_optimum_has_no_answer(cost, lower, upper):
+    assert solve_qp(problem([[0.0]], cost, [[1.0]], lower, upper)) is None
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0.2, 0.9]))
+@settings(max_examples=40)
+def test_answers_satisfy_the_optimality_conditions(seed, density):
+    random = np.random.default_rng(seed)
+    count, rows = int(random.integers(1, 25)), int(random.integers(0, 25))
+    root = random.normal(size=(count, int(random.integers(1, count + 1))))
+    root *= random.uniform(size=root.shape) < density
+    general = random.normal(size=(rows, count))
+    general *= random.uniform(size=general.shape) < density
+    matrix = np.vstack([general, np.eye(count)])
+    inside = matrix @ random.normal(size=count)
+    lower = inside - random.exponential(size=len(inside))
+    upper = inside + random.exponential(size=len(inside))
+    equal = np.arange(len(inside)) < rows // 4
+    lower[equal] = upper[equal] = inside[equal]
+    task = problem(root @ root.T, random.normal(size=count) * 10, matrix, lower, upper)
+
+    answer = solve_qp(task)
+
+    assert answer.residual <= 1e-9
+    row = task.matrix @ answer.x
+    assert (row >= lower - 1e-7).all()
+    assert (row <= upper + 1e-7).all()
+    for _ in range(20):
+        # No feasible point nearby is better: the set and the objective are convex.
+        other = inside_point(random, task, answer.x)
+        assert task.value(other) >= task.value(answer.x) - 1e-7
+
+
+def inside_point(random, task, x):
+    direction = random.normal(size=len(x))
+    step = 1.0
+    while step > 1e-9:
+        row = task.matrix @ (x + step * direction)
+        if (row >= task.lower - 1e-9).all() and (row <= task.upper + 1e-9).all():
+            return x + step * direction
+        step *= 0.5
+    return x
+
+
+def test_a_wrong_point_has_a_residual_and_a_missing_one_an_infinite_one():
+    task = problem(np.eye(2), [-1, -1], np.eye(2), [0, 0], [5, 5])
+
+    assert task.residual(np.array([1.0, 1.0]), np.zeros(2)) == 0.0
+    assert task.residual(np.array([2.0, 1.0]), np.zeros(2)) > 0.1
+    assert task.residual(np.array([9.0, 1.0]), np.array([-8.0, 0.0])) > 0.1
+    assert task.residual(np.array([np.nan, 1.0]), np.zeros(2)) == np.inf
