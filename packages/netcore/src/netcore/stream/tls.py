@@ -16,9 +16,11 @@ Over any other stream (memory, chaos, a proxy's tunnel) records pass through
                         ▼                                      ▼
                      FAILED ───────────── close() ─────────▶ CLOSED
 
-A read returns one record at most (16 KiB), and OpenSSL may hold a part of it that no
-selector sees. So `receive` reads on until it would block or has `limit` bytes, and
-what is left then is told by `buffered`.
+A read of OpenSSL returns one record at most (16 KiB). Reading on until it would block
+makes large batches, but costs a failed read, a fifth of a round trip (measured: 3 of
+17 µs). So `receive` reads on only while it is behind: after a full record, or if the
+call before this one returned bytes, too. What OpenSSL holds of a record that no
+selector sees is told by `buffered`.
 """
 
 import enum
@@ -40,7 +42,7 @@ from netcore.errors import (
 )
 from netcore.info import ConnectionInfo
 from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
-from netcore.stream.tls_engine import Engine, KernelTls, make_engine
+from netcore.stream.tls_engine import MAX_RECORD, Engine, KernelTls, make_engine
 
 __all__ = ["KernelTls", "TlsStream", "insecure_context", "secure_context"]
 
@@ -127,6 +129,7 @@ class TlsStream:
     """
 
     __slots__ = (
+        "_behind",
         "_context",
         "_engine",
         "_fault",
@@ -164,6 +167,7 @@ class TlsStream:
             self._hostname = (server_hostname or self._info.host).rstrip(".")
         self._state = _State.CONNECTING
         self._wait = _Wait.NOTHING
+        self._behind = False
         self._engine: Engine | None = None
         self._fault: NetError | None = None
         self._send_fault: NetError | None = None
@@ -240,24 +244,31 @@ class TlsStream:
         read = self._live.read
         pieces: list[bytes] = []
         left = limit
+        behind, self._behind = self._behind, True
         try:
             while left > 0:
                 data = read(left)
                 if not data:  # close_notify; it stays, so the next call tells it
-                    return b"".join(pieces)
+                    break
                 pieces.append(data)
                 left -= len(data)
+                if not behind and len(data) < MAX_RECORD:
+                    break
         except ssl.SSLWantReadError:
+            self._behind = False
             self._wait = _Wait.NOTHING
+            if not pieces:
+                return None
         except ssl.SSLWantWriteError:
+            self._behind = False
             self._wait = _Wait.WRITE
+            if not pieces:
+                return None
         except (OSError, NetError) as exc:
             self._fault = self._mapped(exc, "receiving")
             if not pieces:
                 raise self._fault from _cause(exc)
-        if len(pieces) == 1:
-            return pieces[0]
-        return b"".join(pieces) if pieces else None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def send(self, data: Buffer, /) -> int:
         """Return how many bytes of `data` were taken, 0 if it would block.

@@ -15,9 +15,10 @@ from netcore.errors import NetError, RemoteError, SendMismatch
 from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
 from netcore.stream.tcp import TcpStream
 
-__all__ = ["Engine", "KernelTls", "make_engine"]
+__all__ = ["MAX_RECORD", "Engine", "KernelTls", "make_engine"]
 
-_MAX_RECORD = 1 << 14  # RFC 8446 §5.1: the most plaintext of one record
+MAX_RECORD = 1 << 14
+"""The most plaintext of one record (RFC 8446 §5.1)."""
 
 # include/uapi/linux/tls.h
 _SOL_TLS = 282
@@ -147,7 +148,7 @@ class _SocketEngine:
             taken = self.session.write(data)
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             if not self._retry:
-                self._retry = bytes(memoryview(data).cast("B")[:_MAX_RECORD])
+                self._retry = bytes(memoryview(data).cast("B")[:MAX_RECORD])
             raise
         self._retry = b""
         return taken
@@ -251,7 +252,7 @@ class _BioEngine:
             self._push()
             if self._unsent:
                 raise ssl.SSLWantWriteError
-            taken = self.session.write(octets[:_MAX_RECORD])
+            taken = self.session.write(octets[:MAX_RECORD])
             self._retry = bytes(octets[:taken])
         _check_retry(octets, self._retry)
         self._push()
