@@ -30,7 +30,6 @@ from netcore.clock import Clock
 from netcore.models import Timestamp
 
 __all__ = [
-    "CONNECTION",
     "Authorizer",
     "Clock",
     "Connection",

@@ -38,8 +38,6 @@ from flowtrade.models.ids import IdError
 from flowtrade.models.time import TimeError
 
 __all__ = [
-    "EXCEPTION_HANDLERS",
-    "STATUSES",
     "BadRequest",
     "Problem",
     "UnsupportedMediaType",

@@ -22,7 +22,7 @@ from flowtrade.models.portfolio import (
 from flowtrade.models.product import PartitionChild, ProductPage, ProductRecord
 from flowtrade.models.submission import Submission, SubmissionRecord
 
-__all__ = ["ROUTES", "Query", "Right", "Route"]
+__all__ = ["Query", "Right", "Route"]
 
 
 class Right(StrEnum):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final, final
 
 import jwt
+from jwt.utils import base64url_decode, base64url_encode
 
 from flowtrade.errors import InvalidRequest, Unauthorized
 
@@ -102,7 +103,7 @@ class SigningKey:
             raise InvalidRequest(
                 f"the secret is too short: {len(data)} bytes, at least 32 are needed"
             )
-        encoded = jwt.utils.base64url_encode(data).decode()
+        encoded = base64url_encode(data).decode()
         jwk = {"kty": "oct", "alg": "HS256", "k": encoded}
         return cls(jwk if kid is None else {**jwk, "kid": kid})
 
@@ -166,9 +167,7 @@ def token_header(token: str) -> dict[str, Any]:
     if len(segments) != 3 or "=" in token or not all(segments[::2]):
         raise Unauthorized("the token was refused: not three segments of base64url")
     try:
-        header = json.loads(
-            jwt.utils.base64url_decode(segments[0]), object_pairs_hook=_distinct
-        )
+        header = json.loads(base64url_decode(segments[0]), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise Unauthorized("the token was refused: unreadable header") from error
     if not isinstance(header, dict):

@@ -14,7 +14,6 @@ from flowtrade.models.time import Rfc3339
 from netcore.models import Model
 
 __all__ = [
-    "EVENTS",
     "BatchUpdate",
     "BidderUpdate",
     "GapUpdate",
