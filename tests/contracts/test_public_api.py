@@ -30,12 +30,12 @@ def load(name) -> ModuleType:
         pytest.skip(f"{name} needs the optional package {error.name}")
 
 
-@pytest.mark.parametrize("name", walk())
+@pytest.mark.parametrize("name", list(walk()))
 def test_every_module_says_what_it_is_for(name):
     assert (load(name).__doc__ or "").strip()
 
 
-@pytest.mark.parametrize("name", walk())
+@pytest.mark.parametrize("name", list(walk()))
 def test_exported_names_are_sorted_unique_and_exist(name):
     module = load(name)
     exported = list(getattr(module, "__all__", ()))
@@ -44,7 +44,7 @@ def test_exported_names_are_sorted_unique_and_exist(name):
     assert [n for n in exported if not hasattr(module, n)] == []
 
 
-@pytest.mark.parametrize("name", walk())
+@pytest.mark.parametrize("name", list(walk()))
 def test_exported_classes_and_functions_have_docstrings(name):
     module = load(name)
     undocumented = [
