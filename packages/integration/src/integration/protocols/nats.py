@@ -159,7 +159,7 @@ class NatsCodec:
         """
         buffer = self._buffer + data if self._buffer else data
         frames: list[NatsFrame] = []
-        at = 0
+        at, line = 0, b""
         try:
             while (end := buffer.find(b"\r\n", at)) >= 0:
                 line = buffer[at:end]

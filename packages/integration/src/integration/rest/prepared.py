@@ -10,10 +10,10 @@ parameters that are None are left out; a list repeats its name.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import quote_plus, unquote_plus, urlsplit
 
 import msgspec
@@ -291,17 +291,16 @@ def _pairs(params: Params, error: type[Serialise]) -> Iterator[tuple[str, str]]:
                 raise error(f"{name}: {fault}") from fault
 
 
-def _items(params: Params) -> Iterator[tuple[str, Any]]:
-    match params:
-        case None:
-            return
-        case msgspec.Struct():
-            for field in msgspec.structs.fields(params):
-                yield field.encode_name, getattr(params, field.name)
-        case Mapping():
-            yield from params.items()
-        case _:
-            yield from params
+def _items(params: Params) -> Iterable[tuple[str, Any]]:
+    if params is None:
+        return ()
+    if isinstance(params, msgspec.Struct):
+        fields = msgspec.structs.fields(params)
+        return [(field.encode_name, getattr(params, field.name)) for field in fields]
+    if isinstance(params, Mapping):
+        # Pairs could come in a mapping too, as its keys; nobody means that.
+        return cast("Mapping[str, Any]", params).items()
+    return params
 
 
 def _encode_body(request: RestRequest[Any]) -> bytes:
