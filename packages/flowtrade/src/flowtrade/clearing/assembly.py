@@ -131,10 +131,10 @@ class _Plan:
         size = len(self.kept)
         if self.small is not None:
             core: FloatArray = self.small.T @ (self.small * weights[:, None])
+        elif self.dense is not None:
+            core = self.dense.array(weights, size * size).reshape(size, size)
         else:
             core = np.zeros((size, size))
-            if self.dense is not None:
-                self.dense.fill(core.reshape(-1), weights)
         core.reshape(-1)[:: size + 1] += shift[self.kept]
         return core
 
@@ -154,6 +154,7 @@ class _Plan:
             place[pairs.left[inside]] * len(kept) + place[pairs.right[inside]],
             pairs.row[inside],
             pairs.value[inside],
-            rows,
+            size=len(kept) ** 2,
+            sources=rows,
         )
         return cls(kept, dense, eliminations(pairs, block, place, rows), None)

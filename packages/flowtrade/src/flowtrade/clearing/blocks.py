@@ -19,6 +19,9 @@ from flowtrade.clearing.pairs import Pairs, pair_positions
 
 __all__ = ["Elimination", "Entries", "eliminations", "label_blocks"]
 
+_FULL = 4
+"""Entries per contribution up to which an array is computed whole, zeros included."""
+
 _LARGEST = 64
 """Shared demands of one block; larger blocks join the dense matrix instead."""
 
@@ -46,39 +49,61 @@ class Elimination(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entries:
-    """Entries of one array as linear functions of the row weights.
+    """Entries of one array as linear functions of a vector, such as row weights.
 
     Attributes:
-        position: Flat positions, distinct.
-        table: One row per position, one column per row of T.
+        table: One row per entry named in `position`, or per entry of the array.
+        position: Flat positions, distinct and ascending; None for all in order.
     """
 
-    position: IntArray
     table: sparse.csr_array
+    position: IntArray | None
 
     @classmethod
     def of(
-        cls, position: IntArray, row: IntArray, value: FloatArray, rows: int
+        cls,
+        position: IntArray,
+        source: IntArray,
+        value: FloatArray,
+        *,
+        size: int,
+        sources: int,
     ) -> "Entries":
-        """Gather contributions `value * weight[row]` by position."""
-        order = np.argsort(position, kind="stable")
-        ordered = position[order]
-        is_first = np.ones(len(ordered), np.bool_)
-        is_first[1:] = ordered[1:] != ordered[:-1]
-        starts = np.flatnonzero(is_first)
-        table = sparse.csr_array(
-            (
-                value[order],
-                row[order].astype(np.int32),
-                np.append(starts, len(ordered)).astype(np.int32),
-            ),
-            shape=(len(starts), rows),
-        )
-        return cls(ordered[starts], table)
+        """Gather contributions `value * vector[source]` by position.
 
-    def fill(self, out: FloatArray, weights: FloatArray) -> None:
-        """Write the entries for the given row weights."""
-        out[self.position] = self.table @ weights
+        Args:
+            position: Where each contribution lands.
+            source: Which entry of the vector it takes.
+            value: What it is multiplied by.
+            size: Length of the array.
+            sources: Length of the vector.
+        """
+        # SciPy's conversion is a counting sort: far faster than sorting positions.
+        pairs = (position.astype(np.int32), source.astype(np.int32))
+        table = sparse.coo_array((value, pairs), shape=(size, sources)).tocsr()
+        if size <= _FULL * len(value):
+            return cls(table, None)
+        filled = np.flatnonzero(np.diff(table.indptr))
+        ptr = np.append(table.indptr[filled], table.indptr[-1])
+        short = sparse.csr_array(
+            (table.data, table.indices, ptr), shape=(len(filled), sources)
+        )
+        return cls(short, filled)
+
+    def array(self, vector: FloatArray, size: int) -> FloatArray:
+        """The array for a vector."""
+        if self.position is None:
+            return np.asarray(self.table @ vector)
+        out = np.zeros(size)
+        out[self.position] = self.table @ vector
+        return out
+
+    def subtract(self, out: FloatArray, vector: FloatArray) -> None:
+        """Subtract the array for a vector from another one, in place."""
+        if self.position is None:
+            out -= self.table @ vector
+        else:
+            out[self.position] -= self.table @ vector
 
 
 def label_blocks(table: Ragged, products: int, width: int) -> IntArray:
@@ -177,10 +202,9 @@ class _Singles:
         border: Fills their touches.
         owner: Block of each touch.
         column: Place of each touch in the dense matrix.
-        left: Touches whose product lands in the dense matrix, by position there.
-        right: The other factor.
-        starts: First product of each position.
-        corner: The positions, distinct.
+        left: Touches whose products land in the dense matrix, by position there.
+        right: The other factors.
+        corner: Sums the products by position.
     """
 
     columns: IntArray
@@ -190,8 +214,7 @@ class _Singles:
     column: IntArray
     left: IntArray
     right: IntArray
-    starts: IntArray
-    corner: IntArray
+    corner: Entries
 
     @classmethod
     def of(
@@ -199,45 +222,52 @@ class _Singles:
     ) -> "_Singles":
         border = _Border.of(columns, pairs, place, kept)
         inside, across = border.inside, border.across
+        count, touches = len(columns), len(border.owner)
         left, right = pair_positions(
-            offsets(np.bincount(border.owner, minlength=len(columns)))
+            offsets(np.bincount(border.owner, minlength=count))
         )
         position = border.column[left] * kept + border.column[right]
-        order = np.argsort(position, kind="stable")
-        position = position[order]
-        is_first = np.ones(len(position), np.bool_)
-        is_first[1:] = position[1:] != position[:-1]
-        starts = np.flatnonzero(is_first)
+        order = _by_position(position, kept * kept)
         return cls(
             columns[:, 0],
             Entries.of(
                 border.number[pairs.left[inside]],
                 pairs.row[inside],
                 pairs.value[inside],
-                rows,
+                size=count,
+                sources=rows,
             ),
-            Entries.of(border.touch, pairs.row[across], pairs.value[across], rows),
+            Entries.of(
+                border.touch,
+                pairs.row[across],
+                pairs.value[across],
+                size=touches,
+                sources=rows,
+            ),
             border.owner,
             border.column,
             left[order],
             right[order],
-            starts,
-            position[starts],
+            Entries.of(
+                position[order],
+                np.arange(len(order)),
+                np.ones(len(order)),
+                size=kept * kept,
+                sources=len(order),
+            ),
         )
 
     def eliminate(
         self, weights: FloatArray, shift: FloatArray, core: FloatArray
     ) -> tuple[FloatArray, FloatArray] | None:
         """See `Elimination`; keeps the inverse and the borders divided by it."""
-        own = np.zeros(len(self.columns))
-        self.own.fill(own, weights)
+        own = self.own.array(weights, len(self.columns))
         inverse = 1.0 / (own + shift[self.columns])
-        border = self.border.table @ weights
+        border = self.border.array(weights, len(self.owner))
         pulled = border * inverse[self.owner]
-        if len(self.starts):
-            products = border[self.left]
-            products *= pulled[self.right]
-            core.reshape(-1)[self.corner] -= np.add.reduceat(products, self.starts)
+        products = border.take(self.left)
+        products *= pulled.take(self.right)
+        self.corner.subtract(core.reshape(-1), products)
         return inverse, pulled
 
     def reduce(
@@ -275,16 +305,14 @@ class _Stacks:
         border: Kept columns they touch, shape (m, p).
         own: Fills the (m, n, n) diagonal blocks.
         cross: Fills the (m, n, p) borders.
-        scatter: Sums the (m, p, p) corrections by position.
-        corner: Their positions in the dense matrix.
+        corner: Sums the (m, p, p) corrections by position in the dense matrix.
     """
 
     columns: IntArray
     border: IntArray
     own: Entries
     cross: Entries
-    scatter: sparse.csr_array
-    corner: IntArray
+    corner: Entries
 
     @classmethod
     def of(
@@ -305,7 +333,6 @@ class _Stacks:
         i, j = inner[left], inner[right]
         twice = np.flatnonzero(i != j)
         cross = found.number[pairs.left[across]] * size + inner[pairs.left[across]]
-        scatter, corner = _corner(border, kept)
         return cls(
             columns,
             border,
@@ -313,16 +340,17 @@ class _Stacks:
                 np.concatenate([at + i * size + j, (at + j * size + i)[twice]]),
                 np.concatenate([pairs.row[inside], pairs.row[inside][twice]]),
                 np.concatenate([pairs.value[inside], pairs.value[inside][twice]]),
-                rows,
+                size=count * size * size,
+                sources=rows,
             ),
             Entries.of(
                 cross * width + slot[found.touch],
                 pairs.row[across],
                 pairs.value[across],
-                rows,
+                size=count * size * width,
+                sources=rows,
             ),
-            scatter,
-            corner,
+            _corner(border, kept),
         )
 
     def eliminate(
@@ -330,12 +358,12 @@ class _Stacks:
     ) -> tuple[FloatArray, FloatArray] | None:
         """See `Elimination`; keeps the inverses and the borders."""
         count, size = self.columns.shape
-        own = np.zeros((count, size, size))
-        self.own.fill(own.reshape(-1), weights)
+        width = self.border.shape[1]
+        own = self.own.array(weights, count * size * size).reshape(count, size, size)
         inner = np.arange(size)
         own[:, inner, inner] += shift[self.columns]
-        cross = np.zeros((count, size, self.border.shape[1]))
-        self.cross.fill(cross.reshape(-1), weights)
+        cross = self.cross.array(weights, count * size * width)
+        cross = cross.reshape(count, size, width)
         try:
             inverse = np.asarray(np.linalg.inv(own), np.float64)
         except np.linalg.LinAlgError:
@@ -343,7 +371,7 @@ class _Stacks:
         if not np.isfinite(inverse).all():
             return None
         pull = np.matmul(cross.transpose(0, 2, 1), np.matmul(inverse, cross))
-        core.reshape(-1)[self.corner] -= self.scatter @ pull.reshape(-1)
+        self.corner.subtract(core.reshape(-1), pull.reshape(-1))
         return inverse, cross
 
     def reduce(
@@ -372,13 +400,23 @@ class _Stacks:
         out[self.columns] = np.matmul(inverse, inner[..., None])[..., 0]
 
 
-def _corner(border: IntArray, kept: int) -> tuple[sparse.csr_array, IntArray]:
+def _corner(border: IntArray, kept: int) -> Entries:
     """Sums of border products by position in the lower triangle."""
     left = np.repeat(border, border.shape[1], axis=1).ravel()
     right = np.tile(border, (1, border.shape[1])).ravel()
     valid = np.flatnonzero((left >= right) & (left < kept))
-    corner, number = np.unique(left[valid] * kept + right[valid], return_inverse=True)
-    scatter = sparse.csr_array(
-        (np.ones(len(valid)), (number, valid)), shape=(len(corner), len(left))
+    return Entries.of(
+        left[valid] * kept + right[valid],
+        valid,
+        np.ones(len(valid)),
+        size=kept * kept,
+        sources=len(left),
     )
-    return scatter, corner
+
+
+def _by_position(position: IntArray, size: int) -> IntArray:
+    """A stable order by position, by counting."""
+    count = len(position)
+    pairs = (position.astype(np.int32), np.arange(count, dtype=np.int32))
+    table = sparse.coo_array((np.ones(count), pairs), shape=(size, count)).tocsr()
+    return table.indices.astype(np.int64)

@@ -21,6 +21,7 @@ This module needs numpy and nothing of the solvers.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,7 +38,7 @@ _POTENTIAL = 1e-3
 """Share of the tradable value in the value scale: zero trade must be judged, too."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Terms:
     """What was asked for: everything the proof is about.
 
@@ -52,6 +53,24 @@ class Terms:
     segments: Segments
     usage: Ragged
     basis: Ragged
+
+    @cached_property
+    def owner(self) -> IntArray:
+        """Demand of each piece."""
+        ptr = self.segments.ptr
+        return np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
+
+    @cached_property
+    def used(self) -> BoolArray:
+        """Which demands some live portfolio feeds."""
+        used = np.zeros(len(self.segments.ptr) - 1, np.bool_)
+        used[self.usage.idx] = True
+        return used
+
+    @cached_property
+    def scales(self) -> "_Scales":
+        """What the measures are relative to."""
+        return _Scales.of(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,34 +106,36 @@ def audit(
     Returns:
         The certificate, whatever its verdict.
     """
-    segments, usage = terms.segments, terms.usage
-    demands = len(segments.ptr) - 1
-    used = np.zeros(demands, np.bool_)
-    used[usage.idx] = True
+    segments, usage, owner, used = (
+        terms.segments,
+        terms.usage,
+        terms.owner,
+        terms.used,
+    )
+    demands = len(used)
     mu = np.where(used, marginal, 0.0)
     net = _adjoint(usage, rates, demands)
-    owner = np.repeat(np.arange(demands), np.diff(segments.ptr))
     filled, outside = _fill(segments, net)
-    price = _admissible(segments, mu[owner])
-    wanted = _preferred(segments, price)
-    regret = _regrets(segments, filled, wanted, price, owner, demands)
-    value = _sum(owner, _area(segments, filled), demands)
-    money = _scales(segments, owner, used, price)
+    wished = mu[owner]
+    price = _admissible(segments, wished)
+    regret = _regrets(segments, filled, price, owner, demands)
+    value = _values(segments, filled, owner, demands)
+    scales = terms.scales
     imbalance = _adjoint(terms.basis, rates, terms.products)
     volume = _gross(terms.basis, rates, terms.products)
     mismatch = _mismatch(terms, prices, mu)
     gains, gap = float(value[used].sum()), float(regret[used].sum())
     # What the imbalance is worth; with balance and consistent prices it is nothing.
     correction = -float(prices @ imbalance)
-    worth = abs(gains) + _POTENTIAL * money.potential
+    worth = abs(gains) + _POTENTIAL * scales.potential(segments, price, used[owner])
     measures = {
         "relative_gap": gap / worth,
         "relative_imbalance": _largest(
-            np.abs(imbalance) / np.maximum(volume, 1e-6 * money.rate)
+            np.abs(imbalance) / np.maximum(volume, 1e-6 * scales.rate)
         ),
-        "domain": _largest(np.abs(outside[used]) / money.range_of(used)),
-        "stationarity": _largest(np.abs(mismatch) / money.price_of(usage)),
-        "unlimited": _largest(np.abs(price - mu[owner])[used[owner]]) / money.price,
+        "domain": _largest(np.abs(outside[used]) / scales.range_of(used)),
+        "stationarity": _largest(np.abs(mismatch) / scales.price_of(usage)),
+        "unlimited": _largest(np.abs(price - wished)[used[owner]]) / scales.price,
     }
     certificate = Certificate(
         status=_verdict(max(measures.values())),
@@ -132,12 +153,46 @@ def audit(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scales:
-    """What the measures are relative to."""
+    """Sizes that do not depend on the answer.
+
+    Attributes:
+        price: Typical price.
+        rate: Typical width of a piece.
+        floor: Share of the turnover at all prices that counts as tradable whatever
+            the price: where all prices are one, only rounding is left to judge.
+        width: Of each piece, an infinite one as typical.
+        ranges: Of each demand.
+    """
 
     price: float
     rate: float
-    potential: float
+    floor: float
+    width: FloatArray
     ranges: FloatArray
+
+    @classmethod
+    def of(cls, terms: Terms) -> "_Scales":
+        segments, mine = terms.segments, terms.used[terms.owner]
+        width = segments.high - segments.low
+        bounded = np.isfinite(width)
+        finite = width[mine & bounded]
+        rate = (float(np.median(finite)) if len(finite) else 0.0) or 1.0
+        width = np.where(bounded, width, rate)
+        reach = np.maximum(np.abs(segments.top), np.abs(segments.bottom))
+        reach = np.where(mine, reach, 0.0)
+        level = float(np.median(reach[mine])) if mine.any() else 0.0
+        level = max(level, 1e-3 * _largest(reach))
+        ranges = _sum(terms.owner, width, len(terms.used))
+        return cls(level or 1.0, rate, 1e-2 * float(reach @ width), width, ranges)
+
+    def potential(
+        self, segments: Segments, price: FloatArray, mine: BoolArray
+    ) -> float:
+        """Money that moving across all pieces would turn over, less its price."""
+        away = np.abs(0.5 * (segments.top + segments.bottom) - price)
+        away += segments.top - segments.bottom
+        away[~mine] = 0.0
+        return float(away @ self.width) + self.floor or 1.0
 
     def range_of(self, used: BoolArray) -> FloatArray:
         ranges: FloatArray = np.maximum(self.ranges[used], self.rate)
@@ -149,25 +204,6 @@ class _Scales:
         if len(filled):
             weight[filled] = np.add.reduceat(np.abs(usage.weight), usage.ptr[filled])
         return self.price * np.where(weight > 0.0, weight, 1.0)
-
-
-def _scales(
-    segments: Segments, owner: IntArray, used: BoolArray, price: FloatArray
-) -> _Scales:
-    mine = used[owner]
-    width = (segments.high - segments.low)[mine]
-    finite = width[np.isfinite(width)]
-    rate = float(np.median(finite)) if len(finite) else 0.0
-    width = np.where(np.isfinite(width), width, rate or 1.0)
-    top, bottom = segments.top[mine], segments.bottom[mine]
-    reach = np.maximum(np.abs(top), np.abs(bottom))
-    level = float(np.median(reach)) if len(reach) else 0.0
-    level = max(level, 1e-3 * _largest(reach))
-    away = np.abs(0.5 * (top + bottom) - price[mine]) + (top - bottom)
-    # Where all prices are one, only rounding is left: the floor is well above it.
-    potential = float(away @ width) + 1e-2 * float(reach @ width)
-    ranges = _sum(owner[mine], width, len(used))
-    return _Scales(level or 1.0, rate or 1.0, potential or 1.0, ranges)
 
 
 def _fill(segments: Segments, net: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -200,43 +236,50 @@ def _admissible(segments: Segments, price: FloatArray) -> FloatArray:
 
 def _preferred(segments: Segments, price: FloatArray) -> FloatArray:
     """Each piece's best rate at a price; on a flat piece at it, NaN for any."""
-    drop = segments.top - segments.bottom
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        inner = segments.low + (segments.top - price) / drop * (
-            segments.high - segments.low
-        )
     best = np.where(price >= segments.top, segments.low, segments.high)
-    between = (price < segments.top) & (price > segments.bottom)
-    best = np.where(between, np.clip(inner, segments.low, segments.high), best)
-    return np.where((drop == 0.0) & (price == segments.top), np.nan, best)
+    inside = np.flatnonzero((price < segments.top) & (price > segments.bottom))
+    low, high = segments.low[inside], segments.high[inside]
+    top, drop = segments.top[inside], (segments.top - segments.bottom)[inside]
+    inner = low + (top - price[inside]) / drop * (high - low)
+    best[inside] = np.clip(inner, low, high)
+    best[(price == segments.top) & (price == segments.bottom)] = np.nan
+    return best
 
 
 def _regrets(
     segments: Segments,
     filled: FloatArray,
-    wanted: FloatArray,
     price: FloatArray,
     owner: IntArray,
     demands: int,
 ) -> FloatArray:
     """Area between curve and price from the filled to the wanted rate."""
-    wanted = np.where(np.isnan(wanted), filled, wanted)
-    half = 0.5 * (_price_at(segments, filled) + _price_at(segments, wanted))
-    area = (wanted - filled) * (half - price)
-    return _sum(owner, np.maximum(area, 0.0), demands)
+    wanted = _preferred(segments, price)
+    at = np.flatnonzero((wanted != filled) & ~np.isnan(wanted))
+    have, want = filled[at], wanted[at]
+    half = 0.5 * (_price_at(segments, at, have) + _price_at(segments, at, want))
+    area = (want - have) * (half - price[at])
+    return _sum(owner[at], np.maximum(area, 0.0), demands)
 
 
-def _price_at(segments: Segments, rate: FloatArray) -> FloatArray:
-    drop = segments.top - segments.bottom
+def _values(
+    segments: Segments, filled: FloatArray, owner: IntArray, demands: int
+) -> FloatArray:
+    """Area under each curve from 0 to the filled rate."""
+    at = np.flatnonzero(filled)
+    rate = filled[at]
+    start = _price_at(segments, at, np.zeros(len(at)))
+    half = 0.5 * (start + _price_at(segments, at, rate))
+    return _sum(owner[at], half * rate, demands)
+
+
+def _price_at(segments: Segments, at: IntArray, rate: FloatArray) -> FloatArray:
+    """Price of some pieces at a rate each."""
+    top, low = segments.top[at], segments.low[at]
+    drop = top - segments.bottom[at]
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = (rate - segments.low) / (segments.high - segments.low)
-    return np.where(drop == 0.0, segments.top, segments.top - drop * share)
-
-
-def _area(segments: Segments, rate: FloatArray) -> FloatArray:
-    """Value of a rate on a piece: the area under it from 0."""
-    half = 0.5 * (_price_at(segments, np.zeros(len(rate))) + _price_at(segments, rate))
-    return half * rate
+        share = (rate - low) / (segments.high[at] - low)
+    return np.where(drop == 0.0, top, top - drop * share)
 
 
 def _mismatch(terms: Terms, prices: FloatArray, marginal: FloatArray) -> FloatArray:

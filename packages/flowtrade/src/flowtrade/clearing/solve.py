@@ -167,7 +167,10 @@ class _Run:
         return candidate, proof
 
     def _rates(self, y: FloatArray) -> FloatArray:
-        return portfolio_rates(self.structure, self.form, y)
+        """Rates of portfolios; those that are rounding are the zeros they mean."""
+        rates = portfolio_rates(self.structure, self.form, y)
+        rates[np.abs(rates) <= _DUST * self.form.scales.rate] = 0.0
+        return rates
 
     def _audit(self, rates: FloatArray, z: FloatArray) -> Audit:
         return audit(
@@ -214,7 +217,9 @@ class _Run:
         market = self.market
         report = self._report(candidate, choice)
         used = arrays.used
-        names = [market.demand_ids[d] for d in map(int, used)]
+        names = market.demand_ids
+        if len(used) < len(names):
+            names = [names[d] for d in map(int, used)]
         return Clearing(
             (market.portfolio_ids, market.product_ids, names),
             arrays,
@@ -263,18 +268,10 @@ class _Choice:
         self.proof = proof
         self.z = candidate.z
         self.rates = run._rates(candidate.y)
-        self._drop_dust()
         self.rate_choice = self.price_choice = CanonicalChoice.UNIQUE
         self.free_rates = 0
         self._choose_rates(candidate)
         self.ranges, self.free_prices = self._choose_prices(candidate)
-
-    def _drop_dust(self) -> None:
-        """Read rates that are rounding as the zeros they mean."""
-        dust = _DUST * self.run.form.scales.rate
-        small = (np.abs(self.rates) <= dust) & (self.rates != 0.0)
-        if small.any():
-            self._accept(np.where(small, 0.0, self.rates), self.z)
 
     def _choose_rates(self, candidate: Candidate) -> None:
         run = self.run

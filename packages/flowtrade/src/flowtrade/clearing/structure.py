@@ -27,7 +27,7 @@ content only, so that it comes out the same however the market was built up.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self, final
+from typing import Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ from flowtrade.clearing.intern import hash_rows, intern_rows
 from flowtrade.clearing.rowmap import RowMap
 
 __all__ = ["Recovery", "Structure"]
+
+_Matrix: TypeAlias = sparse.csr_array
 
 _CANCELLED = 1e-14
 """A difference this small against its terms is rounding: it is zero."""
@@ -230,15 +232,18 @@ class _Builder:
         at = self.rows.add(_units(products + np.arange(len(found.free))))
         self.row[found.free] = at
         self.scale[found.free] = 1.0
+        settled = found.settled(self.columns)
         for portfolios, demands, weights in (
             (found.anchors, found.anchored, found.anchor_weight),
             (found.pivots, found.own, found.own_weight),
         ):
-            at = self.rows.add(found.rows_of(portfolios, self.columns, self.usage))
+            at = self.rows.add(
+                found.rows_of(portfolios, self.columns, self.usage, settled)
+            )
             self.row[demands] = at
             self.scale[demands] = 1.0 / weights
         found.pseudo_rows = self.rows.add(
-            found.rows_of(found.pseudo, self.columns, self.usage)
+            found.rows_of(found.pseudo, self.columns, self.usage, settled)
         )
         return found
 
@@ -294,7 +299,9 @@ class _Complex:
             pseudo_rows=np.zeros(0, np.int64),
         )
 
-    def rows_of(self, portfolios: IntArray, columns: Columns, usage: Ragged) -> Ragged:
+    def rows_of(
+        self, portfolios: IntArray, columns: Columns, usage: Ragged, settled: _Matrix
+    ) -> Ragged:
         """a_j - sum over other demands of w_o mu_o, written in the columns of T."""
         basis = columns.basis.take(portfolios)
         feeds = usage.take(portfolios)
@@ -304,34 +311,23 @@ class _Complex:
             own[self.anchored] = self.anchors
         owner = np.repeat(portfolios, np.diff(feeds.ptr))
         feeds = feeds.filter(own[feeds.idx] != owner)
-        width = columns.products + len(self.free)
+        held = _matrix(basis, settled.shape[1])
+        if not len(feeds.idx):
+            return _cleaned(held, abs(held))
         others = _matrix(feeds, columns.demands)
-        settled = self._settled(columns, width)
-        rows = _matrix(basis, width) - others @ settled
-        size = abs(_matrix(basis, width)) + abs(others) @ abs(settled)
-        return _cleaned(rows, size)
+        return _cleaned(held - others @ settled, abs(held) + abs(others) @ abs(settled))
 
-    def _settled(self, columns: Columns, width: int) -> sparse.csr_array:
+    def settled(self, columns: Columns) -> _Matrix:
         """Prices of settled and free demands as rows over the columns of T."""
-        demands = columns.demands
-        pick = sparse.csr_array(
-            (np.ones(len(self.anchored)), (self.anchored, self.anchors)),
-            shape=(demands, columns.portfolios),
-        )
-        shares = sparse.csr_array(
-            (1.0 / self.anchor_weight, (self.anchored, self.anchored)),
-            shape=(demands, demands),
-        )
-        units = sparse.csr_array(
-            (
-                np.ones(len(self.free)),
-                (self.free, columns.products + np.arange(len(self.free))),
-            ),
-            shape=(demands, width),
-        )
-        anchored = shares @ (pick @ _matrix(columns.basis, width))
-        settled: sparse.csr_array = (anchored + units).tocsr()
-        return settled
+        held = columns.basis.take(self.anchors)
+        share = np.repeat(1.0 / self.anchor_weight, np.diff(held.ptr))
+        width = columns.products + len(self.free)
+        row = np.concatenate([np.repeat(self.anchored, np.diff(held.ptr)), self.free])
+        column = [held.idx, columns.products + np.arange(len(self.free))]
+        value = np.concatenate([share * held.weight, np.ones(len(self.free))])
+        shape = (columns.demands, width)
+        pairs = (row, np.concatenate(column))
+        return sparse.coo_array((value, pairs), shape=shape).tocsr()
 
 
 def _units(columns: IntArray) -> Ragged:
@@ -339,11 +335,11 @@ def _units(columns: IntArray) -> Ragged:
     return Ragged(np.arange(count + 1), columns, np.ones(count))
 
 
-def _matrix(rows: Ragged, width: int) -> sparse.csr_array:
+def _matrix(rows: Ragged, width: int) -> _Matrix:
     return sparse.csr_array((rows.weight, rows.idx, rows.ptr), shape=(len(rows), width))
 
 
-def _cleaned(rows: sparse.csr_array, size: sparse.csr_array) -> Ragged:
+def _cleaned(rows: _Matrix, size: _Matrix) -> Ragged:
     """Rows without the entries that cancelled, `size` being what they had."""
     keep = abs(rows) > _CANCELLED * size
     kept = rows.multiply(keep).tocsr()
