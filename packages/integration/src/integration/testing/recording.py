@@ -2,7 +2,9 @@
 
 Two formats are read. *Lines*: one message per line, `<receive time, ns> <raw JSON>`,
 plain or gzip, with combined-stream envelopes or bare payloads, and at least one REST
-depth snapshot per symbol that has depth events. *Session*: one JSON object with
+depth snapshot per symbol that has depth events; a snapshot names no symbol, so it is
+either its file's only one or stands in `{"stream":"<symbol>@snapshot","data":...}`
+(our own convention, written by market-recorder). *Session*: one JSON object with
 `symbol` and `messages`, each `{"t": seconds, "transport": "ws"|"http", "raw": ...}`.
 
 Theory of operation. Opening a recording reads it once from end to end: every line is
@@ -172,10 +174,15 @@ def _parse(raw: bytes, time_ns: Timestamp, line: int) -> _Item | None:
         probe = _probe.decode(raw)
     else:
         stream = ""
-    if probe.last_update_id is not None and "@" not in stream:
+    named, _, channel = stream.partition("@")
+    if probe.last_update_id is not None and channel in {"", "snapshot"}:
         shot = _snapshot.decode(raw)
         return _Book(
-            line, None, shot.last_update_id, _pairs(shot.bids), _pairs(shot.asks)
+            line=line,
+            symbol=named.upper() or None,
+            sequence=shot.last_update_id,
+            bids=_pairs(shot.bids),
+            asks=_pairs(shot.asks),
         )
     text = raw.decode()
     if probe.e == "depthUpdate":
@@ -318,12 +325,15 @@ class _Survey:
 
     def _read(self, file: _File) -> None:
         symbols: dict[str, None] = {}
-        books: list[_Book] = []
+        nameless: list[_Book] = []
         for line, time_ns, item in file:
             self.start_ns = min(self.start_ns or time_ns, time_ns)
             self.end_ns = max(self.end_ns, time_ns)
             if isinstance(item, _Book):
-                books.append(item)
+                if item.symbol is None:
+                    nameless.append(item)
+                else:
+                    self._keep(item.symbol, [item])
                 continue
             symbols[item.symbol] = None
             if isinstance(item, DepthChanged):
@@ -335,20 +345,24 @@ class _Survey:
                     max(last, item.trade_id),
                 )
         self.symbols |= symbols
-        if books:
-            owner = file.symbol or self._owner(file.path, books[0].line, symbols)
-            self.symbols[owner] = None
-            self.snapshots.setdefault(owner, []).extend(books)
+        if nameless:
+            line = nameless[0].line
+            self._keep(file.symbol or self._owner(file.path, line, symbols), nameless)
+
+    def _keep(self, symbol: str, books: list[_Book]) -> None:
+        self.symbols[symbol] = None
+        self.snapshots.setdefault(symbol, []).extend(books)
 
     def _owner(self, path: Path, line: int, symbols: dict[str, None]) -> str:
-        """A REST snapshot names no symbol: it must be the file's only one."""
+        """A bare REST snapshot names no symbol: it must be the file's only one."""
         if len(symbols) == 1:
             return next(iter(symbols))
         raise RecordingError(
             path,
             line,
             "a REST snapshot names no symbol, so its file must hold one symbol, "
-            f"has {list(symbols)}; record each symbol into its own file",
+            f"has {list(symbols)}; put each symbol into its own file, or the snapshot "
+            'into {"stream":"<symbol>@snapshot","data":...}',
         )
 
     def _follow(self, path: Path, line: int, depth: DepthChanged) -> None:
