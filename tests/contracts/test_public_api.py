@@ -1,4 +1,4 @@
-"""What a module exports is sorted, exists and is documented."""
+"""What a module exports exists and is documented (the linter keeps it sorted)."""
 
 import importlib
 import pkgutil
@@ -36,11 +36,11 @@ def test_every_module_says_what_it_is_for(name):
 
 
 @pytest.mark.parametrize("name", list(walk()))
-def test_exported_names_are_sorted_unique_and_exist(name):
+def test_exported_names_are_unique_and_exist(name):
     module = load(name)
     exported = list(getattr(module, "__all__", ()))
 
-    assert exported == sorted(set(exported))
+    assert len(exported) == len(set(exported))
     assert [n for n in exported if not hasattr(module, n)] == []
 
 
