@@ -3,11 +3,13 @@
 Each solver gives a candidate: prices and flows. The list is walked until the
 certificate accepts one. The interior point comes first; its second try uses the full
 window and a firmer slope for flat pieces; HiGHS follows, on the price form, then with
-another linear system, then, for small auctions, its active set.
+another linear system, and, for small auctions without any acceptable answer so far,
+its active set.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.models.clearing import SolverMode
 
-__all__ = ["Candidate", "Solver", "solvers_for"]
+__all__ = ["Candidate", "Solver", "Turn", "solvers_for"]
 
 _ACTIVE_SET = 300
 """Segments up to which the active set is worth asking (measured: minutes at 1000)."""
@@ -43,6 +45,15 @@ class Candidate:
     y: FloatArray
 
 
+class Turn(Enum):
+    """When a solver is asked."""
+
+    UNTIL_CERTIFIED = "until_certified"
+    """While no earlier answer is certified."""
+    LAST_RESORT = "last_resort"
+    """Only while no earlier answer is even accepted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Solver:
     """A named way to a candidate.
@@ -50,10 +61,12 @@ class Solver:
     Attributes:
         name: For the report.
         solve: From a market and a deadline (`time.monotonic`) to a candidate.
+        turn: When it is asked.
     """
 
     name: str
     solve: Callable[[PriceForm, float], Candidate]
+    turn: Turn = Turn.UNTIL_CERTIFIED
 
 
 def solvers_for(form: PriceForm, mode: SolverMode) -> tuple[Solver, ...]:
@@ -68,7 +81,11 @@ def solvers_for(form: PriceForm, mode: SolverMode) -> tuple[Solver, ...]:
         Solver("highs-hipo-augmented", _highs(Core.HIPO_AUGMENTED)),
     ]
     if len(form) <= _ACTIVE_SET:
-        highs.append(Solver("highs-qpasm", _highs(Core.ACTIVE_SET)))
+        # It may run to the time limit on a clean market of a hundred segments, and
+        # is no better than an accepted answer when it ends: never for polish.
+        highs.append(
+            Solver("highs-qpasm", _highs(Core.ACTIVE_SET), turn=Turn.LAST_RESORT)
+        )
     own = [
         Solver("interior", _interior),
         Solver("interior-wide", _interior_wide),

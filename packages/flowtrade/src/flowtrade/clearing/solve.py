@@ -19,7 +19,7 @@ from flowtrade.clearing.faces import Ranges, find_face, find_ranges
 from flowtrade.clearing.highs import SolverFailed
 from flowtrade.clearing.market import Market
 from flowtrade.clearing.outcome import Clearing, OutcomeArrays
-from flowtrade.clearing.policy import Candidate, Solver, solvers_for
+from flowtrade.clearing.policy import Candidate, Solver, Turn, solvers_for
 from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.prices import nearest_prices, targets
@@ -113,6 +113,8 @@ class _Run:
     def _best_of(self, solvers: tuple[Solver, ...]) -> tuple[Candidate, Audit] | None:
         best: tuple[Candidate, Audit] | None = None
         for solver in solvers:
+            if solver.turn is Turn.LAST_RESORT and _acceptable(best):
+                continue
             found = self._ask(solver)
             if found is not None and (
                 best is None or found[1].certificate.worst < best[1].certificate.worst
@@ -448,6 +450,12 @@ class _Outcome:
         )
         out[some] = gain + loss
         return out
+
+
+def _acceptable(found: "tuple[Candidate, Audit] | None") -> bool:
+    return (
+        found is not None and found[1].certificate.status is not ClearingStatus.REJECTED
+    )
 
 
 def _reference(market: Market, reference: Mapping[str, float] | None) -> FloatArray:
