@@ -1,0 +1,154 @@
+"""The server's half: requests in, responses out, in order."""
+
+import pytest
+
+from netcore.http import (
+    BadMessage,
+    HttpExchange,
+    HttpLocalError,
+    HttpProtocolError,
+    HttpServerConnection,
+    Limits,
+    encode_request,
+)
+
+GET = encode_request("GET", "/a", "x")
+
+
+def test_a_request_and_its_response():
+    server = HttpServerConnection()
+    (request,) = server.feed(encode_request("POST", "/p", "x", body=b"hi"))
+
+    assert (request.method, request.target, request.body) == ("POST", "/p", b"hi")
+    assert request.header("HOST") == "x"
+    data = server.respond(201, headers=[("Location", "/p/1")], body=b"made")
+    response = HttpExchange("POST").feed(data)
+    assert (response.status, response.body) == (201, b"made")
+    assert response.header("location") == "/p/1"
+    assert server.closing is None
+
+
+def test_pipelined_requests_are_answered_in_order():
+    server = HttpServerConnection()
+    requests = server.feed(GET + encode_request("HEAD", "/b", "x") + GET[:10])
+
+    assert [request.target for request in requests] == ["/a", "/b"]
+    assert server.open_requests == 2
+    assert server.respond(200, body=b"1").endswith(b"1")
+    # The second was a HEAD.
+    assert server.respond(200, body=b"2").endswith(b"\r\n\r\n")
+    with pytest.raises(HttpLocalError, match="no request"):
+        server.respond(200)
+
+
+def test_too_many_waiting_requests_are_refused():
+    server = HttpServerConnection(max_pipelined=2)
+    with pytest.raises(HttpProtocolError) as caught:
+        server.feed(GET * 3)
+
+    assert caught.value.status == 429
+
+
+def test_a_client_that_closes_gets_its_answer_and_nothing_more():
+    server = HttpServerConnection()
+    last = encode_request("GET", "/", "x", headers=[("Connection", "close")])
+    (request,) = server.feed(last)
+
+    assert not request.keep_alive
+    assert server.feed(GET) == []
+    assert b"Connection: close\r\n" in server.respond(200)
+    assert server.closing == "the client asked for it"
+
+
+def test_the_server_may_close_as_well():
+    server = HttpServerConnection()
+    server.feed(GET * 2)
+
+    assert b"Connection: close\r\n" in server.respond(503, close=True)
+    assert server.closing == "the server asked for it"
+    assert server.open_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        (b"GET /\r\n\r\n", 505),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200, 431),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n", 413),
+    ],
+)
+def test_what_is_no_request_is_answered_and_ends_the_connection(data, status):
+    server = HttpServerConnection(Limits(max_body=100))
+    with pytest.raises(HttpProtocolError) as caught:
+        server.feed(data)
+    response = HttpExchange().feed(server.respond_fault(caught.value))
+
+    assert response.status == status
+    assert response.header("connection") == "close"
+    assert server.closing is not None
+    assert server.feed(GET) == []
+
+
+def test_http_1_0_needs_no_host():
+    server = HttpServerConnection()
+    (request,) = server.feed(b"GET / HTTP/1.0\r\n\r\n")
+
+    assert not request.keep_alive
+
+
+def test_a_client_that_waits_before_its_body_is_told_to_go_on_once():
+    server = HttpServerConnection()
+    expect = [("Expect", "100-Continue")]
+    head = encode_request("PUT", "/", "x", headers=expect, body=b"hi")[:-2]
+    assert server.interim() == b""
+    assert server.feed(head) == []
+    assert server.interim() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert server.interim() == b""
+    assert server.feed(b"hi")[0].body == b"hi"
+    assert server.interim() == b""
+
+    server.feed(head + b"h")
+    assert server.interim() == b""
+
+
+def test_a_request_to_upgrade_ends_http():
+    server = HttpServerConnection()
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+    (request,) = server.feed(
+        encode_request("GET", "/", "x", headers=upgrade) + b"frame"
+    )
+
+    assert request.upgrade
+    assert server.rest == b"frame"
+    data = server.respond(101, headers=upgrade)
+    assert HttpExchange().feed(data).status == 101
+    assert b"close" not in data
+
+
+def test_leaving_between_requests_is_fine_and_within_one_is_not():
+    server = HttpServerConnection()
+    server.feed(GET)
+    server.feed_eof()
+    assert server.respond(200).startswith(b"HTTP/1.1 200")
+    assert server.closing == "the client closed its side"
+
+    server = HttpServerConnection()
+    server.feed(GET[:-1])
+    with pytest.raises(HttpProtocolError):
+        server.feed_eof()
+
+
+def test_a_response_that_cannot_be_sent_leaves_the_request_open():
+    server = HttpServerConnection()
+    server.feed(GET)
+    with pytest.raises(BadMessage):
+        server.respond(204, body=b"x")
+
+    assert server.open_requests == 1
+    assert "1 requests open" in repr(server)
