@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 from contextlib import asynccontextmanager
 
@@ -41,6 +42,7 @@ from integration.testing.faults import (
     Malformed,
     MalformedForm,
     RateLimit,
+    Refuse,
     Reorder,
     Restart,
     ShutdownNotice,
@@ -65,6 +67,7 @@ async def streaming(subscriptions, *, faults=(), **config):
     with trio.fail_after(30):
         async with SimulatedExchange(SyntheticMarket(7), faults=faults) as sim:
             config.setdefault("reconnect", QUICK)
+            config.setdefault("overlap", 0.1)
             settings = StreamConfig(
                 websocket_url={SPOT: sim.websocket_url},
                 rest_url={SPOT: sim.rest_url},
@@ -255,14 +258,92 @@ async def test_a_half_open_connection_is_found_by_its_missing_pong():
         assert sum(isinstance(e, Reconnecting) for e in events) == 1
 
 
-async def test_an_announced_shutdown_is_acted_upon():
+EVERYTHING = [
+    Subscription(SPOT, instrument, kind)
+    for instrument in (BTC, ETH)
+    for kind in (
+        SubKind.PUBLIC_TRADES,
+        SubKind.ORDER_BOOKS_L1,
+        SubKind.ORDER_BOOKS_L2,
+    )
+]
+
+
+def assert_seamless(events):
+    """Nothing lost, nothing twice, no book ever stale."""
+    assert [event for event in events if not isinstance(event, MarketEvent)] == []
+    for instrument in (BTC, ETH):
+        kinds = [e.kind for e in events if e.instrument == instrument]
+        ids = [int(kind.id) for kind in kinds if isinstance(kind, PublicTrade)]
+        assert ids == list(range(ids[0], ids[0] + len(ids)))
+        tops = [kind.sequence for kind in kinds if isinstance(kind, OrderBookL1)]
+        assert tops == sorted(set(tops))
+        updates = [kind for kind in kinds if isinstance(kind, OrderBookUpdate)]
+        for before, after in itertools.pairwise(updates):
+            assert after.first_sequence == before.sequence + 1
+
+
+async def test_a_connection_is_changed_before_its_time_without_a_trace():
+    async with streaming(EVERYTHING, lifetime=0.5) as (sim, streams):
+        events = await take_until(sim, streams, live(streams, BTC, ETH))
+        events += await take_until(sim, streams, lambda _: sim.stats.connections >= 4)
+        await step(sim, 5)
+        events += await caught_up(sim, streams, "BTCUSDT", BTC)
+
+        assert_seamless(events)
+        assert_same_book(sim, streams, "BTCUSDT", BTC)
+
+
+async def test_an_announced_shutdown_is_left_before_it_comes():
+    async with streaming(EVERYTHING) as (sim, streams):
+        events = await take_until(sim, streams, live(streams, BTC, ETH))
+        await sim.inject(ShutdownNotice())
+        events += await take_until(sim, streams, lambda _: sim.stats.connections == 2)
+        await sim.wait_clients(1)
+        await step(sim, 5)
+        events += await caught_up(sim, streams, "BTCUSDT", BTC)
+
+        assert_seamless(events)
+        assert_same_book(sim, streams, "BTCUSDT", BTC)
+
+
+async def test_a_change_that_fails_is_reported_and_the_old_connection_serves_on():
+    async with streaming(books_of(BTC)) as (sim, streams):
+        await take_until(sim, streams, live(streams, BTC))
+        await sim.inject(Refuse())
+        await sim.inject(ShutdownNotice())
+        events = await take_until(sim, streams, seen(StreamError))
+
+        assert not any(isinstance(e, Reconnecting | BookStale) for e in events)
+        await step(sim, 3)
+        await caught_up(sim, streams, "BTCUSDT", BTC)
+        assert_same_book(sim, streams, "BTCUSDT", BTC)
+
+
+async def test_subscriptions_survive_the_change_of_a_connection():
+    async with streaming(books_of(BTC)) as (sim, streams):
+        await streams.subscribe(*books_of(ETH))
+        await take_until(sim, streams, live(streams, BTC, ETH))
+        await sim.inject(ShutdownNotice())
+        await take_until(sim, streams, lambda _: sim.stats.connections == 2)
+        await sim.wait_clients(1)
+        await step(sim, 5)
+        await caught_up(sim, streams, "ETHUSDT", ETH)
+
+        assert_same_book(sim, streams, "ETHUSDT", ETH)
+
+
+async def test_a_connection_lost_during_the_change_is_an_ordinary_outage():
     async with streaming(books_of(BTC)) as (sim, streams):
         await take_until(sim, streams, live(streams, BTC))
         await sim.inject(ShutdownNotice())
-        await take_until(sim, streams, lambda _: sim.stats.connections == 2)
+        await sim.inject(Disconnect())
+        await take_until(sim, streams, seen(Reconnecting))
         await take_until(sim, streams, live(streams, BTC))
+        await step(sim, 3)
+        await caught_up(sim, streams, "BTCUSDT", BTC)
 
-        assert sim.stats.connections == 2
+        assert_same_book(sim, streams, "BTCUSDT", BTC)
 
 
 @pytest.mark.parametrize(

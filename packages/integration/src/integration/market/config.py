@@ -43,6 +43,10 @@ class StreamConfig(Model, frozen=True):
         ping_timeout: seconds after a ping in which *something* must come.
         silence: seconds without data that are never suspicious; the limit is learned
             upwards from there. None: silence is never suspicious.
+        lifetime: seconds after which a connection is changed for a new one while it
+            still works; None: shortly before the venue would end it.
+        overlap: seconds for which both are listened to when one is changed for another;
+            longer than a message can be on its way.
         stall_timeout: seconds that a full queue may keep a connection from reading
             before its books are called stale.
         max_depth: levels kept per side of a book; None: all.
@@ -65,6 +69,8 @@ class StreamConfig(Model, frozen=True):
     ping_interval: float = 20.0
     ping_timeout: float = 10.0
     silence: float | None = 60.0
+    lifetime: float | None = None
+    overlap: float = 2.0
     stall_timeout: float = 10.0
     max_depth: int | None = None
     buffer_limit: int = 4096
@@ -80,6 +86,8 @@ class StreamConfig(Model, frozen=True):
             "ping_interval": self.ping_interval,
             "ping_timeout": self.ping_timeout,
             "silence": 1.0 if self.silence is None else self.silence,
+            "lifetime": 1.0 if self.lifetime is None else self.lifetime,
+            "overlap": self.overlap,
             "stall_timeout": self.stall_timeout,
             "max_depth": 1 if self.max_depth is None else self.max_depth,
             "buffer_limit": self.buffer_limit,

@@ -1,10 +1,13 @@
 """One planned connection, across all its reconnects.
 
 Holds what a lost socket does not take along: the subscriptions, the books, what was
-learned about silence, and who waits for confirmations. `run` is its only task; it
-reads through a `ReconnectingSocket`, whose connections are `Session`s.
+learned about silence, and who waits for confirmations. `run` reads through a
+`ReconnectingSocket`, whose connections are `Relay`s of `Session`s: a relay changes
+its session before the venue ends it, a reconnect begins with a new relay.
 """
 
+import math
+import random
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import final
@@ -22,15 +25,17 @@ from integration.market.liveness import SilenceWatch
 from integration.market.manager import BookManager
 from integration.market.outlet import Outlet
 from integration.market.planner import ConnectionPlan, Wanted
+from integration.market.relay import Overlap, Relay
 from integration.market.reports import (
     Reconnecting,
     StaleReason,
     StreamError,
     StreamEvent,
 )
-from integration.market.session import Session
+from integration.market.session import Role, Session
 from integration.models import MarketDataInstrument, SubKind, Subscription
 from integration.rest.limiter import RateLimiter
+from integration.stream.mapping import socket_error
 from integration.stream.reconnect import (
     Connected,
     ConnectError,
@@ -39,12 +44,19 @@ from integration.stream.reconnect import (
     ReconnectPolicy,
 )
 from integration.stream.reconnect import Reconnecting as _Lost
+from netcore.errors import NetError
 from netcore.stream.record import Recorder
 from netcore.trio import open_websocket
 from netcore.ws.frames import Opcode
 from netcore.ws.heartbeat import Heartbeat
 
 __all__ = ["Confirmation", "Connection"]
+
+_ROTATION_SHARE = (0.9, 0.98)
+"""Of a session's lifetime, drawn anew each time: 24 h end between 21:36 and 23:31."""
+
+_ROTATION_PAUSE = 30.0
+"""Seconds before a failed change is tried again; the old session serves meanwhile."""
 
 
 @final
@@ -113,17 +125,23 @@ class Connection:
         self.images = images
         self.keeper = BookKeeper(plan.exchange)
         self.silence = SilenceWatch(config.silence)
-        self.session: Session | None = None
+        self.relay: Relay | None = None
+        self.shadow: Session | None = None
+        self.overlap = Overlap()
         self._wanted: dict[Topic, list[Subscription]] = {}
         self._book_topics: dict[MarketDataInstrument, Topic] = {}
         self._confirmations: dict[Topic, Confirmation] = {}
         self._opened = 0
         self._ready = False
+        self._leave = trio.Event()
+        self._rotating = trio.CancelScope()
+        self._host = urlsplit(plan.url).netloc
+        self._limiter = limiter
         self._socket: ReconnectingSocket[StreamEvent | IntegrationError]
         self._socket = ReconnectingSocket(
             self._connect,
             policy=self._policy(config.reconnect or ReconnectPolicy()),
-            host=urlsplit(plan.url).netloc,
+            host=self._host,
             limiter=limiter,
         )
         self.add(plan.wanted)
@@ -147,6 +165,10 @@ class Connection:
         """Return the instruments that a topic serves."""
         subscriptions = self._wanted.get(topic, ())
         return list(dict.fromkeys(s.instrument for s in subscriptions))
+
+    @property
+    def _sessions(self) -> list[Session]:
+        return [] if self.relay is None else self.relay.sessions
 
     def _all_instruments(self) -> tuple[MarketDataInstrument, ...]:
         found = (s.instrument for wanted in self._wanted.values() for s in wanted)
@@ -187,8 +209,8 @@ class Connection:
                 new.append(topic)
                 self._confirmations[topic] = Confirmation()
             self._wanted.setdefault(topic, []).append(subscription)
-        if self.session is not None:
-            self.session.subscribe(new)
+        for session in self._sessions:
+            session.subscribe(new)
         return [self._confirmations[topic] for topic in new]
 
     def _keep_book(self, subscription: Subscription, topic: Topic) -> None:
@@ -222,8 +244,8 @@ class Connection:
             if left is None or subscription not in left:
                 continue
             left.remove(subscription)
-            if self.session is not None:
-                self.session.transformer.forget(topic, subscription.instrument)
+            for session in self._sessions:
+                session.transformer.forget(topic, subscription.instrument)
             if not left:
                 gone.append(topic)
                 self._forget(topic)
@@ -232,8 +254,8 @@ class Connection:
                 books.append(instrument)
                 del self._book_topics[instrument]
                 self.keeper.remove(instrument)
-        if self.session is not None:
-            self.session.unsubscribe(gone)
+        for session in self._sessions:
+            session.unsubscribe(gone)
         return books
 
     def _forget(self, topic: Topic) -> None:
@@ -311,8 +333,8 @@ class Connection:
         events: list[StreamEvent] = []
         for update in batch:
             match update:
-                case Connected(socket=Session() as session):
-                    self._begin(session, nursery)
+                case Connected(socket=Relay() as relay):
+                    self._begin(relay, nursery)
                 case _Lost():
                     self._lost(update, events)
                 case IntegrationError():
@@ -322,14 +344,62 @@ class Connection:
                     events.append(update)  # type: ignore[arg-type]  # all else is one
         self.emit(events)
 
-    def _begin(self, session: Session, nursery: trio.Nursery) -> None:
-        self.session = session
-        session.greet(self.topics)
+    def _begin(self, relay: Relay, nursery: trio.Nursery) -> None:
+        self.relay, session = relay, relay.current
+        session.requests.greet(self.topics)
         session.subscribe(self.topics)
         nursery.start_soon(session.run)
+        self._leave, self._rotating = trio.Event(), trio.CancelScope()
+        nursery.start_soon(self._rotate, relay, nursery, self._rotating)
+
+    def leave_soon(self) -> None:
+        """Change to another connection: the venue asked for it."""
+        self._leave.set()
+
+    async def _rotate(
+        self, relay: Relay, nursery: trio.Nursery, scope: trio.CancelScope
+    ) -> None:
+        """Change the relay's session before the venue ends it, again and again."""
+        with scope:
+            while True:
+                with trio.move_on_after(self._lifetime()):
+                    await self._leave.wait()
+                self._leave = trio.Event()
+                if not await self._rotated(relay, nursery):
+                    await trio.sleep(_ROTATION_PAUSE)
+                    self._leave.set()
+
+    def _lifetime(self) -> float:
+        """Return for how long a session is used; never twice the same.
+
+        Connections that were opened together must not be changed together.
+        """
+        configured = self.config.lifetime
+        lifetime = self.connector.limits.lifetime if configured is None else configured
+        if lifetime is None:
+            return math.inf
+        return lifetime * random.uniform(*_ROTATION_SHARE)  # noqa: S311  spreads, hides nothing
+
+    async def _rotated(self, relay: Relay, nursery: trio.Nursery) -> bool:
+        await self._limiter.acquire(self._host, "connections")
+        try:
+            await relay.rotate(nursery)
+        except (IntegrationError, NetError, OSError) as error:
+            now = self.config.clock.now_ns()
+            self.emit([StreamError(self.exchange, socket_error(error), now)])
+            return False
+        return True
+
+    def once(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        """Return the events that another session has not delivered already."""
+        if not self.overlap.active:
+            return events
+        return self.overlap.once(events, trio.current_time())
 
     def _lost(self, lost: _Lost, events: list[StreamEvent]) -> None:
-        self.session = None
+        self.relay = None
+        self.overlap.cancel()
+        self._rotating.cancel()
         now = self.config.clock.now_ns()
         reason = str(lost.reason)
         events.append(
@@ -374,7 +444,15 @@ class Connection:
         ):
             await self._socket.aclose()
 
-    async def _connect(self) -> Session:
+    async def _connect(self) -> Relay:
+        return Relay(self, await self.open_session(Role.CURRENT))
+
+    async def open_session(self, role: Role) -> Session:
+        """Open a socket.
+
+        Raises:
+            NetError: no connection could be made.
+        """
         stack = AsyncExitStack()
         try:
             recorder = self._recorder()
@@ -391,7 +469,7 @@ class Connection:
         except BaseException:
             await stack.aclose()
             raise
-        return Session(self, stack, websocket)
+        return Session(self, stack, websocket=websocket, role=role)
 
     def _recorder(self) -> Recorder | None:
         folder = self.config.recorder

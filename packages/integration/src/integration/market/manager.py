@@ -154,6 +154,15 @@ class BookManager:
         msg = f"a book is made of snapshots and updates, was {type(kind).__name__}"
         raise TypeError(msg)
 
+    def joins(self, event: MarketEvent) -> bool:
+        """Say whether the book could go on with this event; changes nothing.
+
+        A book that is not live joins anything: it needs an image anyway.
+        """
+        if not isinstance(event.kind, OrderBookUpdate):
+            return True
+        return self._sequencer.joins(event.kind)
+
     # Updates
 
     def _update(self, event: MarketEvent, update: OrderBookUpdate) -> list[BookEvent]:

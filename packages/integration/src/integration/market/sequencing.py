@@ -117,8 +117,9 @@ class SequenceRule(msgspec.Struct, frozen=True):
         first: it may be the first after an image.
         next: it follows the update before it.
         alive: it changes nothing.
-        disorder: of an update to drop after others were applied: it came too late,
-            and what it changed is lost.
+        disorder: after others were applied, it came too late, and what it changed is
+            lost.
+        repeated: after others were applied, it is the last one again.
         sequenced: whether updates carry ids at all; if not, every update follows and
             only a checksum or a lost connection shows that something is missing.
     """
@@ -130,6 +131,7 @@ class SequenceRule(msgspec.Struct, frozen=True):
     next: Test = _always
     alive: Test = _never
     disorder: Test = _never
+    repeated: Test = _never
     sequenced: bool = True
 
 
@@ -167,6 +169,9 @@ PREVIOUS_ID = SequenceRule(
     drop=lambda u, last: _last_id(u) < last,
     first=lambda u, last: _first_id(u) <= last <= _last_id(u),
     next=lambda u, last: _previous_id(u) == last,
+    # Two connections repeat each other. Right after an image, though, the update that
+    # ends where the image does is the one to begin with.
+    repeated=lambda u, last: _last_id(u) == last != _previous_id(u),
 )
 """Ids have holes; each update names the last id of the one before (Binance futures,
 https://developers.binance.com/docs/derivatives/usds-margined-futures/
@@ -353,6 +358,20 @@ class BookSequencer(Generic[C]):
         first = next((u for u, _ in self._buffer if not rule.drop(u, last)), None)
         return first is None or rule.first(first, last)
 
+    def joins(self, update: OrderBookUpdate) -> bool:
+        """Say whether an update would be applied or dropped now; changes nothing."""
+        rule, last = self.rule, self.last
+        if self.state is not BookState.LIVE or not rule.sequenced or last is None:
+            return True
+        following = self._phase is _Phase.FOLLOWING
+        follows = rule.next if following else rule.first
+        return (
+            rule.drop(update, last)
+            or rule.alive(update, last)
+            or follows(update, last)
+            or (following and rule.repeated(update, last))
+        )
+
     def _drain(
         self, waiting: list[tuple[OrderBookUpdate, C | None]]
     ) -> tuple[Drained[C], ...]:
@@ -390,9 +409,11 @@ class BookSequencer(Generic[C]):
         known = _id(last)
         if rule.alive(update, known):
             return Outcome.HEARTBEAT
-        if rule.drop(update, known):
-            late = self._phase is _Phase.FOLLOWING and rule.disorder(update, known)
-            return self._gap(update, context) if late else Outcome.DROP
+        following = self._phase is _Phase.FOLLOWING
+        if following and rule.disorder(update, known):
+            return self._gap(update, context)
+        if rule.drop(update, known) or (following and rule.repeated(update, known)):
+            return Outcome.DROP
         follows = rule.first if self._phase is _Phase.JOINING else rule.next
         if not follows(update, known):
             return self._gap(update, context)

@@ -1,30 +1,33 @@
-"""One connection while it lives: what was asked, what was confirmed, what came.
+"""One connection while it lives: what was confirmed, what came, what is missing.
 
 A session is made for every connection that succeeds and ends with it; what outlives
 it (books, subscriptions, learned silence) belongs to `integration.market.connection`.
-Reading happens in the consumer's task through `next_batch`; `run` sends what waits to
-be sent, at the venue's pace, and watches deadlines. Whoever finds the session at
-fault calls `fail`: the socket is closed and the reader reports the reason.
+Reading happens in the consumer's task through `next_batch`; `run` sends and watches
+beside it. Whoever finds the session at fault calls `fail`: the socket is closed and
+the reader reports the reason.
+
+A session is CURRENT, and its messages change the books; or it is a SHADOW that is to
+succeed the current one (`integration.market.relay`): it subscribes and listens, but
+what it hears is only kept, because the books still follow the current one.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from enum import Enum
 from typing import TYPE_CHECKING, Any, final
 
-import msgspec
 import trio
 
 from integration.errors import (
     InitialSnapshotMissing,
     IntegrationError,
     Maintenance,
+    Overload,
     RateLimited,
     Subscribe,
     WebSocket,
 )
-from integration.market.acks import AckLedger
-from integration.market.connector import Outgoing, Topic, VenueTransformer
+from integration.market.connector import Image, Topic, VenueTransformer
 from integration.market.images import ImageJob
 from integration.market.manager import BookManager
 from integration.market.notices import (
@@ -32,28 +35,39 @@ from integration.market.notices import (
     Info,
     InfoAction,
     Notice,
+    Output,
     Refusal,
     Reply,
     TopicLost,
 )
 from integration.market.reports import StaleReason, StreamError, StreamEvent
+from integration.market.requests import Requests
 from integration.market.sequencing import ImageSource
 from integration.models import MarketEvent
 from integration.protocols.websocket import WebSocketParser
 from integration.stream.exchange_stream import ExchangeStream
-from netcore.errors import NetError
 from netcore.trio.websocket import TrioWebSocket
 from netcore.ws.batch import Batch
 
 if TYPE_CHECKING:
     from integration.market.connection import Connection
 
-__all__ = ["Session"]
+__all__ = ["Role", "Session"]
 
 _REFETCH_PAUSE = 0.1
 _LONGEST_REFETCH_PAUSE = 5.0
 """Seconds before an image that came too old is fetched again, doubled each time: a
 venue whose images lag does not lag less for being asked in a loop."""
+
+_SHADOW_LIMIT = 100_000
+"""Outputs that a shadow keeps: a second of the busiest connection we know, tenfold."""
+
+
+class Role(Enum):
+    """Whether what a session hears counts yet."""
+
+    SHADOW = "shadow"
+    CURRENT = "current"
 
 
 @final
@@ -64,11 +78,23 @@ class Session:
         connection: whose.
         stack: closes the socket.
         websocket: the socket.
+        role: whether it is the one to listen to.
+
+    Attributes:
+        role: as given, until `promote`.
+        requests: what it asks of the venue.
+        transformer: reads its messages.
     """
 
     def __init__(
-        self, connection: "Connection", stack: AsyncExitStack, websocket: TrioWebSocket
+        self,
+        connection: "Connection",
+        stack: AsyncExitStack,
+        *,
+        websocket: TrioWebSocket,
+        role: Role,
     ) -> None:
+        self.role = role
         self._connection = connection
         self._connector = connection.connector
         self._config = connection.config
@@ -76,23 +102,27 @@ class Session:
         self._websocket = websocket
         self._scope = trio.CancelScope()
         self._fault: IntegrationError | None = None
-        self._ledger = AckLedger()
-        self._requests: deque[Outgoing] = deque()
-        self._leaving: dict[str, Topic] = {}
-        self._changed = trio.Event()
-        self._next_id = 1
         self._images_due: dict[BookManager, float] = {}
         self._refetches: dict[BookManager, int] = {}
+        self._kept: list[tuple[Output, int]] = []
+        self._confirming = trio.CancelScope()
         self.transformer: VenueTransformer[Any] = self._connector.transformer()
+        self.requests = Requests(
+            self._connector,
+            self._config,
+            websocket=websocket,
+            transformer=self.transformer,
+        )
         parser: WebSocketParser[Any] = WebSocketParser(
             self.transformer.decode, heartbeats=self._connector.heartbeats
         )
-        source = _Source(connection, websocket)
+        source = _Source(connection, websocket, self)
         self._stream: ExchangeStream[Any, Any, StreamEvent] = ExchangeStream(
             source, parser, self
         )
         self.stats = self._stream.stats
-        connection.silence.started(trio.current_time())
+        if role is Role.CURRENT:
+            connection.silence.started(trio.current_time())
 
     # Reading
 
@@ -119,29 +149,97 @@ class Session:
 
     def transform(self, message: Any, time_received: int) -> Sequence[StreamEvent]:  # noqa: ANN401  the venue's own union
         """Turn one message into what a consumer may see (see `Transformer`)."""
-        notices: list[Notice] = []
-        keeper = self._connection.keeper
         outputs = self.transformer.guarded(message, time_received)
-        events = keeper.absorb(outputs, time_received, notices)
+        if self.role is Role.SHADOW:
+            for output in outputs:
+                self._overhear(output, time_received)
+            return ()
+        return self._take(outputs, time_received)
+
+    def _take(self, outputs: Any, time: int) -> list[StreamEvent]:  # noqa: ANN401  an iterable of Output
+        keeper = self._connection.keeper
+        notices: list[Notice] = []
+        events = keeper.absorb(outputs, time, notices)
         for notice in notices:
-            self._heed(notice, time_received, events)
+            self._heed(notice, time, events)
         if keeper.wanting:
             self._get_images()
-        return events
+        return self._connection.once(events)
+
+    # Succeeding another session
+
+    async def listen_until_confirmed(self) -> None:
+        """Read, as a shadow, until the venue has confirmed all that was asked for.
+
+        Raises:
+            IntegrationError: it did not, or the connection was lost.
+        """
+        with self._confirming:
+            while True:
+                await self.next_batch()
+
+    async def listen_for(self, seconds: float) -> None:
+        """Read, as a shadow, for so long.
+
+        Raises:
+            IntegrationError: the connection was lost.
+        """
+        with trio.move_on_after(seconds):
+            while True:
+                await self.next_batch()
+
+    def joined(self) -> bool:
+        """Say whether every book goes on where what was kept begins."""
+        begun: set[BookManager] = set()
+        for output, _ in self._kept:
+            if not isinstance(output, MarketEvent):
+                continue
+            manager = self._connection.keeper.managers.get(output.instrument)
+            if manager is None or manager in begun or output.kind_name != "l2":
+                continue
+            begun.add(manager)
+            if not manager.joins(output):
+                return False
+        return True
+
+    def _overhear(self, output: Output, time: int) -> None:
+        """Keep what counts once this session is promoted; heed what concerns it."""
+        match output:
+            case Ack():
+                self._confirmed(self.requests.ledger.acknowledge(output))
+                if self.requests.settled:
+                    self._confirming.cancel()
+            case Reply(payload=payload):
+                self.requests.say(payload)
+            case Refusal(error=error):
+                self.fail(error)
+            case Info(action=InfoAction.RECONNECT | InfoAction.RESUBSCRIBE):
+                self.fail(WebSocket("the venue asked a new connection to leave"))
+            case _ if len(self._kept) >= _SHADOW_LIMIT:
+                msg = f"a new connection brought {_SHADOW_LIMIT} messages too early"
+                self.fail(Overload(msg, capacity=_SHADOW_LIMIT))
+            case _:
+                self._kept.append((output, time))
+
+    def promote(self) -> list[StreamEvent]:
+        """Become the current session; return what was kept and is news."""
+        self.role = Role.CURRENT
+        self._connection.silence.started(trio.current_time())
+        kept, self._kept = self._kept, []
+        return [event for output, time in kept for event in self._take((output,), time)]
 
     # What the venue says besides data
 
     def _heed(self, notice: Notice, time: int, events: list[StreamEvent]) -> None:
         match notice:
             case Ack():
-                self._confirmed(self._ledger.acknowledge(notice))
+                self._confirmed(self.requests.ledger.acknowledge(notice))
             case Refusal():
                 self._refused(notice, time, events)
             case Reply(payload=payload):
-                self._send(Outgoing(payload=payload))
-            case Info(action=InfoAction.RECONNECT, code=code, message=message):
-                said = " ".join(part for part in (code, message) if part)
-                self.fail(WebSocket(f"the venue asked us to reconnect: {said}"))
+                self.requests.say(payload)
+            case Info(action=InfoAction.RECONNECT):
+                self._connection.leave_soon()
             case Info(action=InfoAction.RESUBSCRIBE, message=message):
                 reason = StaleReason.REQUESTED
                 keeper = self._connection.keeper
@@ -158,13 +256,14 @@ class Session:
 
     def _confirmed(self, topics: Sequence[Topic]) -> None:
         for topic in topics:
-            if self._leaving.pop(topic.id, None) is not None:
-                continue
             self._connection.confirmed(topic)
-            for manager in self._connection.managers(topic):
-                if manager.wants_image:
-                    self._connection.keeper.wanting[manager] = None
-        self._signal()
+            if self.role is Role.CURRENT:
+                self._want_images(topic)
+
+    def _want_images(self, topic: Topic) -> None:
+        for manager in self._connection.managers(topic):
+            if manager.wants_image:
+                self._connection.keeper.wanting[manager] = None
 
     def _refused(self, refusal: Refusal, time: int, events: list[StreamEvent]) -> None:
         exchange = self._connection.exchange
@@ -173,16 +272,12 @@ class Session:
             events.append(StreamError(exchange, refusal.error, time))
             error = Subscribe(
                 f"{exchange} refused for now: {refusal.error}",
-                retry_after=getattr(refusal.error, "retry_after", None),
+                retry_after=refusal.error.retry_after,
             )
             error.__cause__ = refusal.error
             self.fail(error)
             return
-        if not refusal.fatal:
-            # A complaint, not a refusal; what is not confirmed in time still fails.
-            events.append(StreamError(exchange, refusal.error, time))
-            return
-        topics = self._ledger.refuse(refusal)
+        topics = self.requests.ledger.refuse(refusal) if refusal.fatal else []
         for topic in topics:
             error = Subscribe(f"{exchange} refused {topic.id}: {refusal.error}")
             error.__cause__ = refusal.error
@@ -193,70 +288,34 @@ class Session:
             self.transformer.remove(topic)
             self._connection.refused(topic, error)
         if not topics:
+            # A complaint about nothing that is asked for at the moment.
             events.append(StreamError(exchange, refusal.error, time))
-        self._signal()
 
     # Asking
 
     def subscribe(self, topics: Sequence[Topic]) -> None:
-        """Ask for topics, within the venue's limits."""
-        if not topics:
-            return
+        """Ask for topics and expect their messages."""
         for topic in topics:
-            self._leaving.pop(topic.id, None)
             self._connection.keeper.ignored.discard(topic.id)
             for instrument in self._connection.instruments(topic):
                 self.transformer.add(topic, instrument)
-            self._expect_images(topic)
-        self._queue(
-            self._connector.subscribe(
-                topics, first_id=self._next_id, time=self._config.clock.now_ns()
-            )
-        )
-
-    def greet(self, topics: Sequence[Topic]) -> None:
-        """Send what the venue wants to hear before the first subscription."""
-        for payload in self._connector.greeting(topics):
-            self._send(Outgoing(payload=payload))
+            if self.role is Role.CURRENT:
+                self._expect_images(topic)
+        self.requests.subscribe(topics)
 
     def unsubscribe(self, topics: Sequence[Topic]) -> None:
         """Ask for no more of topics; what is still on its way is ignored."""
-        if not topics:
-            return
-        self._ledger.forget(topic.id for topic in topics)
+        self.requests.leave(topics)
         for topic in topics:
             self.transformer.remove(topic)
-            self._leaving[topic.id] = topic
             self._connection.keeper.ignored.add(topic.id)
-        self._queue(self._leave(topics))
 
     def resubscribe(self, topics: Sequence[Topic]) -> None:
         """Leave topics and ask for them again, to get their images."""
-        if not topics:
-            return
-        now = self._config.clock.now_ns()
-        self._queue(self._leave(topics))
-        self._queue(self._connector.subscribe(topics, first_id=self._next_id, time=now))
+        self.requests.leave(topics)
+        self.requests.subscribe(topics)
         for topic in topics:
             self._expect_images(topic)
-
-    def _leave(self, topics: Sequence[Topic]) -> list[Outgoing]:
-        requests = self._connector.unsubscribe(
-            [self.transformer.bound(topic) for topic in topics],
-            first_id=self._next_id,
-            time=self._config.clock.now_ns(),
-        )
-        # Their confirmations are not waited for: nothing depends on them.
-        return [msgspec.structs.replace(r, topics=()) for r in requests]
-
-    def _queue(self, requests: Sequence[Outgoing]) -> None:
-        self._next_id += len(requests)
-        for request in requests:
-            self._send(request)
-
-    def _send(self, request: Outgoing) -> None:
-        self._requests.append(request)
-        self._signal()
 
     def _expect_images(self, topic: Topic) -> None:
         due = trio.current_time() + self._config.image_timeout
@@ -286,28 +345,28 @@ class Session:
         self.resubscribe(again)
 
     def _fetch(self, manager: BookManager) -> None:
-        topic = self._connection.book_topic(manager)
+        connection = self._connection
+        topic = connection.book_topic(manager)
         attempt = self._refetches.get(manager, 0)
         pause = _REFETCH_PAUSE * 2 ** (attempt - 1) if attempt else 0.0
 
         def failed(error: IntegrationError) -> None:
-            self._image_failed(manager, error)
+            connection.emit([self._image_fault(manager, error)])
 
-        def deliver(image: Any) -> None:  # noqa: ANN401  an Image
+        def deliver(image: Image) -> None:
             self._image_came(manager, image)
 
         job = ImageJob(
             request=self._connector.image_request(topic, manager.book.max_depth),
             urgent=manager.was_live,
-            wanted=lambda: not self.closed and self._connection.keeps(manager),
+            wanted=lambda: not self.closed and connection.keeps(manager),
             deliver=deliver,
             failed=failed,
         )
-        images = self._connection.images
-        assert images is not None, "a venue with HTTP images has a REST URL"  # noqa: S101  narrows the type
-        images.request(job, delay=min(pause, _LONGEST_REFETCH_PAUSE))
+        assert connection.images is not None, "a venue of HTTP images has a REST URL"  # noqa: S101  narrows the type
+        connection.images.request(job, delay=min(pause, _LONGEST_REFETCH_PAUSE))
 
-    def _image_came(self, manager: BookManager, image: Any) -> None:  # noqa: ANN401  an Image
+    def _image_came(self, manager: BookManager, image: Image) -> None:
         now = self._config.clock.now_ns()
         event = MarketEvent(
             image.time_exchange or now,
@@ -325,10 +384,11 @@ class Session:
             self._refetches.pop(manager, None)
         self._connection.emit(events)
 
-    def _image_failed(self, manager: BookManager, error: IntegrationError) -> None:
+    def _image_fault(
+        self, manager: BookManager, error: IntegrationError
+    ) -> StreamError:
         now = self._config.clock.now_ns()
-        report = StreamError(manager.exchange, error, now, manager.instrument)
-        self._connection.emit([report])
+        return StreamError(manager.exchange, error, now, manager.instrument)
 
     # Beside the reading
 
@@ -336,53 +396,22 @@ class Session:
         """Send and watch until the session is closed."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send_requests)
+                nursery.start_soon(self.requests.run)
                 nursery.start_soon(self._watch)
-
-    async def _send_requests(self) -> None:
-        pace = 1 / self._connector.limits.messages_per_second
-        while True:
-            while not self._requests:
-                await self._changed.wait()
-                self._changed = trio.Event()
-            request = self._requests.popleft()
-            try:
-                self._websocket.send_text(request.payload)
-            except NetError:
-                # The reader meets the same end and says why.
-                return
-            self._note_sent(request)
-            await trio.sleep(pace)
-
-    def _note_sent(self, request: Outgoing) -> None:
-        topics = request.topics
-        if not topics:
-            return
-        self._ledger.sent(
-            request,
-            expected=self._connector.expected_responses(topics),
-            deadline=trio.current_time() + self._config.subscription_timeout,
-        )
-
-    def _signal(self) -> None:
-        self._changed.set()
 
     async def _watch(self) -> None:
         while True:
             await trio.sleep_until(self._next_deadline())
             now = trio.current_time()
-            if late := self._ledger.expired(now):
+            if late := self.requests.ledger.expired(now):
                 names = ", ".join(topic.id for topic in late)
                 seconds = self._config.subscription_timeout
                 self.fail(Subscribe(f"not confirmed within {seconds:g} s: {names}"))
                 return
+            if self.role is Role.SHADOW:
+                continue
             self._chase_images(now)
-            silence = self._connection.silence
-            deadline = silence.deadline
-            if deadline is not None and deadline <= now:
-                limit = silence.limit
-                silence.suspected()
-                self.fail(WebSocket(f"no data came for {limit:g} s"))
+            if self._silent(now):
                 return
 
     def _next_deadline(self) -> float:
@@ -391,8 +420,10 @@ class Session:
         soonest = trio.current_time() + min(
             self._config.subscription_timeout, self._config.image_timeout
         )
-        known = [self._ledger.deadline, self._connection.silence.deadline]
-        known.extend(self._images_due.values())
+        known = [self.requests.ledger.deadline]
+        if self.role is Role.CURRENT:
+            known.append(self._connection.silence.deadline)
+            known.extend(self._images_due.values())
         return min([soonest, *(at for at in known if at is not None)])
 
     def _chase_images(self, now: float) -> None:
@@ -403,9 +434,20 @@ class Session:
                 del self._images_due[manager]
             elif due <= now:
                 topic = self._connection.book_topic(manager)
-                self._image_failed(manager, InitialSnapshotMissing(topic.id))
+                missing = InitialSnapshotMissing(topic.id)
+                self._connection.emit([self._image_fault(manager, missing)])
                 again.append(topic)
         self.resubscribe(again)
+
+    def _silent(self, now: float) -> bool:
+        """Give the session up if its data have been absent for suspiciously long."""
+        silence = self._connection.silence
+        deadline, limit = silence.deadline, silence.limit
+        if deadline is None or deadline > now:
+            return False
+        silence.suspected()
+        self.fail(WebSocket(f"no data came for {limit:g} s"))
+        return True
 
     def fail(self, error: IntegrationError) -> None:
         """End the session for a reason; the first one counts."""
@@ -413,22 +455,30 @@ class Session:
             self._fault = error
         self._websocket.abort()
 
+    def hush(self) -> None:
+        """Wake the reader of a session that another one succeeds."""
+        self._websocket.abort()
+
 
 class _Source:
     """The socket, read only while there is room for what comes."""
 
-    __slots__ = ("_connection", "_websocket")
+    __slots__ = ("_connection", "_session", "_websocket")
 
-    def __init__(self, connection: "Connection", websocket: TrioWebSocket) -> None:
+    def __init__(
+        self, connection: "Connection", websocket: TrioWebSocket, session: Session
+    ) -> None:
         self._connection = connection
         self._websocket = websocket
+        self._session = session
 
     async def read_batch(self) -> Batch:
-        connection = self._connection
-        if connection.outlet.full:
+        connection, session = self._connection, self._session
+        if session.role is Role.CURRENT and connection.outlet.full:
             await connection.wait_room()
         batch = await self._websocket.read_batch()
-        connection.silence.heard(trio.current_time())
+        if session.role is Role.CURRENT:
+            connection.silence.heard(trio.current_time())
         return batch
 
     async def aclose(self) -> None:
