@@ -21,6 +21,9 @@ from flowtrade.clearing.rowmap import RowMap
 
 __all__ = ["Assembler", "Factor", "SingularMatrix"]
 
+_WHOLE = 96
+"""Columns up to which a small market is not worth the elimination of any."""
+
 _DELTA_GROWTH = 100.0
 _DELTA_TRIES = 8
 
@@ -141,7 +144,7 @@ class _Plan:
     @classmethod
     def of(cls, rowmap: RowMap, products: int) -> "_Plan":
         rows, width = rowmap.shape
-        if width == products and rowmap.is_small:
+        if rowmap.is_small and (width == products or width <= _WHOLE):
             return cls(np.arange(width), None, [], rowmap.dense)
         pairs = row_pairs(rowmap.table)
         block = label_blocks(rowmap.table, products, width)

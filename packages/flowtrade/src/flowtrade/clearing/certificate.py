@@ -25,7 +25,7 @@ from functools import cached_property
 
 import numpy as np
 
-from flowtrade.clearing.arrays import BoolArray, FloatArray, IntArray, Ragged
+from flowtrade.clearing.arrays import BoolArray, FloatArray, IntArray, Ragged, typical
 from flowtrade.clearing.segments import Segments
 from flowtrade.models.clearing import Certificate, ClearingStatus
 
@@ -176,12 +176,11 @@ class _Scales:
         width = segments.high - segments.low
         bounded = np.isfinite(width)
         finite = width[mine & bounded]
-        rate = (float(np.median(finite)) if len(finite) else 0.0) or 1.0
+        rate = typical(finite) or 1.0
         width = np.where(bounded, width, rate)
         reach = np.maximum(np.abs(segments.top), np.abs(segments.bottom))
         reach = np.where(mine, reach, 0.0)
-        level = float(np.median(reach[mine])) if mine.any() else 0.0
-        level = max(level, 1e-3 * _largest(reach))
+        level = max(typical(reach[mine]), 1e-3 * _largest(reach))
         ranges = _sum(terms.owner, width, len(terms.used))
         return cls(level or 1.0, rate, 1e-2 * float(reach @ width), width, ranges)
 

@@ -27,7 +27,7 @@ from typing import final
 import numpy as np
 from scipy import sparse
 
-from flowtrade.clearing.arrays import FloatArray, IntArray
+from flowtrade.clearing.arrays import FloatArray, IntArray, group_sum, typical
 from flowtrade.clearing.assembly import Factor, SingularMatrix
 from flowtrade.clearing.priceform import PriceForm
 
@@ -35,6 +35,9 @@ __all__ = ["InteriorEnd", "InteriorPoint", "solve_interior"]
 
 _CHUNK = 16384
 """Segments worked on at once: some 20 arrays of it stay in a second-level cache."""
+
+_SMALL = 4096
+"""Segments up to which plain sums are faster than sparse products."""
 
 _FAR = 1e100
 """Distance to an infinite side."""
@@ -141,8 +144,8 @@ class _Iteration:
         self.inverse = np.empty(count)
         self.ones = np.ones(count)
         # Row sums as sparse products over the live arrays: nothing is copied.
-        self.summed = _over(form, self.inverse)
-        self.flowing = _over(form, self.y)
+        self.summed = _RowSums(form, self.inverse)
+        self.flowing = _RowSums(form, self.y)
         self.welfare = 0.0
         self.force = np.empty(count)
         self.near_low = np.empty(count)
@@ -224,9 +227,9 @@ class _Iteration:
             np.subtract(base, force, out=force)
             force -= price.take(chunk.row)
             comp += float(wl @ vl) + float(wu @ vu)
-        weights = np.asarray(self.summed @ self.ones)
-        push = np.asarray(self.summed @ self.force)
-        flows = np.asarray(self.flowing @ self.ones)
+        weights = self.summed.times(self.ones)
+        push = self.summed.times(self.force)
+        flows = self.flowing.times(self.ones)
         self.welfare = welfare
         return weights, push, comp, flows
 
@@ -276,7 +279,7 @@ class _Iteration:
             force = self.force[at]
             force += self.dvl[at]
             force -= self.dvu[at]
-        return np.asarray(self.summed @ self.force)
+        return self.summed.times(self.force)
 
     def _direct(self, turn: FloatArray) -> float:
         """The final move; returns the common step length."""
@@ -344,9 +347,8 @@ class _Iteration:
         table = self.form.map.table
         supply = self.form.row_sums(self.width / row_price)
         size = table.weight**2 * np.repeat(supply, np.diff(table.ptr))
-        total = np.bincount(table.idx, weights=size, minlength=self.form.columns)
-        typical = float(np.median(total)) if len(total) else 0.0
-        floor = 1e-3 * typical or self.form.scales.rate / self.form.scales.price
+        total = group_sum(table.idx, size, self.form.columns)
+        floor = 1e-3 * typical(total) or self.form.scales.rate / self.form.scales.price
         return _DELTA * np.maximum(total, floor)
 
     def _first_prices(self, row_price: FloatArray) -> FloatArray:
@@ -389,15 +391,34 @@ class _Iteration:
         return np.where(flat, form.top, form.top + share * (form.bottom - form.top))
 
 
-def _over(form: PriceForm, values: FloatArray) -> sparse.csr_array:
-    """A matrix whose product with x is the row sums of values * x, values live."""
-    count = len(values)
-    column = np.arange(count, dtype=np.int32)
-    shape = (form.rows, count)
-    ptr = form.row_ptr.astype(np.int32)
-    matrix = sparse.csr_array((values, column, ptr), shape=shape, copy=False)
-    matrix.data = values
-    return matrix
+@final
+class _RowSums:
+    """Row sums of products, values * x, over a live array of values."""
+
+    def __init__(self, form: PriceForm, values: FloatArray) -> None:
+        self._values = values
+        self._rows = form.rows
+        self._matrix: sparse.csr_array | None = None
+        if len(values) <= _SMALL:
+            # A sparse product costs more than the sums themselves.
+            self._filled = np.flatnonzero(np.diff(form.row_ptr))
+            self._starts = form.row_ptr[self._filled]
+            return
+        column = np.arange(len(values), dtype=np.int32)
+        matrix = sparse.csr_array(
+            (values, column, form.row_ptr.astype(np.int32)),
+            shape=(form.rows, len(values)),
+        )
+        matrix.data = values
+        self._matrix = matrix
+
+    def times(self, x: FloatArray) -> FloatArray:
+        """The sums for x."""
+        if self._matrix is not None:
+            return np.asarray(self._matrix @ x)
+        out = np.zeros(self._rows)
+        out[self._filled] = np.add.reduceat(self._values * x, self._starts)
+        return out
 
 
 def _chunks(form: PriceForm) -> list[_Chunk]:

@@ -172,6 +172,8 @@ class Market:
         structure = None
         if like is not None and _same_portfolios(like.columns, columns):
             structure = like.structure
+        elif like is not None:
+            structure = Structure.of(columns, like=like.structure)
         return cls(
             _numbered("d", count),
             _numbered("x", len(basis)),

@@ -15,7 +15,13 @@ from typing import final
 
 import numpy as np
 
-from flowtrade.clearing.arrays import FloatArray, IntArray, offsets, ragged_index
+from flowtrade.clearing.arrays import (
+    FloatArray,
+    IntArray,
+    offsets,
+    ragged_index,
+    typical,
+)
 from flowtrade.clearing.assembly import Assembler
 from flowtrade.clearing.rowmap import RowMap
 from flowtrade.clearing.segments import Segments
@@ -125,11 +131,11 @@ class PriceForm:
     def scales(self) -> Scales:
         """The market's scales."""
         finite = self.width[np.isfinite(self.width)]
-        rate = float(np.median(finite)) if len(finite) else 0.0
+        rate = typical(finite)
         reach = np.maximum(np.abs(self.top), np.abs(self.bottom))
         orders = self.demand >= 0
         per_weight = reach[orders] / self._row_size[self.row[orders]]
-        price = float(np.median(per_weight)) if len(per_weight) else 0.0
+        price = typical(per_weight)
         largest = float(per_weight.max(initial=0.0))
         # Most orders may stand at price 0; the others still have a scale.
         price = max(price, 1e-3 * largest)

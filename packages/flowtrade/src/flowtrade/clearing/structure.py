@@ -25,19 +25,19 @@ Everything here depends on portfolios only, so that new curves reuse it; and on 
 content only, so that it comes out the same however the market was built up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self, TypeAlias, final
+from typing import Self, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from flowtrade.clearing.arrays import (
     BoolArray,
     FloatArray,
     IntArray,
     Ragged,
+    offsets,
     ragged_index,
 )
 from flowtrade.clearing.assembly import Assembler
@@ -46,8 +46,6 @@ from flowtrade.clearing.intern import hash_rows, intern_rows
 from flowtrade.clearing.rowmap import RowMap
 
 __all__ = ["Recovery", "Structure"]
-
-_Matrix: TypeAlias = sparse.csr_array
 
 _CANCELLED = 1e-14
 """A difference this small against its terms is rounding: it is zero."""
@@ -109,10 +107,26 @@ class Structure:
 
     @classmethod
     def of(
-        cls, columns: Columns, *, hashes: NDArray[np.uint64] | None = None
+        cls,
+        columns: Columns,
+        *,
+        hashes: NDArray[np.uint64] | None = None,
+        like: "Structure | None" = None,
     ) -> "Structure":
-        """Find the rows of a market."""
-        return _Builder(columns, hashes).build()
+        """Find the rows of a market.
+
+        Args:
+            columns: The market.
+            hashes: Of its portfolios' products, if they are known.
+            like: A structure whose map and assembler are taken over if the rows come
+                out the same: orders often change without new kinds of portfolios.
+        """
+        found = _Builder(columns, hashes).build()
+        if like is None or not _same_rows(found, like):
+            return found
+        shared = replace(found, map=like.map)
+        shared.__dict__["assembler"] = like.assembler
+        return shared
 
     def updated(self, columns: Columns, changed: IntArray) -> "Structure":
         """The structure of a market in which some portfolios changed.
@@ -124,7 +138,7 @@ class Structure:
         hashes = np.zeros(columns.portfolios, np.uint64)
         hashes[: len(self.hashes)] = self.hashes
         hashes[changed] = hash_rows(columns.basis.take(changed))
-        return Structure.of(columns, hashes=hashes)
+        return Structure.of(columns, hashes=hashes, like=self)
 
     @cached_property
     def assembler(self) -> Assembler:
@@ -136,6 +150,17 @@ class Structure:
         values = np.append(self.map.forward(z), np.nan)
         prices: FloatArray = self.scale * values[self.row]
         return prices
+
+
+def _same_rows(one: Structure, other: Structure) -> bool:
+    a, b = one.map.table, other.map.table
+    return (
+        one.products == other.products
+        and one.map.shape == other.map.shape
+        and np.array_equal(a.ptr, b.ptr)
+        and np.array_equal(a.idx, b.idx)
+        and np.array_equal(a.weight, b.weight)
+    )
 
 
 @dataclass(slots=True)
@@ -300,34 +325,42 @@ class _Complex:
         )
 
     def rows_of(
-        self, portfolios: IntArray, columns: Columns, usage: Ragged, settled: _Matrix
+        self, portfolios: IntArray, columns: Columns, usage: Ragged, settled: Ragged
     ) -> Ragged:
         """a_j - sum over other demands of w_o mu_o, written in the columns of T."""
-        basis = columns.basis.take(portfolios)
+        held = columns.basis.take(portfolios)
         feeds = usage.take(portfolios)
         own = np.full(columns.demands, -1, np.int64)
         own[self.own] = self.pivots
         if portfolios is self.anchors:
             own[self.anchored] = self.anchors
-        owner = np.repeat(portfolios, np.diff(feeds.ptr))
-        feeds = feeds.filter(own[feeds.idx] != owner)
-        held = _matrix(basis, settled.shape[1])
-        if not len(feeds.idx):
-            return _cleaned(held, abs(held))
-        others = _matrix(feeds, columns.demands)
-        return _cleaned(held - others @ settled, abs(held) + abs(others) @ abs(settled))
+        others = np.flatnonzero(
+            own[feeds.idx] != np.repeat(portfolios, np.diff(feeds.ptr))
+        )
+        demand, lengths = feeds.idx[others], np.diff(settled.ptr)[feeds.idx[others]]
+        at = ragged_index(settled.ptr, demand)
+        price = settled.weight[at] * np.repeat(feeds.weight[others], lengths)
+        return _summed(
+            np.concatenate([held.rows(), np.repeat(feeds.rows()[others], lengths)]),
+            np.concatenate([held.idx, settled.idx[at]]),
+            np.concatenate([held.weight, -price]),
+            len(portfolios),
+        )
 
-    def settled(self, columns: Columns) -> _Matrix:
+    def settled(self, columns: Columns) -> Ragged:
         """Prices of settled and free demands as rows over the columns of T."""
         held = columns.basis.take(self.anchors)
-        share = np.repeat(1.0 / self.anchor_weight, np.diff(held.ptr))
-        width = columns.products + len(self.free)
-        row = np.concatenate([np.repeat(self.anchored, np.diff(held.ptr)), self.free])
-        column = [held.idx, columns.products + np.arange(len(self.free))]
-        value = np.concatenate([share * held.weight, np.ones(len(self.free))])
-        shape = (columns.demands, width)
-        pairs = (row, np.concatenate(column))
-        return sparse.coo_array((value, pairs), shape=shape).tocsr()
+        lengths = np.diff(held.ptr)
+        share = np.repeat(1.0 / self.anchor_weight, lengths)
+        owner = np.concatenate([np.repeat(self.anchored, lengths), self.free])
+        order = np.argsort(owner, kind="stable")
+        units = columns.products + np.arange(len(self.free))
+        weight = np.concatenate([share * held.weight, np.ones(len(units))])
+        return Ragged(
+            offsets(np.bincount(owner, minlength=columns.demands)),
+            np.concatenate([held.idx, units])[order],
+            weight[order],
+        )
 
 
 def _units(columns: IntArray) -> Ragged:
@@ -335,16 +368,17 @@ def _units(columns: IntArray) -> Ragged:
     return Ragged(np.arange(count + 1), columns, np.ones(count))
 
 
-def _matrix(rows: Ragged, width: int) -> _Matrix:
-    return sparse.csr_array((rows.weight, rows.idx, rows.ptr), shape=(len(rows), width))
-
-
-def _cleaned(rows: _Matrix, size: _Matrix) -> Ragged:
-    """Rows without the entries that cancelled, `size` being what they had."""
-    keep = abs(rows) > _CANCELLED * size
-    kept = rows.multiply(keep).tocsr()
-    kept.eliminate_zeros()
-    kept.sort_indices()
-    return Ragged(
-        kept.indptr.astype(np.int64), kept.indices.astype(np.int64), kept.data
-    )
+def _summed(row: IntArray, column: IntArray, value: FloatArray, rows: int) -> Ragged:
+    """Rows from entries that may repeat; what cancels is left out."""
+    order = np.lexsort((column, row))
+    row, column, value = row[order], column[order], value[order]
+    is_first = np.ones(len(row), np.bool_)
+    is_first[1:] = (row[1:] != row[:-1]) | (column[1:] != column[:-1])
+    starts = np.flatnonzero(is_first)
+    if not len(starts):
+        return Ragged(np.zeros(rows + 1, np.int64), column, value)
+    total = np.add.reduceat(value, starts)
+    size = np.add.reduceat(np.abs(value), starts)
+    keep = np.abs(total) > _CANCELLED * size
+    counts = np.bincount(row[starts][keep], minlength=rows)
+    return Ragged(offsets(counts), column[starts][keep], total[keep])
