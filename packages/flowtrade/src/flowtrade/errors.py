@@ -3,6 +3,7 @@
     FlowtradeError
       x RequestError            Local: the caller asked for something it must not
         + InvalidRequest        a value that breaks a rule
+          . KeyReused           an idempotency key names another request
         + UnknownReference      an id in the request that names nothing of yours
         + NotFound              the thing addressed does not exist
         + Conflict              it exists, but not in the state this needs
@@ -40,6 +41,7 @@ __all__ = [
     "Forbidden",
     "IdTaken",
     "InvalidRequest",
+    "KeyReused",
     "NotFound",
     "RequestError",
     "SchemaMismatch",
@@ -82,6 +84,18 @@ class InvalidRequest(RequestError):
     def __init__(self, text: str, *, where: str = "") -> None:
         super().__init__(text)
         self.where = where
+
+
+@final
+class KeyReused(InvalidRequest):
+    """An idempotency key was used before, for a different request."""
+
+    code = "key-reused"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the idempotency key {key!r} named another request; make a new key"
+        )
 
 
 class UnknownReference(RequestError):

@@ -5,7 +5,7 @@ A host application, or a test, brings its own; the adapters here are `flowtrade.
 clock is `netcore.clock.Clock`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol, TypeAlias
 
@@ -22,6 +22,7 @@ from flowtrade.core.state import (
     StoredBatch,
     Version,
 )
+from flowtrade.errors import RequestError
 from flowtrade.models.batch import BatchRecord
 from flowtrade.models.clearing import Certificate, RatePrice, SolverReport
 from flowtrade.models.ids import Id
@@ -81,6 +82,20 @@ class Store(Protocol):
             StoreBusy: Too many operations wait; nothing was taken.
             StoreFailed: The database refused; nothing changed.
             StoreClosed: The store takes no more operations.
+        """
+        ...
+
+    async def execute_many(
+        self, operations: Sequence[Operation]
+    ) -> list[Applied | RequestError]:
+        """Carry out operations in this order, each in a transaction of its own.
+
+        Returns:
+            What became of each; one that a rule forbids does not stop the others.
+
+        Raises:
+            StoreBusy: There is no room for all of them; none was taken.
+            StoreFailed, StoreClosed: As for `execute`; some may have happened.
         """
         ...
 

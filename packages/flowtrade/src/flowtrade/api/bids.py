@@ -22,10 +22,12 @@ from flowtrade.api.reading import (
     expected_version,
     flag,
     group_of,
+    once,
     path_id,
     window,
 )
-from flowtrade.core.service import DraftDemand, DraftPortfolio, Service
+from flowtrade.core.history import History
+from flowtrade.core.service import DraftDemand, DraftPortfolio
 from flowtrade.core.state import Group
 from flowtrade.errors import Forbidden
 from flowtrade.models.curve import Curve, parse_curve
@@ -74,7 +76,7 @@ async def create_demand(request: Api) -> Response[bytes]:
     context = context_of(request)
     bidder = _creator(await context.authorizer.authorize(token))
     record = await context.service.create_demand(
-        bidder, app_data_of(new.app_data), curve
+        bidder, app_data_of(new.app_data), curve, once=await once(request, bidder)
     )
     return record_answer(record, version=record.valid_from, status=201)
 
@@ -97,7 +99,7 @@ async def get_demand(request: Api) -> Response[bytes]:
     if at is None:
         record = context.service.demand(key)
     else:
-        record = await context.service.demand_at(key, at)
+        record = await context.service.history.demand(key, at)
     return record_answer(record, version=record.valid_from)
 
 
@@ -122,7 +124,7 @@ async def get_curve_history(request: Api) -> Response[bytes]:
     context = context_of(request)
     wanted = window(request, context.settings.page_limit)
     await _may_read(context, token, context.service.demand_owner, key)
-    return json_answer(await context.service.curve_history(key, wanted))
+    return json_answer(await context.service.history.curves(key, wanted))
 
 
 async def create_portfolio(request: Api) -> Response[bytes]:
@@ -133,7 +135,11 @@ async def create_portfolio(request: Api) -> Response[bytes]:
     context = context_of(request)
     bidder = _creator(await context.authorizer.authorize(token))
     record = await context.service.create_portfolio(
-        bidder, app_data_of(new.app_data), demand=demand, basis=basis
+        bidder,
+        app_data_of(new.app_data),
+        demand=demand,
+        basis=basis,
+        once=await once(request, bidder),
     )
     context.auto_solve()
     return record_answer(record, version=record.valid_from, status=201)
@@ -157,7 +163,7 @@ async def get_portfolio(request: Api) -> Response[bytes]:
     if at is None:
         record = context.service.portfolio(key, expand=expand)
     else:
-        record = await context.service.portfolio_at(key, at, expand=expand)
+        record = await context.service.history.portfolio(key, at, expand=expand)
     return record_answer(record, version=record.valid_from)
 
 
@@ -193,17 +199,17 @@ async def delete_portfolio(request: Api) -> Response[bytes]:
 
 async def get_demand_history(request: Api) -> Response[bytes]:
     """Read a page of a portfolio's demand groups."""
-    return await _portfolio_page(request, Service.demand_history)
+    return await _portfolio_page(request, History.demands)
 
 
 async def get_product_history(request: Api) -> Response[bytes]:
     """Read a page of a portfolio's bases, as the bidder named them."""
-    return await _portfolio_page(request, Service.basis_history)
+    return await _portfolio_page(request, History.bases)
 
 
 async def get_portfolio_outcomes(request: Api) -> Response[bytes]:
     """Read a page of a portfolio's prices and rates."""
-    return await _portfolio_page(request, Service.portfolio_outcomes)
+    return await _portfolio_page(request, History.portfolio_outcomes)
 
 
 async def get_submission(request: Api) -> Response[bytes]:
@@ -239,14 +245,14 @@ async def _set_curve(
 
 
 async def _portfolio_page(
-    request: Api, read: Callable[[Service, Id, Window], Awaitable[Page]]
+    request: Api, read: Callable[[History, Id, Window], Awaitable[Page]]
 ) -> Response[bytes]:
     token = bearer(request)
     key = path_id(request, "portfolio_id")
     context = context_of(request)
     wanted = window(request, context.settings.page_limit)
     await _may_read(context, token, context.service.portfolio_owner, key)
-    return json_answer(await read(context.service, key, wanted))
+    return json_answer(await read(context.service.history, key, wanted))
 
 
 def _creator(grant: Grant) -> Id:

@@ -14,6 +14,7 @@ from flowtrade.api.reading import (
     bearer,
     body,
     flag,
+    once,
     path_id,
     window,
 )
@@ -47,7 +48,10 @@ async def create_product(request: Api) -> Response[bytes]:
     app_data = app_data_of(await body(request, _ANY))
     context = context_of(request)
     await _may_manage(context, token)
-    return json_answer(await context.service.create_product(app_data), status=201)
+    record = await context.service.create_product(
+        app_data, once=await once(request, "products")
+    )
+    return json_answer(record, status=201)
 
 
 async def list_products(request: Api) -> Response[bytes]:
@@ -76,7 +80,7 @@ async def get_product(request: Api) -> Response[bytes]:
     # Of products, the right comes before the existence, as in the reference.
     await _may_view(context, token)
     service = context.service
-    record = service.product(key) if at is None else service.product_at(key, at)
+    record = service.product(key) if at is None else service.history.product(key, at)
     return json_answer(record)
 
 
@@ -90,7 +94,9 @@ async def partition_product(request: Api) -> Response[bytes]:
     context = context_of(request)
     await _may_manage(context, token)
     records = await context.service.partition(
-        key, [(app_data_of(child.app_data), child.ratio) for child in children]
+        key,
+        [(app_data_of(child.app_data), child.ratio) for child in children],
+        once=await once(request, "products"),
     )
     return json_answer(records, status=201)
 
@@ -102,16 +108,19 @@ async def get_product_outcomes(request: Api) -> Response[bytes]:
     context = context_of(request)
     wanted = window(request, context.settings.page_limit)
     await _may_view(context, token)
-    return json_answer(await context.service.product_outcomes(key, wanted))
+    return json_answer(await context.service.history.product_outcomes(key, wanted))
 
 
 async def run_batch(request: Api) -> Response[bytes]:
     """Run a batch now; the answer is its timestamp as text."""
     token = bearer(request)
+    rehearse = flag(request, "dry_run")
     context = context_of(request)
     grant = await context.authorizer.authorize(token)
     if not grant.can_run_batch():
         raise Forbidden("this token may not run a batch")
+    if rehearse:
+        return json_answer(await context.service.auctioneer.rehearse())
     record = await context.service.auctioneer.run_batch()
     if record.status is BatchStatus.FAILED:
         raise BatchFailed(
@@ -126,7 +135,7 @@ async def list_batches(request: Api) -> Response[bytes]:
     context = context_of(request)
     wanted = window(request, context.settings.page_limit)
     await _may_view(context, token)
-    return json_answer(await context.service.batches(wanted))
+    return json_answer(await context.service.history.batches(wanted))
 
 
 async def get_batch(request: Api) -> Response[bytes]:
@@ -137,11 +146,11 @@ async def get_batch(request: Api) -> Response[bytes]:
     context = context_of(request)
     await _may_view(context, token)
     if at is None:
-        page = await context.service.batches(Window(limit=1))
+        page = await context.service.history.batches(Window(limit=1))
         if not page.results:
             raise NotFound("batch", "latest; none was run yet")
         return json_answer(page.results[0])
-    return json_answer(await context.service.batch(at))
+    return json_answer(await context.service.history.batch(at))
 
 
 async def _may_view(context: Context, token: str) -> None:

@@ -104,7 +104,7 @@ def _operation(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schema_of[repr(route.body)]}},
+            "content": _content(route.body, schema_of),
         }
     return operation
 
@@ -125,6 +125,9 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     ]
     if route.guarded:
         parameters.append(_header("If-Match", "The ETag of the version last seen."))
+    if route.once:
+        text = "Repeats the first answer instead of acting again, for a day."
+        parameters.append(_header("Idempotency-Key", text))
     if route.reply == "text/event-stream":
         parameters.append(_header("Last-Event-ID", "The id of the event last seen."))
     return parameters
@@ -142,15 +145,18 @@ def _header(name: str, text: str) -> dict[str, Any]:
 
 
 def _success(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(route.reply, str):
-        content: dict[str, Any] = {route.reply: {"schema": {"type": "string"}}}
-    else:
-        content = {"application/json": {"schema": schema_of[repr(route.reply)]}}
+    content = _content(route.reply, schema_of)
     success: dict[str, Any] = {"description": "Success", "content": content}
     if route.versioned:
         etag = {"schema": {"type": "string"}, "description": "The version."}
         success["headers"] = {"ETag": etag}
     return success
+
+
+def _content(kind: Any, schema_of: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401  # a type or a media type
+    if isinstance(kind, str):
+        return {kind: {"schema": {"type": "string"}}}
+    return {"application/json": {"schema": schema_of[repr(kind)]}}
 
 
 def _failures(route: Route) -> list[int]:

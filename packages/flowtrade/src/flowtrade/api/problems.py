@@ -41,6 +41,7 @@ __all__ = [
     "BadRequest",
     "Problem",
     "UnsupportedMediaType",
+    "status_of",
 ]
 
 _log = logging.getLogger(__name__)
@@ -100,7 +101,8 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
     orders: list[str] = msgspec.field(default_factory=list)
 
 
-def _status(error: FlowtradeError) -> int:
+def status_of(error: FlowtradeError) -> int:
+    """Return the status of an error of ours."""
     return next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
 
 
@@ -131,7 +133,7 @@ def _respond(
 
 
 def _ours(_request: Api, error: FlowtradeError) -> Response[bytes]:
-    status = _status(error)
+    status = status_of(error)
     headers: dict[str, str] = {}
     if status == HTTPStatus.UNAUTHORIZED:
         known = isinstance(error, Forbidden)

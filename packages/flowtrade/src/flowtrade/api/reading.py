@@ -4,12 +4,14 @@ The order is part of the contract: a missing header beats everything, and a bad 
 beats a missing right, so handlers read all of a request before they ask who sent it.
 """
 
+import hashlib
 from typing import Final, TypeVar
 
 import msgspec
 
 from flowtrade.api.context import Api
 from flowtrade.api.problems import BadRequest, UnsupportedMediaType
+from flowtrade.core.operations import Once
 from flowtrade.core.state import Group
 from flowtrade.errors import InvalidRequest
 from flowtrade.models.group import parse_group
@@ -27,6 +29,7 @@ __all__ = [
     "expected_version",
     "flag",
     "group_of",
+    "once",
     "path_id",
     "window",
 ]
@@ -146,6 +149,26 @@ def body_id(text: str) -> Id:
         return canonical_id(text)
     except IdError as error:
         raise InvalidRequest(str(error)) from error
+
+
+async def once(request: Api, scope: str) -> Once | None:
+    """Return what the header Idempotency-Key asks for, or None without it.
+
+    Args:
+        request: Its method, path and body make the fingerprint.
+        scope: Whose keys these are.
+
+    Raises:
+        BadRequest: The key is empty, longer than 255 characters or not printable.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise BadRequest("Idempotency-Key has 1 to 255 printable ASCII characters")
+    head = f"{request.method} {request.url.path}\n".encode()
+    digest = hashlib.sha256(head + await request.body()).digest()
+    return Once(scope=scope, key=key, fingerprint=digest)
 
 
 def group_of(value: object) -> Group:

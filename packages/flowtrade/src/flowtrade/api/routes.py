@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from flowtrade.api import bids, events, market, meta, pages
+from flowtrade.api import bids, bulk, events, market, meta, pages
 from flowtrade.models.batch import BatchPage, BatchRecord
 from flowtrade.models.demand import CreateDemand, CurveJson, DemandRecord
 from flowtrade.models.page import Page
@@ -56,11 +56,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         right: Who may use it.
         reply: The type of the JSON reply, or a media type.
         status: Of success.
-        body: The type of the JSON body, or None for no body.
+        body: The type of the JSON body, a media type, or None for no body.
         query: Parameters.
         errors: Statuses of its own beside those that follow from the rest.
         versioned: Whether the reply has an ETag.
         guarded: Whether it takes If-Match.
+        once: Whether it takes Idempotency-Key.
     """
 
     method: str
@@ -74,6 +75,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[int, ...] = ()
     versioned: bool = False
     guarded: bool = False
+    once: bool = False
 
 
 _TIME: Final = {"type": "string", "format": "date-time"}
@@ -107,6 +109,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/demand",
         handler=bids.create_demand,
+        once=True,
         right=Right.CREATE,
         reply=DemandRecord,
         status=201,
@@ -165,6 +168,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/portfolio",
         handler=bids.create_portfolio,
+        once=True,
         right=Right.CREATE,
         reply=PortfolioRecord,
         status=201,
@@ -247,6 +251,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         errors=(409,),
     ),
     Route(
+        method="POST",
+        path="/bulk",
+        handler=bulk.post_bulk,
+        right=Right.CREATE,
+        reply="application/x-ndjson",
+        body="application/x-ndjson",
+    ),
+    Route(
         method="GET",
         path="/product",
         handler=market.list_products,
@@ -265,6 +277,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/product",
         handler=market.create_product,
+        once=True,
         right=Right.MANAGE,
         reply=ProductRecord,
         status=201,
@@ -284,6 +297,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path=_PRODUCT,
         handler=market.partition_product,
+        once=True,
         right=Right.MANAGE,
         reply=list[ProductRecord],
         status=201,
@@ -305,6 +319,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=market.run_batch,
         right=Right.RUN,
         reply="text/plain",
+        query=(
+            Query(
+                "dry_run",
+                {"type": "boolean"},
+                "Whether to answer what a batch would be, as JSON, and run none.",
+            ),
+        ),
         errors=(409,),
     ),
     Route(

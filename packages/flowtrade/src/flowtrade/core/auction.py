@@ -162,6 +162,16 @@ class Auctioneer:
             self._publish(change.batch, gathered)
             return change.batch.record
 
+    async def rehearse(self) -> BatchRecord:
+        """Return what a batch would be now; nothing is stored or told.
+
+        Returns:
+            A record with `seq` 0, cleared or failed.
+        """
+        gathered = self._gather(self._mirror.at)
+        verdict = await self._solve(gathered.auction, gathered.targets)
+        return _batch(gathered.at, None, gathered, verdict).record
+
     async def replay(self, as_of: Timestamp) -> Replay:
         """Solve a stored batch again from the history.
 

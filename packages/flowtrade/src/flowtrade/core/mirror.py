@@ -25,6 +25,7 @@ from flowtrade.core.state import (
     Kind,
     Part,
     PortfolioView,
+    Repeated,
     Snapshot,
     StoredBatch,
     Version,
@@ -104,6 +105,8 @@ class Mirror:
                     self._add(entity)
                 case Changed(part, key, version):
                     self._change(part, key, version)
+                case Repeated():
+                    pass
                 case Batched(batch):
                     if batch.record.outcome_hash is not None:
                         self.batch = batch

@@ -13,7 +13,7 @@ Pure: no clock (the store issues `Transaction.now`), no I/O of its own.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -26,6 +26,7 @@ from flowtrade.core.state import (
     Group,
     Kind,
     Part,
+    Repeated,
     StoredBatch,
     Value,
     Version,
@@ -33,8 +34,10 @@ from flowtrade.core.state import (
 from flowtrade.errors import (
     AlreadyPartitioned,
     BatchExists,
+    Forbidden,
     IdTaken,
     InvalidRequest,
+    KeyReused,
     NotFound,
     UnknownReference,
     VersionMismatch,
@@ -51,7 +54,9 @@ __all__ = [
     "Applied",
     "Cut",
     "DemandEntry",
+    "Memory",
     "NewProduct",
+    "Once",
     "Operation",
     "PartitionProduct",
     "PortfolioEntry",
@@ -65,8 +70,27 @@ __all__ = [
 ]
 
 
+REMEMBERED: Final = 24 * 3_600 * 1_000_000_000
+"""Nanoseconds for which a store remembers an idempotency key at least: the day that
+payment services promise, long after any client has given up."""
+
+
 class _Op(msgspec.Struct, frozen=True, kw_only=True):
     pass
+
+
+class Once(_Op, frozen=True, kw_only=True):
+    """Makes an operation happen at most once, however often it is asked for.
+
+    Attributes:
+        scope: Whose keys these are: a bidder, or any other word.
+        key: The caller's name for the operation.
+        fingerprint: Of the request, so that a key is not used for two different ones.
+    """
+
+    scope: str
+    key: str
+    fingerprint: bytes
 
 
 class AddDemand(_Op, frozen=True, kw_only=True):
@@ -76,6 +100,7 @@ class AddDemand(_Op, frozen=True, kw_only=True):
     owner: Id
     app_data: bytes
     curve: Curve | None
+    once: Once | None = None
 
 
 class SetCurve(_Op, frozen=True, kw_only=True):
@@ -83,11 +108,13 @@ class SetCurve(_Op, frozen=True, kw_only=True):
 
     Attributes:
         expected: The `valid_from` the caller last saw, or None for any.
+        owner: Whose demand it must be, or None if that has been checked.
     """
 
     id: Id
     curve: Curve | None
     expected: Timestamp | None = None
+    owner: Id | None = None
 
 
 class AddPortfolio(_Op, frozen=True, kw_only=True):
@@ -98,15 +125,22 @@ class AddPortfolio(_Op, frozen=True, kw_only=True):
     app_data: bytes
     demand: Group
     basis: Group
+    once: Once | None = None
 
 
 class SetGroups(_Op, frozen=True, kw_only=True):
-    """Replace one or both groups of a portfolio; None keeps, empty clears."""
+    """Replace one or both groups of a portfolio; None keeps, empty clears.
+
+    Attributes:
+        expected: As for `SetCurve`.
+        owner: As for `SetCurve`.
+    """
 
     id: Id
     demand: Group | None
     basis: Group | None
     expected: Timestamp | None = None
+    owner: Id | None = None
 
 
 class NewProduct(_Op, frozen=True, kw_only=True):
@@ -121,6 +155,7 @@ class AddProduct(_Op, frozen=True, kw_only=True):
     """Make a root product."""
 
     product: NewProduct
+    once: Once | None = None
 
 
 class PartitionProduct(_Op, frozen=True, kw_only=True):
@@ -128,6 +163,7 @@ class PartitionProduct(_Op, frozen=True, kw_only=True):
 
     parent: Id
     children: tuple[NewProduct, ...]
+    once: Once | None = None
 
 
 class DemandEntry(_Op, frozen=True, kw_only=True):
@@ -202,6 +238,20 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
 
 
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done under a key.
+
+    Attributes:
+        fingerprint: Of the request.
+        timestamp: When it was done.
+        ids: What it made.
+    """
+
+    fingerprint: bytes
+    timestamp: Timestamp
+    ids: tuple[Id, ...]
+
+
 class Transaction(Protocol):
     """What `apply` needs from a store while one operation happens."""
 
@@ -237,6 +287,14 @@ class Transaction(Protocol):
         """Say whether a product has parts."""
         ...
 
+    def remembered(self, scope: str, key: str) -> Memory | None:
+        """Return what was done under a key, if it is still remembered."""
+        ...
+
+    def remember(self, once: Once, ids: tuple[Id, ...]) -> None:
+        """Remember what an operation made under its key."""
+        ...
+
     def attach(self, portfolio: Id, demands: Iterable[Id]) -> None:
         """Remember that a portfolio has used these demands (for reads in the past)."""
         ...
@@ -259,6 +317,20 @@ def apply(operation: Operation, tx: Transaction) -> tuple[Change, ...]:
     Raises:
         RequestError: A rule forbids it; the caller must roll back.
     """
+    once: Once | None = getattr(operation, "once", None)
+    if once is None:
+        return _apply(operation, tx)
+    memory = tx.remembered(once.scope, once.key)
+    if memory is not None:
+        if memory.fingerprint != once.fingerprint:
+            raise KeyReused(once.key)
+        return (Repeated(memory.timestamp, memory.ids),)
+    changes = _apply(operation, tx)
+    tx.remember(once, tuple(c.entity.id for c in changes if isinstance(c, Added)))
+    return changes
+
+
+def _apply(operation: Operation, tx: Transaction) -> tuple[Change, ...]:
     match operation:
         case AddDemand():
             return _add_demand(operation, tx)
@@ -310,7 +382,7 @@ def _add_demand(op: AddDemand, tx: Transaction) -> tuple[Change, ...]:
 
 
 def _set_curve(op: SetCurve, tx: Transaction) -> tuple[Change, ...]:
-    _existing(Kind.DEMAND, op.id, tx)
+    _check_owner(_existing(Kind.DEMAND, op.id, tx), op.owner)
     _check_version("demand", op.id, op.expected, (Part.CURVE,), tx)
     return (_put(Part.CURVE, op.id, op.curve, tx),)
 
@@ -328,6 +400,7 @@ def _add_portfolio(op: AddPortfolio, tx: Transaction) -> tuple[Change, ...]:
 
 def _set_groups(op: SetGroups, tx: Transaction) -> tuple[Change, ...]:
     entity = _existing(Kind.PORTFOLIO, op.id, tx)
+    _check_owner(entity, op.owner)
     parts = (Part.DEMAND, Part.BASIS)
     _check_version("portfolio", op.id, op.expected, parts, tx)
     return tuple(_put_groups(entity, op.demand, op.basis, tx))
@@ -462,6 +535,12 @@ def _stop_others(op: Submit, tx: Transaction) -> Iterable[Change]:
 def _check_grid(grid: Timestamp | None, tx: Transaction) -> None:
     if grid is not None and tx.scheduled(grid):
         raise BatchExists(f"the batch of {format_timestamp(grid)} is stored already")
+
+
+def _check_owner(entity: Entity, owner: Id | None) -> None:
+    if owner is not None and entity.owner != owner:
+        kind = entity.kind.name.lower()
+        raise Forbidden(f"the {kind} {entity.id} is another bidder's")
 
 
 def _check_version(

@@ -4,7 +4,7 @@ Pure: views of the mirror in, wire records out.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -27,6 +27,7 @@ from flowtrade.ports import Window
 from netcore.models import Timestamp
 
 __all__ = [
+    "as_then",
     "demand_record",
     "more_before",
     "page",
@@ -34,6 +35,8 @@ __all__ = [
     "product_record",
     "value_to_builtins",
 ]
+
+_R = TypeVar("_R", DemandRecord, PortfolioRecord)
 
 
 def demand_record(view: DemandView, *, attached: bool = True) -> DemandRecord:
@@ -96,6 +99,11 @@ def product_record(
         parent=(product.parent or product.id, product.ratio),
         basis=dict(tree.leaves(product.id, at)) or None,
     )
+
+
+def as_then(record: _R) -> _R:
+    """Return a record of the past without what happened later."""
+    return msgspec.structs.replace(record, valid_until=None)
 
 
 def page(versions: Sequence[Version], window: Window, *, part: Part | None) -> Page:

@@ -5,8 +5,7 @@ the mirror. It decides nothing that two requests could race about (that is
 `flowtrade.core.operations`) and knows nothing of tokens: the caller has checked the
 rights.
 
-Reads of the present come from the mirror; histories and reads of the past from the
-store.
+Reads of the present come from the mirror; reads of the past are `Service.history`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ import msgspec
 import trio
 
 from flowtrade.core.auction import Auctioneer
+from flowtrade.core.history import History
 from flowtrade.core.mirror import Mirror
 from flowtrade.core.operations import (
     AddDemand,
@@ -24,6 +24,8 @@ from flowtrade.core.operations import (
     Applied,
     DemandEntry,
     NewProduct,
+    Once,
+    Operation,
     PartitionProduct,
     PortfolioEntry,
     SetCurve,
@@ -31,9 +33,8 @@ from flowtrade.core.operations import (
     Submit,
 )
 from flowtrade.core.records import (
+    as_then,
     demand_record,
-    more_before,
-    page,
     portfolio_record,
     product_record,
 )
@@ -42,22 +43,20 @@ from flowtrade.core.state import (
     Entity,
     Group,
     Kind,
-    Part,
     PortfolioView,
+    Repeated,
 )
-from flowtrade.errors import InvalidRequest, NotFound
+from flowtrade.errors import InvalidRequest, NotFound, RequestError
 from flowtrade.ids import product_terms
-from flowtrade.models.batch import BatchPage, BatchRecord
 from flowtrade.models.curve import Curve
 from flowtrade.models.demand import DemandRecord
 from flowtrade.models.ids import Id
-from flowtrade.models.page import Page
 from flowtrade.models.portfolio import PortfolioRecord
 from flowtrade.models.product import ProductPage, ProductRecord
 from flowtrade.models.submission import SubmissionRecord
 from flowtrade.models.time import TimeError, format_timestamp, parse_timestamp
 from flowtrade.models.update import ReferenceUpdate
-from flowtrade.ports import Clock, IdFactory, Publisher, Solver, Store, Window
+from flowtrade.ports import Clock, IdFactory, Publisher, Solver, Store
 from flowtrade.settings import AuctionSettings
 from netcore.models import Timestamp
 
@@ -118,6 +117,7 @@ class Service:
 
     Attributes:
         mirror: The current state, for reading.
+        history: The past, for reading.
         auctioneer: Runs batches.
     """
 
@@ -137,6 +137,7 @@ class Service:
         self._ids = ids
         self._publisher = publisher
         self.mirror = Mirror()
+        self.history = History(store, self.mirror)
         self._early: list[Applied] | None = []
         store.subscribe(self._follow)
         self.auctioneer = Auctioneer(
@@ -188,19 +189,33 @@ class Service:
     # Demands.
 
     async def create_demand(
-        self, bidder: Id, app_data: bytes, curve: Curve | None
+        self,
+        bidder: Id,
+        app_data: bytes,
+        curve: Curve | None,
+        *,
+        once: Once | None = None,
     ) -> DemandRecord:
         """Make a demand.
+
+        Args:
+            bidder: Its owner.
+            app_data: The application's data.
+            curve: Its curve.
+            once: Asked for again under the same key, the first answer is repeated.
 
         Raises:
             InvalidRequest: The application does not accept this app_data.
             IdTaken: The id that app_data implies is in use.
+            KeyReused: The key named another request.
         """
-        key = self._ids.demand_id(app_data, self._clock.now_ns())
-        await self._store.execute(
-            AddDemand(id=key, owner=bidder, app_data=app_data, curve=curve)
+        key = self.new_id(Kind.DEMAND, app_data)
+        applied = await self._store.execute(
+            AddDemand(id=key, owner=bidder, app_data=app_data, curve=curve, once=once)
         )
-        return self.demand(key)
+        if (repeated := _repeated(applied)) is None:
+            return self.demand(key)
+        return as_then(await self.history.demand(repeated.ids[0], repeated.timestamp))
 
     async def set_curve(
         self, key: Id, curve: Curve | None, *, expected: Timestamp | None = None
@@ -247,22 +262,37 @@ class Service:
     # Portfolios.
 
     async def create_portfolio(
-        self, bidder: Id, app_data: bytes, *, demand: Group, basis: Group
+        self,
+        bidder: Id,
+        app_data: bytes,
+        *,
+        demand: Group,
+        basis: Group,
+        once: Once | None = None,
     ) -> PortfolioRecord:
-        """Make a portfolio.
+        """Make a portfolio; `once` as for `create_demand`.
 
         Raises:
             InvalidRequest: The application does not accept this app_data.
             IdTaken: The id that app_data implies is in use.
             UnknownReference: A demand is not the bidder's, or a product unknown.
         """
-        key = self._ids.portfolio_id(app_data, self._clock.now_ns())
-        await self._store.execute(
+        key = self.new_id(Kind.PORTFOLIO, app_data)
+        applied = await self._store.execute(
             AddPortfolio(
-                id=key, owner=bidder, app_data=app_data, demand=demand, basis=basis
+                id=key,
+                owner=bidder,
+                app_data=app_data,
+                demand=demand,
+                basis=basis,
+                once=once,
             )
         )
-        return self.portfolio(key)
+        if (repeated := _repeated(applied)) is None:
+            return self.portfolio(key)
+        return as_then(
+            await self.history.portfolio(repeated.ids[0], repeated.timestamp)
+        )
 
     async def set_groups(
         self,
@@ -314,6 +344,40 @@ class Service:
             if view.demand.value or view.basis.value
         ]
 
+    # Many at once.
+
+    def new_id(self, kind: Kind, app_data: bytes) -> Id:
+        """Return the id of something to be made.
+
+        Raises:
+            InvalidRequest: The application does not accept this app_data.
+        """
+        now = self._clock.now_ns()
+        match kind:
+            case Kind.DEMAND:
+                return self._ids.demand_id(app_data, now)
+            case Kind.PORTFOLIO:
+                return self._ids.portfolio_id(app_data, now)
+            case Kind.PRODUCT:
+                return self._ids.product_id(app_data, now)
+
+    async def execute_many(
+        self, operations: Sequence[Operation]
+    ) -> list[DemandRecord | PortfolioRecord | RequestError]:
+        """Carry out changes of bids in order; a refused one does not stop the rest.
+
+        Args:
+            operations: Each of a demand or a portfolio.
+
+        Returns:
+            For each, the record as it stands after all of them, or the refusal.
+        """
+        results = await self._store.execute_many(operations)
+        return [
+            result if isinstance(result, RequestError) else self._record(result)
+            for result in results
+        ]
+
     # Submissions.
 
     async def submit(
@@ -329,11 +393,10 @@ class Service:
             IdTaken: An id is another bidder's, or app_data is given for an old one.
             UnknownReference: A demand is not the bidder's, or a product unknown.
         """
-        now = self._clock.now_ns()
         operation = Submit(
             owner=bidder,
-            demands=tuple(self._demand_entry(draft, now) for draft in demands),
-            portfolios=tuple(self._portfolio_entry(draft, now) for draft in portfolios),
+            demands=tuple(map(self._demand_entry, demands)),
+            portfolios=tuple(map(self._portfolio_entry, portfolios)),
         )
         _check_unique("demand", [entry.id for entry in operation.demands])
         _check_unique("portfolio", [entry.id for entry in operation.portfolios])
@@ -346,27 +409,34 @@ class Service:
 
     # Products.
 
-    async def create_product(self, app_data: bytes) -> ProductRecord:
-        """Make a root product.
+    async def create_product(
+        self, app_data: bytes, *, once: Once | None = None
+    ) -> ProductRecord:
+        """Make a root product; `once` as for `create_demand`.
 
         Raises:
             InvalidRequest: The application does not accept this app_data.
             IdTaken: The product exists already.
         """
-        new = NewProduct(
-            id=self._ids.product_id(app_data, self._clock.now_ns()), app_data=app_data
-        )
-        await self._store.execute(AddProduct(product=new))
-        return self.product(new.id)
+        new = NewProduct(id=self.new_id(Kind.PRODUCT, app_data), app_data=app_data)
+        applied = await self._store.execute(AddProduct(product=new, once=once))
+        if (repeated := _repeated(applied)) is None:
+            return self.product(new.id)
+        return self.history.product(repeated.ids[0], repeated.timestamp)
 
     async def partition(
-        self, key: Id, children: Sequence[tuple[bytes, float]]
+        self,
+        key: Id,
+        children: Sequence[tuple[bytes, float]],
+        *,
+        once: Once | None = None,
     ) -> list[ProductRecord]:
         """Divide a product into others, once.
 
         Args:
             key: The product.
             children: app_data and ratio of each part.
+            once: As for `create_demand`.
 
         Raises:
             InvalidRequest: There is no part, or an app_data is not accepted.
@@ -378,13 +448,16 @@ class Service:
             raise InvalidRequest("a product is divided into at least one part")
         if key not in self.mirror.products:
             raise NotFound("product", key)
-        now = self._clock.now_ns()
         parts = tuple(
-            NewProduct(id=self._ids.product_id(data, now), app_data=data, ratio=ratio)
+            NewProduct(id=self.new_id(Kind.PRODUCT, data), app_data=data, ratio=ratio)
             for data, ratio in children
         )
-        await self._store.execute(PartitionProduct(parent=key, children=parts))
-        return [self.product(part.id) for part in parts]
+        applied = await self._store.execute(
+            PartitionProduct(parent=key, children=parts, once=once)
+        )
+        if (repeated := _repeated(applied)) is None:
+            return [self.product(part.id) for part in parts]
+        return [self.history.product(part, repeated.timestamp) for part in repeated.ids]
 
     def product(self, key: Id) -> ProductRecord:
         """Return a product.
@@ -404,99 +477,6 @@ class Service:
                 return ProductPage(results=chosen, more=chosen[-1].id)
             chosen.append(product_record(product, self.mirror.products))
         return ProductPage(results=chosen)
-
-    # Histories and the past.
-
-    async def curve_history(self, key: Id, window: Window) -> Page:
-        """Return a page of a demand's curves; inactive periods are left out."""
-        return await self._history(Part.CURVE, key, window)
-
-    async def demand_history(self, key: Id, window: Window) -> Page:
-        """Return a page of a portfolio's demand groups."""
-        return await self._history(Part.DEMAND, key, window)
-
-    async def basis_history(self, key: Id, window: Window) -> Page:
-        """Return a page of a portfolio's bases, as the bidder named them."""
-        return await self._history(Part.BASIS, key, window)
-
-    async def portfolio_outcomes(self, key: Id, window: Window) -> Page:
-        """Return a page of a portfolio's prices and rates."""
-        self._portfolio(key)
-        return await self._outcomes(Kind.PORTFOLIO, key, window)
-
-    async def product_outcomes(self, key: Id, window: Window) -> Page:
-        """Return a page of a product's prices and volumes.
-
-        Raises:
-            NotFound: There is no such product.
-        """
-        self._product(key)
-        return await self._outcomes(Kind.PRODUCT, key, window)
-
-    async def batches(self, window: Window) -> BatchPage:
-        """Return a page of batches, newest first."""
-        records = await self._store.batches(_one_more(window))
-        shown = records[: window.limit]
-        return BatchPage(
-            results=shown,
-            more=more_before(
-                [parse_timestamp(record.as_of) for record in shown],
-                window,
-                exists=len(records) > window.limit,
-            ),
-        )
-
-    async def batch(self, as_of: Timestamp) -> BatchRecord:
-        """Return the batch of exactly this moment.
-
-        Raises:
-            NotFound: There is none.
-        """
-        stored = await self._store.batch(as_of)
-        if stored is None:
-            raise NotFound("batch", format_timestamp(as_of))
-        return stored.record
-
-    async def past(self, at: Timestamp) -> Mirror:
-        """Return the state as it was at a moment."""
-        return Mirror.from_snapshot(await self._store.snapshot(at))
-
-    async def demand_at(self, key: Id, at: Timestamp) -> DemandRecord:
-        """Return a demand as it was.
-
-        Raises:
-            NotFound: There was no such demand then.
-        """
-        view = await self._store.demand_at(key, at)
-        if view is None:
-            raise NotFound("demand", f"{key} at {format_timestamp(at)}")
-        return demand_record(view)
-
-    async def portfolio_at(
-        self, key: Id, at: Timestamp, *, expand: bool = False
-    ) -> PortfolioRecord:
-        """Return a portfolio as it was.
-
-        Raises:
-            NotFound: There was no such portfolio then.
-        """
-        view = await self._store.portfolio_at(key, at)
-        if view is None:
-            raise NotFound("portfolio", f"{key} at {format_timestamp(at)}")
-        # The whole tree of today: what happens after `at` bounds the validity.
-        tree = self.mirror.products if expand else None
-        return portfolio_record(view, tree=tree, at=at)
-
-    def product_at(self, key: Id, at: Timestamp) -> ProductRecord:
-        """Return a product as it was.
-
-        Raises:
-            NotFound: There was no such product then.
-        """
-        product = self._product(key)
-        if product.created > at:
-            raise NotFound("product", f"{key} at {format_timestamp(at)}")
-        return product_record(product, self.mirror.products, at)
 
     # Reference prices.
 
@@ -538,6 +518,13 @@ class Service:
             self._early.append(applied)
         else:
             self.mirror.apply(applied.timestamp, applied.changes)
+
+    def _record(self, applied: Applied) -> DemandRecord | PortfolioRecord:
+        operation = applied.operation
+        if isinstance(operation, AddDemand | SetCurve):
+            return self.demand(operation.id)
+        assert isinstance(operation, AddPortfolio | SetGroups)  # noqa: S101  # as documented
+        return self.portfolio(operation.id)
 
     def _demand(self, key: Id) -> DemandView:
         view = self.mirror.demand(key)
@@ -587,31 +574,24 @@ class Service:
             portfolios=self.portfolios([bidder]),
         )
 
-    def _demand_entry(self, draft: DraftDemand, now: Timestamp) -> DemandEntry:
+    def _demand_entry(self, draft: DraftDemand) -> DemandEntry:
         key = draft.id
         if key is None:
-            key = self._ids.demand_id(_required(draft.app_data), now)
+            key = self.new_id(Kind.DEMAND, _required(draft.app_data))
         return DemandEntry(id=key, app_data=draft.app_data, curve=draft.curve)
 
-    def _portfolio_entry(self, draft: DraftPortfolio, now: Timestamp) -> PortfolioEntry:
+    def _portfolio_entry(self, draft: DraftPortfolio) -> PortfolioEntry:
         key = draft.id
         if key is None:
-            key = self._ids.portfolio_id(_required(draft.app_data), now)
+            key = self.new_id(Kind.PORTFOLIO, _required(draft.app_data))
         return PortfolioEntry(
             id=key, app_data=draft.app_data, demand=draft.demand, basis=draft.basis
         )
 
-    async def _history(self, part: Part, key: Id, window: Window) -> Page:
-        versions = await self._store.history(part, key, _one_more(window))
-        return page(versions, window, part=part)
 
-    async def _outcomes(self, kind: Kind, key: Id, window: Window) -> Page:
-        versions = await self._store.outcomes(kind, key, _one_more(window))
-        return page(versions, window, part=None)
-
-
-def _one_more(window: Window) -> Window:
-    return msgspec.structs.replace(window, limit=window.limit + 1)
+def _repeated(applied: Applied) -> Repeated | None:
+    change = applied.changes[0]
+    return change if isinstance(change, Repeated) else None
 
 
 def _check_unique(kind: str, keys: Sequence[Id]) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "Kind",
     "Part",
     "PortfolioView",
+    "Repeated",
     "Snapshot",
     "StoredBatch",
     "Value",
@@ -157,13 +158,25 @@ class Changed(msgspec.Struct, frozen=True):
     version: Version
 
 
+class Repeated(msgspec.Struct, frozen=True):
+    """Nothing changed: the operation had happened before, under the same key.
+
+    Attributes:
+        timestamp: When it happened.
+        ids: What it made then.
+    """
+
+    timestamp: Timestamp
+    ids: tuple[Id, ...]
+
+
 class Batched(msgspec.Struct, frozen=True):
     """A batch was stored."""
 
     batch: StoredBatch
 
 
-Change: TypeAlias = Added | Changed | Batched
+Change: TypeAlias = Added | Changed | Batched | Repeated
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

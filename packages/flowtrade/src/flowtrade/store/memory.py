@@ -5,14 +5,17 @@ inline, one after the other; a refused one is undone step by step.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, cast, final
 
 import msgspec
 import trio
 
 from flowtrade.core.operations import (
+    REMEMBERED,
     Applied,
+    Memory,
+    Once,
     Operation,
     apply,
     issue_timestamp,
@@ -29,7 +32,7 @@ from flowtrade.core.state import (
     Value,
     Version,
 )
-from flowtrade.errors import StoreClosed
+from flowtrade.errors import RequestError, StoreClosed
 from flowtrade.models.batch import BatchRecord
 from flowtrade.models.clearing import RatePrice
 from flowtrade.models.ids import Id
@@ -78,6 +81,18 @@ class MemoryStore:
         for listener in self._listeners:
             listener(applied)
         return applied
+
+    async def execute_many(
+        self, operations: Sequence[Operation]
+    ) -> list[Applied | RequestError]:
+        """See `flowtrade.ports.Store.execute_many`."""
+        results: list[Applied | RequestError] = []
+        for operation in operations:
+            try:
+                results.append(await self.execute(operation))
+            except RequestError as error:
+                results.append(error)
+        return results
 
     def subscribe(self, listener: Listener) -> None:
         """See `flowtrade.ports.Store.subscribe`."""
@@ -172,6 +187,7 @@ class _Tables:
         self.cleared: list[Timestamp] = []
         self.grid: set[Timestamp] = set()
         self.attached: dict[Id, dict[Id, None]] = {}
+        self.memory: dict[tuple[str, str], Memory] = {}
 
     def at(self, part: Part, key: Id, at: Timestamp) -> Version | None:
         return _valid(self.timelines.get((part, key), []), at)
@@ -234,6 +250,20 @@ class _MemoryTransaction:
 
     def divided(self, product: Id) -> bool:
         return product in self._tables.parts
+
+    def remembered(self, scope: str, key: str) -> Memory | None:
+        memory = self._tables.memory.get((scope, key))
+        expired = memory is not None and memory.timestamp < self._now - REMEMBERED
+        return None if expired else memory
+
+    def remember(self, once: Once, ids: tuple[Id, ...]) -> None:
+        table, slot = self._tables.memory, (once.scope, once.key)
+        table.pop(slot, None)  # an expired one; the new one goes to the end
+        table[slot] = Memory(fingerprint=once.fingerprint, timestamp=self._now, ids=ids)
+        self._undo.append(lambda: table.pop(slot))
+        oldest = next(iter(table))
+        if table[oldest].timestamp < self._now - REMEMBERED:
+            del table[oldest]
 
     def attach(self, portfolio: Id, demands: Iterable[Id]) -> None:
         # Not undone: a portfolio that is named here without cause costs one look.

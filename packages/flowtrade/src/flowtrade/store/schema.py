@@ -74,6 +74,17 @@ STEPS: Final[tuple[str, ...]] = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX outcome_batch ON outcome (as_of);
     """,
+    """
+    CREATE TABLE memory (
+        scope TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint BLOB NOT NULL,
+        timestamp INTEGER NOT NULL,
+        ids BLOB NOT NULL,
+        PRIMARY KEY (scope, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX memory_timestamp ON memory (timestamp);
+    """,
 )
 
 

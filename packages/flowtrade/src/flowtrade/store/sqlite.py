@@ -17,7 +17,7 @@ writer (WAL).
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -67,6 +67,12 @@ class _Ticket:
         self.operation = operation
         self.done = trio.Event()
         self.result: outcome.Outcome[Applied] | None = None
+
+    async def wait(self) -> outcome.Outcome[Applied]:
+        # Cancelling this wait leaves the ticket where it is: it happens all the same.
+        await self.done.wait()
+        assert self.result is not None  # noqa: S101  # set before the event is
+        return self.result
 
 
 @final
@@ -151,17 +157,23 @@ class SqliteStore:
 
     async def execute(self, operation: Operation) -> Applied:
         """See `flowtrade.ports.Store.execute`."""
-        if not self._open:
-            raise StoreClosed
-        if self._waiting >= self._queue_limit:
-            raise StoreBusy(self._waiting)
-        ticket = _Ticket(operation)
-        self._waiting += 1
-        self._queue.put(ticket)
-        # Cancelling this wait leaves the ticket where it is: it happens all the same.
-        await ticket.done.wait()
-        assert ticket.result is not None  # noqa: S101  # set before the event is
-        return ticket.result.unwrap()
+        (ticket,) = self._enqueue([operation])
+        return (await ticket.wait()).unwrap()
+
+    async def execute_many(
+        self, operations: Sequence[Operation]
+    ) -> list[Applied | RequestError]:
+        """See `flowtrade.ports.Store.execute_many`."""
+        results: list[Applied | RequestError] = []
+        for ticket in self._enqueue(operations):
+            result = await ticket.wait()
+            if isinstance(result, outcome.Error) and isinstance(
+                result.error, RequestError
+            ):
+                results.append(result.error)
+            else:
+                results.append(result.unwrap())
+        return results
 
     def subscribe(self, listener: Listener) -> None:
         """See `flowtrade.ports.Store.subscribe`."""
@@ -194,6 +206,17 @@ class SqliteStore:
     async def batch(self, as_of: Timestamp) -> StoredBatch | None:
         """See `flowtrade.ports.Store.batch`."""
         return await self._read(lambda reads: reads.batch(as_of))
+
+    def _enqueue(self, operations: Sequence[Operation]) -> list[_Ticket]:
+        if not self._open:
+            raise StoreClosed
+        if self._waiting + len(operations) > self._queue_limit:
+            raise StoreBusy(self._waiting)
+        tickets = [_Ticket(operation) for operation in operations]
+        self._waiting += len(tickets)
+        for ticket in tickets:
+            self._queue.put(ticket)
+        return tickets
 
     # The writer thread.
 

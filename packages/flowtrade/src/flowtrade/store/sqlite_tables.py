@@ -10,6 +10,7 @@ from typing import cast, final
 
 import msgspec
 
+from flowtrade.core.operations import REMEMBERED, Memory, Once
 from flowtrade.core.state import (
     DemandView,
     Entity,
@@ -154,6 +155,34 @@ class SqliteTransaction:
             (self._pk(Kind.PRODUCT, product),),
         ).fetchone()
         return row is not None
+
+    def remembered(self, scope: str, key: str) -> Memory | None:
+        """See `flowtrade.core.operations.Transaction`."""
+        row = self._execute(
+            "SELECT fingerprint, timestamp, ids FROM memory "
+            "WHERE scope = ? AND key = ? AND timestamp >= ?",
+            (scope, key, self._now - REMEMBERED),
+        ).fetchone()
+        if row is None:
+            return None
+        ids = tuple(msgspec.json.decode(row[2], type=list[str]))
+        return Memory(fingerprint=row[0], timestamp=row[1], ids=ids)
+
+    def remember(self, once: Once, ids: tuple[Id, ...]) -> None:
+        """See `flowtrade.core.operations.Transaction`."""
+        self._execute(
+            "DELETE FROM memory WHERE timestamp < ?", (self._now - REMEMBERED,)
+        )
+        self._execute(
+            "INSERT INTO memory VALUES (?, ?, ?, ?, ?)",
+            (
+                once.scope,
+                once.key,
+                once.fingerprint,
+                self._now,
+                msgspec.json.encode(ids),
+            ),
+        )
 
     def attach(self, portfolio: Id, demands: Iterable[Id]) -> None:
         """See `flowtrade.core.operations.Transaction`."""

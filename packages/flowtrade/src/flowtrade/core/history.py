@@ -1,0 +1,144 @@
+"""Reads of the past: pages of histories, and things as they were.
+
+Every read is of one moment or one window of the store and changes nothing. Whether
+the caller may read it has been decided before.
+"""
+
+from typing import final
+
+import msgspec
+
+from flowtrade.core.mirror import Mirror
+from flowtrade.core.records import (
+    demand_record,
+    more_before,
+    page,
+    portfolio_record,
+    product_record,
+)
+from flowtrade.core.state import Kind, Part
+from flowtrade.errors import NotFound
+from flowtrade.models.batch import BatchPage, BatchRecord
+from flowtrade.models.demand import DemandRecord
+from flowtrade.models.ids import Id
+from flowtrade.models.page import Page
+from flowtrade.models.portfolio import PortfolioRecord
+from flowtrade.models.product import ProductRecord
+from flowtrade.models.time import format_timestamp, parse_timestamp
+from flowtrade.ports import Store, Window
+from netcore.models import Timestamp
+
+__all__ = ["History"]
+
+
+@final
+class History:
+    """The past of a service.
+
+    Args:
+        store: Where it is kept.
+        mirror: The present, for the tree of products.
+    """
+
+    def __init__(self, store: Store, mirror: Mirror) -> None:
+        self._store = store
+        self._mirror = mirror
+
+    async def curves(self, key: Id, window: Window) -> Page:
+        """Return a page of a demand's curves; inactive periods are left out."""
+        return await self._page(Part.CURVE, key, window)
+
+    async def demands(self, key: Id, window: Window) -> Page:
+        """Return a page of a portfolio's demand groups."""
+        return await self._page(Part.DEMAND, key, window)
+
+    async def bases(self, key: Id, window: Window) -> Page:
+        """Return a page of a portfolio's bases, as the bidder named them."""
+        return await self._page(Part.BASIS, key, window)
+
+    async def portfolio_outcomes(self, key: Id, window: Window) -> Page:
+        """Return a page of a portfolio's prices and rates."""
+        return await self._outcomes(Kind.PORTFOLIO, key, window)
+
+    async def product_outcomes(self, key: Id, window: Window) -> Page:
+        """Return a page of a product's prices and volumes.
+
+        Raises:
+            NotFound: There is no such product.
+        """
+        if key not in self._mirror.products:
+            raise NotFound("product", key)
+        return await self._outcomes(Kind.PRODUCT, key, window)
+
+    async def batches(self, window: Window) -> BatchPage:
+        """Return a page of batches, newest first."""
+        records = await self._store.batches(_one_more(window))
+        shown = records[: window.limit]
+        return BatchPage(
+            results=shown,
+            more=more_before(
+                [parse_timestamp(record.as_of) for record in shown],
+                window,
+                exists=len(records) > window.limit,
+            ),
+        )
+
+    async def batch(self, as_of: Timestamp) -> BatchRecord:
+        """Return the batch of exactly this moment.
+
+        Raises:
+            NotFound: There is none.
+        """
+        stored = await self._store.batch(as_of)
+        if stored is None:
+            raise NotFound("batch", format_timestamp(as_of))
+        return stored.record
+
+    async def demand(self, key: Id, at: Timestamp) -> DemandRecord:
+        """Return a demand as it was.
+
+        Raises:
+            NotFound: There was no such demand then.
+        """
+        view = await self._store.demand_at(key, at)
+        if view is None:
+            raise NotFound("demand", f"{key} at {format_timestamp(at)}")
+        return demand_record(view)
+
+    async def portfolio(
+        self, key: Id, at: Timestamp, *, expand: bool = False
+    ) -> PortfolioRecord:
+        """Return a portfolio as it was.
+
+        Raises:
+            NotFound: There was no such portfolio then.
+        """
+        view = await self._store.portfolio_at(key, at)
+        if view is None:
+            raise NotFound("portfolio", f"{key} at {format_timestamp(at)}")
+        # The whole tree of today: what happens after `at` bounds the validity.
+        tree = self._mirror.products if expand else None
+        return portfolio_record(view, tree=tree, at=at)
+
+    def product(self, key: Id, at: Timestamp) -> ProductRecord:
+        """Return a product as it was.
+
+        Raises:
+            NotFound: There was no such product then.
+        """
+        product = self._mirror.products.get(key)
+        if product is None or product.created > at:
+            raise NotFound("product", f"{key} at {format_timestamp(at)}")
+        return product_record(product, self._mirror.products, at)
+
+    async def _page(self, part: Part, key: Id, window: Window) -> Page:
+        versions = await self._store.history(part, key, _one_more(window))
+        return page(versions, window, part=part)
+
+    async def _outcomes(self, kind: Kind, key: Id, window: Window) -> Page:
+        versions = await self._store.outcomes(kind, key, _one_more(window))
+        return page(versions, window, part=None)
+
+
+def _one_more(window: Window) -> Window:
+    return msgspec.structs.replace(window, limit=window.limit + 1)
