@@ -152,6 +152,12 @@ def test_three_hundred_topics_fit_the_venues_limits(exchange):
     assert len(set(ids)) == len(ids)
 
 
+def test_a_topic_of_bitfinex_that_has_no_number_yet_cannot_be_left():
+    transformer = connector_for(ExchangeId.BITFINEX).transformer()
+
+    assert transformer.bound(Topic("book", "tBTCUSD", ("25",))) is None
+
+
 @pytest.mark.parametrize("exchange", exchanges())
 def test_pings_and_greetings_are_text(exchange):
     connector = connector_for(exchange)

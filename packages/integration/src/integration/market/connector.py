@@ -9,11 +9,13 @@ it. Each lives in a folder of `integration.exchanges` with the same five modules
 * `requests`: what we send;
 * `messages`: what we receive, as Structs, and one `decode`;
 * `transform`: messages into events.
+
+Most venues have one server and wire their modules through `PlainConnector`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -41,11 +43,14 @@ from netcore.models import Model, Timestamp
 
 __all__ = [
     "UNREADABLE",
+    "Channels",
     "Connector",
     "Image",
     "Outgoing",
     "Ping",
+    "PlainConnector",
     "RouteTable",
+    "Symbols",
     "Topic",
     "UnknownChannelError",
     "VenueLimits",
@@ -252,8 +257,12 @@ class VenueTransformer(ABC, Generic[MessageT]):
         except UNREADABLE as error:
             return (_caused(Deserialise(str(error), repr(message)), error),)
 
-    def bound(self, topic: Topic) -> Topic:
-        """Return a topic with what the venue calls it on this connection."""
+    def bound(self, topic: Topic) -> Topic | None:
+        """Return a topic with what it takes to leave it on this connection.
+
+        Returns:
+            None if the venue has given it no name yet: then it cannot be left.
+        """
         return topic
 
     def unidentified(self, channel: str, market: str) -> tuple[IntegrationError, ...]:
@@ -376,6 +385,101 @@ class Connector(ABC):
         """Return how long a subscription may be silent; None: as long as it likes."""
         del kind
         return None
+
+
+class Symbols(Protocol):
+    """What a venue's module `symbols` has."""
+
+    def native(self, instrument: MarketDataInstrument, /) -> str:
+        """Spell an instrument as the venue does."""
+
+    def instrument(self, symbol: str, /) -> MarketDataInstrument:
+        """Read the venue's symbol."""
+
+
+class Channels(Protocol):
+    """What a venue's module `channels` has."""
+
+    def topic(self, subscription: Subscription, /) -> Topic:
+        """Name a subscription as the venue does."""
+
+
+class PlainConnector(Connector):
+    """A venue of one server: wires its five modules.
+
+    A subclass says what the class attributes are and how a request is spelled.
+
+    Attributes:
+        symbols_of: the venue's module `symbols`.
+        channels_of: the venue's module `channels`.
+        transformer_type: the class of its module `transform`.
+        verbs: what asking and leaving are called in a request.
+        bundles: whether a request may name several topics.
+        echoes_ids: whether an answer names the request's number.
+    """
+
+    symbols_of: Symbols
+    channels_of: Channels
+    transformer_type: ClassVar[type[VenueTransformer[Any]]]
+    verbs: ClassVar[tuple[str, str]] = ("subscribe", "unsubscribe")
+    bundles: ClassVar[bool] = False
+    echoes_ids: ClassVar[bool] = False
+
+    @abstractmethod
+    def request(self, verb: str, topics: Sequence[Topic], number: int) -> bytes:
+        """Spell one request.
+
+        Args:
+            verb: one of `verbs`.
+            topics: one, or several if the venue `bundles`.
+            number: which no other request of the connection has.
+        """
+
+    def native(self, instrument: MarketDataInstrument) -> str:
+        """Spell an instrument as the venue does."""
+        return self.symbols_of.native(instrument)
+
+    def instrument(self, symbol: str) -> MarketDataInstrument:
+        """Read the venue's symbol."""
+        return self.symbols_of.instrument(symbol)
+
+    def topic(self, subscription: Subscription) -> Topic:
+        """Name a subscription as the venue does."""
+        return self.channels_of.topic(subscription)
+
+    def subscribe(
+        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
+    ) -> list[Outgoing]:
+        """Make the requests that subscribe to topics."""
+        del time
+        return self._requests(self.verbs[0], topics, first_id)
+
+    def unsubscribe(
+        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
+    ) -> list[Outgoing]:
+        """Make the requests that end subscriptions."""
+        del time
+        return self._requests(self.verbs[1], topics, first_id)
+
+    def _requests(
+        self, verb: str, topics: Sequence[Topic], first_id: int
+    ) -> list[Outgoing]:
+        def several(part: Sequence[Topic], number: int) -> bytes:
+            return self.request(verb, part, number)
+
+        def single(topic: Topic, number: int) -> bytes:
+            return self.request(verb, (topic,), number)
+
+        echoed = self.echoes_ids
+        if self.bundles:
+            return batched(
+                topics, self.limits, several, first_id=first_id, echoed=echoed
+            )
+        return one_each(topics, single, first_id=first_id, echoed=echoed)
+
+    def transformer(self, routes: RouteTable | None = None) -> VenueTransformer[Any]:
+        """Make the transformer of one connection."""
+        return self.transformer_type(self.exchange, routes)
 
 
 def batched(

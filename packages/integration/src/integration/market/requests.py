@@ -83,8 +83,9 @@ class Requests:
         if not topics:
             return
         self.ledger.forget(topic.id for topic in topics)
+        named = [self._transformer.bound(topic) for topic in topics]
         made = self._connector.unsubscribe(
-            [self._transformer.bound(topic) for topic in topics],
+            [topic for topic in named if topic is not None],
             first_id=self._next_id,
             time=self._config.clock.now_ns(),
         )

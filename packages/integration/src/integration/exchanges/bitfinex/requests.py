@@ -9,16 +9,13 @@ from integration.exchanges.bitfinex import channels, symbols
 from integration.exchanges.bitfinex.transform import BitfinexTransformer
 from integration.market import checksums
 from integration.market.connector import (
-    Connector,
-    Outgoing,
     Ping,
-    RouteTable,
+    PlainConnector,
     Topic,
     VenueLimits,
-    one_each,
 )
 from integration.market.manager import Checksum
-from integration.models import ExchangeId, MarketDataInstrument, Subscription
+from integration.models import ExchangeId
 from netcore.models import Timestamp
 
 __all__ = ["CONNECTORS", "BitfinexConnector"]
@@ -32,7 +29,7 @@ def _ping(time: Timestamp) -> bytes:
     return msgspec.json.encode({"event": "ping", "cid": time // 10**9})
 
 
-class BitfinexConnector(Connector):
+class BitfinexConnector(PlainConnector):
     """Bitfinex's public server."""
 
     exchange = ExchangeId.BITFINEX
@@ -42,58 +39,31 @@ class BitfinexConnector(Connector):
         topics_per_connection=25, connections=20, connections_period=60.0
     )
     ping = Ping(interval=30.0, message=_ping)
+    symbols_of = symbols
+    channels_of = channels
+    transformer_type = BitfinexTransformer
 
-    def native(self, instrument: MarketDataInstrument) -> str:
-        """Spell an instrument."""
-        return symbols.native(instrument)
-
-    def instrument(self, symbol: str) -> MarketDataInstrument:
-        """Read a symbol."""
-        return symbols.instrument(symbol)
-
-    def topic(self, subscription: Subscription) -> Topic:
-        """Name a subscription as Bitfinex does."""
-        return channels.topic(subscription)
+    def request(self, verb: str, topics: Sequence[Topic], number: int) -> bytes:
+        """Spell one request; a channel is left by the number the venue gave it."""
+        del number
+        (topic,) = topics
+        if verb == "unsubscribe":
+            return msgspec.json.encode(
+                {"event": verb, "chanId": int(topic.parameters[0])}
+            )
+        request: dict[str, Any] = {
+            "event": verb,
+            "channel": topic.channel,
+            "symbol": topic.market,
+        }
+        if topic.parameters:
+            request |= {"prec": "P0", "freq": "F0", "len": topic.parameters[0]}
+        return msgspec.json.encode(request)
 
     def greeting(self, topics: Sequence[Topic]) -> list[bytes]:
         """Ask for numbered messages and for checksums of books."""
         del topics
         return [_FLAGS]
-
-    def subscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Ask for channels, one message each."""
-        del time
-
-        def encode(topic: Topic, _number: int) -> bytes:
-            request: dict[str, Any] = {
-                "event": "subscribe",
-                "channel": topic.channel,
-                "symbol": topic.market,
-            }
-            if topic.parameters:
-                request |= {"prec": "P0", "freq": "F0", "len": topic.parameters[0]}
-            return msgspec.json.encode(request)
-
-        return one_each(topics, encode, first_id=first_id, echoed=False)
-
-    def unsubscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Leave channels, by the numbers that the venue gave them."""
-        del time
-
-        def encode(topic: Topic, _number: int) -> bytes:
-            number = int(topic.parameters[0])
-            return msgspec.json.encode({"event": "unsubscribe", "chanId": number})
-
-        known = [topic for topic in topics if topic.parameters]
-        return one_each(known, encode, first_id=first_id, echoed=False)
-
-    def transformer(self, routes: RouteTable | None = None) -> BitfinexTransformer:
-        """Make the transformer of one connection."""
-        return BitfinexTransformer(self.exchange, routes)
 
     def checksum(self) -> Checksum:
         """Return Bitfinex's checksum of the top 25."""

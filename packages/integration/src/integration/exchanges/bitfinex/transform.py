@@ -63,11 +63,11 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
         """Learn what the venue calls a topic on this connection."""
         self._topics[channel_id] = topic
 
-    def bound(self, topic: Topic) -> Topic:
+    def bound(self, topic: Topic) -> Topic | None:
         """Return a topic with its number, by which it is left."""
         found = [n for n, each in self._topics.items() if each.id == topic.id]
         # The latest: a topic subscribed to again has a new number.
-        return Topic(topic.channel, topic.market, (str(found[-1]),)) if found else topic
+        return Topic(topic.channel, topic.market, (str(found[-1]),)) if found else None
 
     def decode(self, payload: bytes) -> messages.Message:
         """Decode one message."""

@@ -9,24 +9,18 @@ from integration.exchanges.bitstamp import channels, symbols
 from integration.exchanges.bitstamp.messages import BookImage
 from integration.exchanges.bitstamp.transform import BitstampTransformer
 from integration.market.connector import (
-    Connector,
     Image,
-    Outgoing,
     Ping,
-    RouteTable,
+    PlainConnector,
     Topic,
     VenueLimits,
-    one_each,
 )
 from integration.models import (
     ExchangeId,
-    MarketDataInstrument,
     OrderBookSnapshot,
-    Subscription,
 )
 from integration.rest.parser import PlainParser
 from integration.rest.request import RestRequest
-from netcore.models import Timestamp
 
 __all__ = ["CONNECTORS", "BitstampConnector", "OrderBookRequest"]
 
@@ -47,7 +41,7 @@ class OrderBookRequest(RestRequest[BookImage], frozen=True):
         return f"/api/v2/order_book/{self.market}/"
 
 
-class BitstampConnector(Connector):
+class BitstampConnector(PlainConnector):
     """Bitstamp's server."""
 
     exchange = ExchangeId.BITSTAMP
@@ -58,45 +52,17 @@ class BitstampConnector(Connector):
     limits = VenueLimits(lifetime=90 * 86_400.0, rest_weight=1000.0)
     ping = Ping(interval=30.0, message=lambda _time: _HEARTBEAT)
     rest_parser: ClassVar[Any] = PlainParser
+    symbols_of = symbols
+    channels_of = channels
+    transformer_type = BitstampTransformer
+    verbs = ("bts:subscribe", "bts:unsubscribe")
 
-    def native(self, instrument: MarketDataInstrument) -> str:
-        """Spell an instrument."""
-        return symbols.native(instrument)
-
-    def instrument(self, symbol: str) -> MarketDataInstrument:
-        """Read a symbol."""
-        return symbols.instrument(symbol)
-
-    def topic(self, subscription: Subscription) -> Topic:
-        """Name a subscription as Bitstamp does."""
-        return channels.topic(subscription)
-
-    def subscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Ask for channels, one message each."""
-        del time
-        return self._requests("bts:subscribe", topics, first_id)
-
-    def unsubscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Leave channels."""
-        del time
-        return self._requests("bts:unsubscribe", topics, first_id)
-
-    def _requests(
-        self, event: str, topics: Sequence[Topic], first_id: int
-    ) -> list[Outgoing]:
-        def encode(topic: Topic, _number: int) -> bytes:
-            data = {"channel": f"{topic.channel}_{topic.market}"}
-            return msgspec.json.encode({"event": event, "data": data})
-
-        return one_each(topics, encode, first_id=first_id, echoed=False)
-
-    def transformer(self, routes: RouteTable | None = None) -> BitstampTransformer:
-        """Make the transformer of one connection."""
-        return BitstampTransformer(self.exchange, routes)
+    def request(self, verb: str, topics: Sequence[Topic], number: int) -> bytes:
+        """Spell one request; answers name their topics."""
+        del number
+        (topic,) = topics
+        data = {"channel": f"{topic.channel}_{topic.market}"}
+        return msgspec.json.encode({"event": verb, "data": data})
 
     def image_request(self, topic: Topic, depth: int | None) -> OrderBookRequest:
         """Ask for an image; it is always whole."""

@@ -8,15 +8,11 @@ import msgspec
 from integration.exchanges.deribit import channels, symbols
 from integration.exchanges.deribit.transform import DeribitTransformer
 from integration.market.connector import (
-    Connector,
-    Outgoing,
-    RouteTable,
+    PlainConnector,
     Topic,
     VenueLimits,
-    batched,
 )
-from integration.models import ExchangeId, MarketDataInstrument, Subscription
-from netcore.models import Timestamp
+from integration.models import ExchangeId
 
 __all__ = ["CONNECTORS", "DeribitConnector"]
 
@@ -30,7 +26,7 @@ def _call(method: str, number: int, params: dict[str, Any]) -> bytes:
     )
 
 
-class DeribitConnector(Connector):
+class DeribitConnector(PlainConnector):
     """Deribit's server."""
 
     exchange = ExchangeId.DERIBIT
@@ -39,18 +35,16 @@ class DeribitConnector(Connector):
     limits = VenueLimits(
         topics_per_connection=500, topics_per_message=100, connections=32
     )
+    symbols_of = symbols
+    channels_of = channels
+    transformer_type = DeribitTransformer
+    verbs = ("public/subscribe", "public/unsubscribe")
+    bundles = True
+    echoes_ids = True
 
-    def native(self, instrument: MarketDataInstrument) -> str:
-        """Spell an instrument."""
-        return symbols.native(instrument)
-
-    def instrument(self, symbol: str) -> MarketDataInstrument:
-        """Read a symbol."""
-        return symbols.instrument(symbol)
-
-    def topic(self, subscription: Subscription) -> Topic:
-        """Name a subscription as Deribit does."""
-        return channels.topic(subscription)
+    def request(self, verb: str, topics: Sequence[Topic], number: int) -> bytes:
+        """Spell one request."""
+        return _call(verb, number, {"channels": [_channel(t) for t in topics]})
 
     def greeting(self, topics: Sequence[Topic]) -> list[bytes]:
         """Ask for heartbeats; the transformer answers the venue's."""
@@ -58,36 +52,10 @@ class DeribitConnector(Connector):
         interval = {"interval": _HEARTBEAT_SECONDS}
         return [_call("public/set_heartbeat", _HEARTBEAT_ID, interval)]
 
-    def subscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Ask for channels, many in one message."""
-        del time
-        return self._requests("public/subscribe", topics, first_id)
-
-    def unsubscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Leave channels."""
-        del time
-        return self._requests("public/unsubscribe", topics, first_id)
-
-    def _requests(
-        self, method: str, topics: Sequence[Topic], first_id: int
-    ) -> list[Outgoing]:
-        def encode(part: Sequence[Topic], number: int) -> bytes:
-            return _call(method, number, {"channels": [_channel(t) for t in part]})
-
-        return batched(topics, self.limits, encode, first_id=first_id)
-
     def expected_responses(self, topics: Sequence[Topic]) -> int:
         """One answer per message; a channel that it leaves out was refused."""
         del topics
         return 1
-
-    def transformer(self, routes: RouteTable | None = None) -> DeribitTransformer:
-        """Make the transformer of one connection."""
-        return DeribitTransformer(self.exchange, routes)
 
 
 def _channel(topic: Topic) -> str:

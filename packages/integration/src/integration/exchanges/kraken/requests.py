@@ -8,16 +8,13 @@ from integration.exchanges.kraken import channels, symbols
 from integration.exchanges.kraken.transform import KrakenTransformer
 from integration.market import checksums
 from integration.market.connector import (
-    Connector,
-    Outgoing,
     Ping,
-    RouteTable,
+    PlainConnector,
     Topic,
     VenueLimits,
-    one_each,
 )
 from integration.market.manager import Checksum
-from integration.models import ExchangeId, MarketDataInstrument, SubKind, Subscription
+from integration.models import ExchangeId, SubKind, Subscription
 from netcore.models import Timestamp
 
 __all__ = ["CONNECTORS", "KrakenConnector"]
@@ -27,7 +24,7 @@ def _ping(time: Timestamp) -> bytes:
     return msgspec.json.encode({"event": "ping", "reqid": time // 10**9})
 
 
-class KrakenConnector(Connector):
+class KrakenConnector(PlainConnector):
     """Kraken's v1 server."""
 
     exchange = ExchangeId.KRAKEN
@@ -35,49 +32,20 @@ class KrakenConnector(Connector):
     # About 150 connection attempts in ten minutes per address.
     limits = VenueLimits(connections=150, connections_period=600.0)
     ping = Ping(interval=30.0, message=_ping)
+    symbols_of = symbols
+    channels_of = channels
+    transformer_type = KrakenTransformer
 
-    def native(self, instrument: MarketDataInstrument) -> str:
-        """Spell an instrument."""
-        return symbols.native(instrument)
-
-    def instrument(self, symbol: str) -> MarketDataInstrument:
-        """Read a symbol."""
-        return symbols.instrument(symbol)
-
-    def topic(self, subscription: Subscription) -> Topic:
-        """Name a subscription as Kraken does."""
-        return channels.topic(subscription)
-
-    def subscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Ask for channels, one message each."""
-        del time
-        return self._requests("subscribe", topics, first_id)
-
-    def unsubscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Leave channels."""
-        del time
-        return self._requests("unsubscribe", topics, first_id)
-
-    def _requests(
-        self, event: str, topics: Sequence[Topic], first_id: int
-    ) -> list[Outgoing]:
-        def encode(topic: Topic, _number: int) -> bytes:
-            named: dict[str, str | int] = {"name": topic.channel}
-            if topic.parameters:
-                named["depth"] = int(topic.parameters[0])
-            return msgspec.json.encode(
-                {"event": event, "pair": [topic.market], "subscription": named}
-            )
-
-        return one_each(topics, encode, first_id=first_id, echoed=False)
-
-    def transformer(self, routes: RouteTable | None = None) -> KrakenTransformer:
-        """Make the transformer of one connection."""
-        return KrakenTransformer(self.exchange, routes)
+    def request(self, verb: str, topics: Sequence[Topic], number: int) -> bytes:
+        """Spell one request; answers name their topics."""
+        del number
+        (topic,) = topics
+        named: dict[str, str | int] = {"name": topic.channel}
+        if topic.parameters:
+            named["depth"] = int(topic.parameters[0])
+        return msgspec.json.encode(
+            {"event": verb, "pair": [topic.market], "subscription": named}
+        )
 
     def checksum(self) -> Checksum:
         """Return Kraken's checksum of the top ten."""

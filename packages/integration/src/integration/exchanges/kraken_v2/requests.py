@@ -9,16 +9,13 @@ from integration.exchanges.kraken_v2 import channels, symbols
 from integration.exchanges.kraken_v2.transform import KrakenV2Transformer
 from integration.market import checksums
 from integration.market.connector import (
-    Connector,
-    Outgoing,
     Ping,
-    RouteTable,
+    PlainConnector,
     Topic,
     VenueLimits,
-    one_each,
 )
 from integration.market.manager import Checksum
-from integration.models import ExchangeId, MarketDataInstrument, SubKind, Subscription
+from integration.models import ExchangeId, SubKind, Subscription
 from netcore.models import Timestamp
 
 __all__ = ["CONNECTORS", "KrakenV2Connector"]
@@ -28,7 +25,7 @@ def _ping(time: Timestamp) -> bytes:
     return msgspec.json.encode({"method": "ping", "req_id": time // 10**9})
 
 
-class KrakenV2Connector(Connector):
+class KrakenV2Connector(PlainConnector):
     """Kraken's v2 server."""
 
     exchange = ExchangeId.KRAKEN_V2
@@ -36,18 +33,22 @@ class KrakenV2Connector(Connector):
     # About 150 connection attempts in ten minutes per address.
     limits = VenueLimits(connections=150, connections_period=600.0)
     ping = Ping(interval=30.0, message=_ping)
+    symbols_of = symbols
+    channels_of = channels
+    transformer_type = KrakenV2Transformer
+    echoes_ids = True
 
-    def native(self, instrument: MarketDataInstrument) -> str:
-        """Spell an instrument."""
-        return symbols.native(instrument)
-
-    def instrument(self, symbol: str) -> MarketDataInstrument:
-        """Read a symbol."""
-        return symbols.instrument(symbol)
-
-    def topic(self, subscription: Subscription) -> Topic:
-        """Name a subscription as Kraken does."""
-        return channels.topic(subscription)
+    def request(self, verb: str, topics: Sequence[Topic], number: int) -> bytes:
+        """Spell one request."""
+        (topic,) = topics
+        params: dict[str, Any] = {
+            "channel": topic.channel,
+            "symbol": [topic.market],
+            **_options(topic),
+        }
+        if verb == "subscribe":
+            params["snapshot"] = True
+        return msgspec.json.encode({"method": verb, "params": params, "req_id": number})
 
     def greeting(self, topics: Sequence[Topic]) -> list[bytes]:
         """Ask for the precisions over which checksums are computed."""
@@ -55,41 +56,6 @@ class KrakenV2Connector(Connector):
             return []
         params = {"channel": "instrument", "snapshot": True}
         return [msgspec.json.encode({"method": "subscribe", "params": params})]
-
-    def subscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Ask for channels, one message each."""
-        del time
-        return self._requests("subscribe", topics, first_id)
-
-    def unsubscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Leave channels."""
-        del time
-        return self._requests("unsubscribe", topics, first_id)
-
-    def _requests(
-        self, method: str, topics: Sequence[Topic], first_id: int
-    ) -> list[Outgoing]:
-        def encode(topic: Topic, number: int) -> bytes:
-            params: dict[str, Any] = {
-                "channel": topic.channel,
-                "symbol": [topic.market],
-                **_options(topic),
-            }
-            if method == "subscribe":
-                params["snapshot"] = True
-            return msgspec.json.encode(
-                {"method": method, "params": params, "req_id": number}
-            )
-
-        return one_each(topics, encode, first_id=first_id)
-
-    def transformer(self, routes: RouteTable | None = None) -> KrakenV2Transformer:
-        """Make the transformer of one connection."""
-        return KrakenV2Transformer(self.exchange, routes)
 
     def checksum(self) -> Checksum:
         """Return Kraken's checksum of the top ten."""

@@ -5,7 +5,17 @@ from integration.exchanges.okx.symbols import native
 from integration.market.connector import Topic, supported
 from integration.models import ExchangeId, InstrumentKind, SubKind, Subscription
 
-__all__ = ["BOOK", "CANDLE", "FUNDING", "INTERVALS", "LIQUIDATION", "TOP", "TRADE"]
+__all__ = [
+    "BOOK",
+    "CANDLE",
+    "FUNDING",
+    "INTERVALS",
+    "LIQUIDATION",
+    "TOP",
+    "TRADE",
+    "interval",
+    "topic",
+]
 
 TRADE = "trades"
 TOP = "bbo-tbt"

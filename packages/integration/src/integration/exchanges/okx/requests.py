@@ -8,22 +8,18 @@ from integration.exchanges.okx import channels, symbols
 from integration.exchanges.okx.transform import OkxTransformer
 from integration.market import checksums
 from integration.market.connector import (
-    Connector,
-    Outgoing,
     Ping,
-    RouteTable,
+    PlainConnector,
     Topic,
     VenueLimits,
-    batched,
 )
 from integration.market.manager import Checksum
-from integration.models import ExchangeId, MarketDataInstrument, Subscription
-from netcore.models import Timestamp
+from integration.models import ExchangeId
 
 __all__ = ["CONNECTORS", "OkxConnector"]
 
 
-class OkxConnector(Connector):
+class OkxConnector(PlainConnector):
     """OKX's public servers."""
 
     exchange = ExchangeId.OKX
@@ -41,50 +37,21 @@ class OkxConnector(Connector):
     # Plain text; silence of 30 s ends the connection.
     ping = Ping(interval=25.0, message=lambda _time: b"ping")
     heartbeats = OkxTransformer.heartbeats
+    symbols_of = symbols
+    channels_of = channels
+    transformer_type = OkxTransformer
+    bundles = True
 
-    def native(self, instrument: MarketDataInstrument) -> str:
-        """Spell an instrument."""
-        return symbols.native(instrument)
-
-    def instrument(self, symbol: str) -> MarketDataInstrument:
-        """Read a symbol."""
-        return symbols.instrument(symbol)
-
-    def topic(self, subscription: Subscription) -> Topic:
-        """Name a subscription as OKX does."""
-        return channels.topic(subscription)
+    def request(self, verb: str, topics: Sequence[Topic], number: int) -> bytes:
+        """Spell one request; answers name their topics."""
+        del number
+        return msgspec.json.encode({"op": verb, "args": [_arg(t) for t in topics]})
 
     def endpoint(self, topic: Topic, base_url: str) -> str:
         """Candles live at `/business`."""
         if topic.channel.startswith(channels.CANDLE):
             return base_url.replace("/v5/public", "/v5/business")
         return base_url
-
-    def subscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Ask for channels, many in one message."""
-        del time
-        return self._requests("subscribe", topics, first_id)
-
-    def unsubscribe(
-        self, topics: Sequence[Topic], *, first_id: int, time: Timestamp
-    ) -> list[Outgoing]:
-        """Leave channels."""
-        del time
-        return self._requests("unsubscribe", topics, first_id)
-
-    def _requests(
-        self, op: str, topics: Sequence[Topic], first_id: int
-    ) -> list[Outgoing]:
-        def encode(part: Sequence[Topic], _number: int) -> bytes:
-            return msgspec.json.encode({"op": op, "args": [_arg(t) for t in part]})
-
-        return batched(topics, self.limits, encode, first_id=first_id, echoed=False)
-
-    def transformer(self, routes: RouteTable | None = None) -> OkxTransformer:
-        """Make the transformer of one connection."""
-        return OkxTransformer(self.exchange, routes)
 
     def checksum(self) -> Checksum:
         """Return OKX's checksum; the feed has stopped sending it."""
