@@ -5,11 +5,13 @@ import pytest
 
 from integration import errors
 from integration.errors import (
+    ChecksumMismatch,
     DataError,
     Deserialise,
     DeserialiseBinary,
     GaveUp,
     HttpResponse,
+    InitialSnapshotMissing,
     IntegrationError,
     InvalidSequence,
     LocalError,
@@ -111,6 +113,18 @@ def test_messages_name_what_was_wrong():
     assert str(UnknownIndex("asset", "x")) == "no asset is indexed under 'x'"
     assert "had to come next, was 9" in str(SequenceGap("X", expected=7, actual=9))
     assert "starts at 3 does not follow 1" in str(InvalidSequence(1, 3))
+
+
+def test_books_name_what_they_differ_in():
+    gap = SequenceGap("X", expected=7, actual=9)
+    checksum = ChecksumMismatch("X", expected=1, actual=2)
+    missing = InitialSnapshotMissing("depth|X")
+
+    assert (gap.instrument, gap.expected, gap.actual) == ("X", 7, 9)
+    assert str(checksum) == "X: the venue's checksum is 1, ours was 2"
+    assert (checksum.instrument, checksum.expected, checksum.actual) == ("X", 1, 2)
+    assert str(missing) == "no snapshot came for 'depth|X'"
+    assert {gap.scope, checksum.scope, missing.scope} == {Scope.INSTRUMENT}
 
 
 def test_http_details_are_kept():

@@ -332,3 +332,182 @@ def test_a_fatal_error_ends_the_stream():
     error = kafka.KafkaError(kafka.KafkaError._FATAL, "fenced", True)
 
     assert broker_error(error).terminal
+
+
+class FakeMessage:
+    def __init__(self, topic, partition, offset, error=None):
+        self._place = (topic, partition, offset)
+        self._error = error
+
+    def topic(self):
+        return self._place[0]
+
+    def partition(self):
+        return self._place[1]
+
+    def offset(self):
+        return self._place[2]
+
+    def error(self):
+        return self._error
+
+    def key(self):
+        return None
+
+    def value(self):
+        return b"no number"
+
+    def timestamp(self):
+        return (0, -1)
+
+
+class FakeConsumer:
+    """A client whose answers are scripted, for what the mock cluster cannot do."""
+
+    def __init__(self, settings, polls, commits=()):
+        self.settings = settings
+        self.polls = list(polls)
+        self.commits = list(commits)
+        self.committed = []
+        self.rebalance = {}
+
+    def subscribe(self, topics, **callbacks):
+        self.rebalance = callbacks
+
+    def consume(self, most, timeout):
+        step = self.polls.pop(0) if self.polls else []
+        if isinstance(step, Exception):
+            raise step
+        return step(self) if callable(step) else step
+
+    def commit(self, *, offsets, asynchronous):
+        self.committed.append([(o.topic, o.partition, o.offset) for o in offsets])
+        outcome = self.commits.pop(0) if self.commits else None
+        if asynchronous:
+            self.settings["on_commit"](outcome, offsets)
+        elif outcome is not None:
+            raise kafka.KafkaException(outcome)
+
+    def close(self):
+        pass
+
+
+async def fake_source(monkeypatch, polls, commits=(), **options):
+    made = []
+
+    def make(settings):
+        made.append(FakeConsumer(settings, polls, commits))
+        return made[-1]
+
+    monkeypatch.setattr(kafka, "Consumer", make)
+    source = await KafkaSource.open({}, ["t"], **options)
+    return source, made[0]
+
+
+def failure(name="_TRANSPORT"):
+    return kafka.KafkaError(getattr(kafka.KafkaError, name))
+
+
+async def test_a_commit_that_fails_is_reported_and_tried_again(monkeypatch):
+    polls = [[FakeMessage("t", 0, offset)] for offset in (4, 5, 6)]
+    source, consumer = await fake_source(
+        monkeypatch, polls, [failure(), None], commit_interval=0.0
+    )
+
+    await source.read_batch()
+    second = await source.read_batch()  # processed the first, whose commit fails
+    third = await source.read_batch()
+    await source.aclose()
+
+    assert isinstance(second.frames[0], Broker)
+    assert len(third.frames) == 1
+    assert consumer.committed == [[("t", 0, 5)], [("t", 0, 6)]]
+
+
+async def test_an_explicit_commit_that_fails_raises_and_keeps_what_is_processed(
+    monkeypatch,
+):
+    source, consumer = await fake_source(
+        monkeypatch, [[FakeMessage("t", 0, 4)]], [failure()], commit=CommitWhen.EXPLICIT
+    )
+    await source.read_batch()
+    source.processed()
+
+    with pytest.raises(Broker):
+        await source.commit()
+    await source.commit()
+    await source.commit()
+
+    assert consumer.committed == [[("t", 0, 5)]] * 2
+    await source.aclose()
+
+
+async def test_partitions_that_go_are_committed_first_and_then_forgotten(monkeypatch):
+    places = [kafka.TopicPartition("t", 0), kafka.TopicPartition("t", 1)]
+    messages = [FakeMessage("t", 0, 4), FakeMessage("t", 1, 7)]
+
+    def revoke(consumer):
+        consumer.rebalance["on_revoke"](consumer, places[:1])
+        consumer.rebalance["on_lost"](consumer, places[1:])
+        return [FakeMessage("t", 2, 0)]
+
+    source, consumer = await fake_source(
+        monkeypatch,
+        [messages, revoke],
+        [None, failure("ILLEGAL_GENERATION")],
+        commit=CommitWhen.EXPLICIT,
+    )
+    await source.read_batch()
+    source.processed()
+    batch = await source.read_batch()
+    source.processed()
+    await source.aclose()
+
+    assert sorted(consumer.committed[0]) == [("t", 0, 5), ("t", 1, 8)]
+    assert consumer.committed[1:] == [[("t", 2, 1)]]
+    assert len(batch.frames) == 1
+
+
+async def test_a_commit_refused_while_partitions_go_is_reported(monkeypatch):
+    def revoke(consumer):
+        place = kafka.TopicPartition("t", 0)
+        consumer.rebalance["on_revoke"](consumer, [place])
+        return []
+
+    source, _ = await fake_source(
+        monkeypatch,
+        [[FakeMessage("t", 0, 4)], revoke, []],
+        [failure("ILLEGAL_GENERATION")],
+        commit_interval=1e9,
+        commit=CommitWhen.EXPLICIT,
+    )
+    source._next_commit = float("inf")
+    await source.read_batch()
+    source.processed()
+
+    (fault,) = (await source.read_batch()).frames
+
+    assert fault.code == "ILLEGAL_GENERATION"
+    await source.aclose()
+
+
+async def test_a_client_that_fails_for_good_ends_the_source(monkeypatch):
+    error = kafka.KafkaError(kafka.KafkaError._FATAL, "fenced", True)
+    source, _ = await fake_source(monkeypatch, [kafka.KafkaException(error)])
+
+    with pytest.raises(Broker, match="fenced") as caught:
+        await source.read_batch()
+
+    assert caught.value.terminal
+    await source.aclose()
+
+
+def test_faults_in_place_of_messages_pass_through_both_parsers():
+    eof = FakeMessage("t", 0, 0, failure("UNKNOWN_TOPIC_OR_PART"))
+    reported = Broker("away")
+    undecodable = FakeMessage("t", 0, 0)
+
+    for parser in (KafkaParser(INTS), KafkaRecordParser(INTS)):
+        assert isinstance(parser.parse(eof), Subscribe)
+        assert parser.parse(reported) is reported
+        assert isinstance(parser.parse(undecodable), DeserialiseBinary)

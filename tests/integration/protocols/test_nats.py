@@ -105,6 +105,17 @@ def test_a_long_payload_is_no_long_line():
     assert message.payload == payload
 
 
+def test_remembered_subjects_are_bounded_and_never_mixed_up():
+    codec = NatsCodec()
+    for n in range(10_050):
+        (message,) = codec.feed(b"MSG s%d %d 1\r\nx\r\n" % (n, n))
+        assert (message.subject, message.sid) == (f"s{n}", n)
+    (again,) = codec.feed(b"MSG s1 1 1\r\ny\r\n")
+
+    assert (again.subject, again.payload) == ("s1", b"y")
+    assert len(codec._heads) < 10_050
+
+
 def test_headers_are_found_by_any_case():
     message = NatsMessage("a", 1, b"", "", HEADERS)
 

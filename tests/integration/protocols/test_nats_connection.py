@@ -377,3 +377,56 @@ async def test_nonsense_from_the_server_ends_the_connection(pair):
 
     with pytest.raises(Broker, match="breaks the protocol"):
         await connection.read_batch()
+
+
+SCRIPTS = [
+    (b"", "before it said INFO"),
+    (b"+OK\r\n", "INFO had to come first"),
+    (b"INFO {}\r\n", r"closed the connection|connection lost"),
+    (b"INFO {}\r\n-ERR 'Maximum Connections Exceeded'\r\n", "Maximum Connections"),
+]
+
+
+@pytest.mark.parametrize(("script", "words"), SCRIPTS)
+async def test_a_server_that_does_not_introduce_itself_properly_is_left(script, words):
+    async def server(stream):
+        await stream.send_all(script)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, server, 0)
+        port = listeners[0].socket.getsockname()[1]
+        with pytest.raises(Broker, match=words) as caught:
+            await NatsConnection.open("127.0.0.1", port)
+        nursery.cancel_scope.cancel()
+
+    assert caught.value.terminal
+
+
+async def test_an_introduction_may_come_in_pieces():
+    async def server(stream):
+        for piece in (b"INFO {", b'"server_id":"A"}', b"\r\n"):
+            await stream.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        heard = b""
+        while not heard.endswith(b"PING\r\n"):
+            heard += await stream.receive_some()
+        await stream.send_all(b"PING\r\n")
+        await stream.send_all(b"PONG\r\n")
+        await stream.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, server, 0)
+        port = listeners[0].socket.getsockname()[1]
+        async with await NatsConnection.open("127.0.0.1", port) as connection:
+            assert connection.info.server_id == "A"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_breaks_is_noticed_by_readers_and_writers(pair):
+    connection, server = pair
+    await server.aclose()
+
+    with pytest.raises(Broker, match=r"closed|lost"):
+        await connection.read_batch()
+    with pytest.raises(Broker, match="lost"):
+        await connection.publish("a", b"x")

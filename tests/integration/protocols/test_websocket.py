@@ -27,6 +27,8 @@ from integration.protocols.websocket import (
     WsParser,
     connect,
     is_websocket_disconnected,
+    process_binary,
+    process_text,
 )
 from netcore import errors as net
 from netcore.trio import open_websocket, serve_websocket
@@ -94,6 +96,16 @@ def test_a_message_of_the_maximum_size_passes_and_a_longer_one_does_not():
     assert fault.reason == "a message of 16777217 bytes exceeds the limit of 16777216"
     assert len(fault.payload) == 4096
     assert isinstance(parser.parse(binary(longest + b" ")), DeserialiseBinary)
+
+
+@pytest.mark.parametrize("payload", [b'{"q":"1"}', *BAD.values()], ids=["good", *BAD])
+def test_a_parser_of_ones_own_can_use_the_same_pieces(parser, payload):
+    decode = msgspec.json.Decoder(Trade).decode
+
+    as_text, as_binary = process_text(payload, decode), process_binary(payload, decode)
+
+    assert repr(as_text) == repr(parser.parse(text(payload)))
+    assert repr(as_binary) == repr(parser.parse(binary(payload)))
 
 
 def test_heartbeats_in_plain_text_are_seen_before_they_are_decoded(parser):

@@ -338,3 +338,12 @@ async def test_no_log_shows_a_secret(transport, caplog):
 
     assert "s3cret" not in caplog.text
     assert "k3y" not in caplog.text
+
+
+async def test_a_transport_that_is_not_async_is_a_programming_error():
+    class Sync(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            return httpx.Response(200, stream=httpx.SyncByteStream())
+
+    with pytest.raises(TypeError, match="async transport"):
+        await HttpxTransport(Sync()).send(prepared("https://x"))

@@ -119,6 +119,14 @@ def test_a_plain_venue_has_no_error_bodies():
         PlainParser().parse(200, {}, b'{"code":1}', Price)
 
 
+def test_a_plain_venue_never_sees_an_error_body():
+    """Its parser is used only through what it inherits."""
+    error = PlainParser().parse_api_error(503, msgspec.Raw(b"x"))
+
+    assert isinstance(error, HttpResponse)
+    assert error.text == "x"
+
+
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"  # 1_700_000_000
 LATER = "Tue, 14 Nov 2023 22:13:50 GMT"
 

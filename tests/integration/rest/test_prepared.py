@@ -139,6 +139,17 @@ def test_a_request_becomes_the_bytes_that_will_be_sent():
     assert prepared.header("content-type") is None
 
 
+class Raw(Search, frozen=True):
+    method: ClassVar[str] = "POST"
+
+    def body(self):
+        return b"as it is"
+
+
+def test_a_body_of_bytes_is_sent_as_it_is():
+    assert prepare("https://x", Raw()).content == b"as it is"
+
+
 def test_a_body_brings_its_content_type():
     order = Order("X", Decimal(1))
 

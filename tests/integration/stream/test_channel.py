@@ -112,6 +112,17 @@ async def test_conflating_keeps_the_newest_of_each_key_and_says_how_many_it_repl
     assert await receiver.receive_conflated() == [Conflated(("a", 4), 0)]
 
 
+async def test_a_closed_receiver_forgets_what_was_conflated():
+    sender, receiver = conflating(2)
+    await sender.send(("a", 1))
+
+    receiver.close()
+
+    assert len(receiver) == 0
+    with pytest.raises(Sink):
+        sender.send_nowait(("a", 2))
+
+
 async def test_a_busy_key_does_not_starve_a_quiet_one():
     sender, receiver = conflating(2)
     await sender.send_batch([("quiet", 1), ("busy", 1), ("quiet", 2), ("busy", 2)])

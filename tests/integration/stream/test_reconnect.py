@@ -428,6 +428,19 @@ async def test_closing_closes_a_lost_connection_that_is_not_closed_yet(autojump_
     assert connection.closed == 1
 
 
+async def test_attempts_and_what_waits_can_be_looked_at(autojump_clock):
+    venue = Venue(WebSocket("refused"), WebSocket("refused"), Socket([1, 2]))
+    subject = socket(venue)
+    assert subject.attempts == 0
+
+    assert names([await anext(subject)]) == ["Reconnecting"]
+    assert subject.attempts == 1
+    assert names([await anext(subject)]) == ["Connected"]
+    assert subject.attempts == 2
+    assert await anext(subject) == 1
+    assert await subject.next_batch() == [2]
+
+
 class ScriptedServer:
     """Accepts TCP connections on loopback and treats each by its script."""
 

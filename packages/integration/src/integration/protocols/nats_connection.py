@@ -279,10 +279,15 @@ async def _first_info(stream: trio.abc.Stream, codec: NatsCodec) -> NatsInfo:
         data = await stream.receive_some(_RECEIVE_SIZE)
         if not data:
             raise Broker("the server closed before it said INFO", terminal=True)
-        for frame in codec.feed(bytes(data)):
-            if isinstance(frame, NatsInfo):
-                return frame
-            raise broken(f"INFO had to come first, was {frame}")
+        frames = codec.feed(bytes(data))
+        for frame in frames:
+            if isinstance(frame, NatsError):
+                # Too many connections, say: told at once behind INFO.
+                raise complaint(frame.text)
+        if frames:
+            if isinstance(frames[0], NatsInfo):
+                return frames[0]
+            raise broken(f"INFO had to come first, was {frames[0]}")
 
 
 async def _secured(

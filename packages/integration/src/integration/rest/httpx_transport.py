@@ -86,8 +86,11 @@ class HttpxTransport:
     async def _exchange(self, request: httpx.Request) -> RawResponse:
         response = await self._transport.handle_async_request(request)
         headers_ns = self._clock.monotonic_ns()
+        stream = response.stream
+        if not isinstance(stream, httpx.AsyncByteStream):
+            raise TypeError(f"an async transport answered with {type(stream)}")
         try:
-            raw = await self._raw_body(response)
+            raw = await self._raw_body(stream)
         finally:
             await response.aclose()
         content = _decoded(raw, response.headers, self._max_body)
@@ -100,10 +103,7 @@ class HttpxTransport:
             body_ns=self._clock.monotonic_ns(),
         )
 
-    async def _raw_body(self, response: httpx.Response) -> bytes:
-        stream = response.stream
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError(f"an async transport answered with {type(stream)}")
+    async def _raw_body(self, stream: httpx.AsyncByteStream) -> bytes:
         body = bytearray()
         # Leaving the loop early would leave httpcore's generators open behind it, to
         # be complained of when they are collected; cancelling unwinds them.
