@@ -120,10 +120,7 @@ def process_text(payload: bytes, decode: Decode[T]) -> T | Deserialise:
     try:
         return decode(payload)
     except UNDECODABLE as error:
-        # Not UTF-8 ends here too; replacing keeps the rest of the text readable.
-        return _caused(
-            Deserialise(str(error), payload.decode("utf-8", "replace")), error
-        )
+        return _undecodable(payload, error)
 
 
 def process_binary(payload: bytes, decode: Decode[T]) -> T | DeserialiseBinary:
@@ -215,14 +212,31 @@ class WebSocketParser(StreamParser[Frame, T], Generic[T]):
             return super().parse_batch(batch)
         if batch.opcode is not Opcode.TEXT:
             return [self._binary(payload) for payload in batch.payloads]
-        text = self._text
-        return [text(payload) for payload in batch.payloads]
+        return self._texts(batch.payloads)
 
     def parse_error(self, error: Exception) -> SocketError:
         """Return what an exception of the connection means to the stream."""
         self.counts.error += 1
         fault = socket_error(error)
         return fault if fault is error else _caused(fault, error)
+
+    def _texts(self, payloads: Sequence[bytes]) -> list[Parsed[T]]:
+        """Decode text messages; `_text` for many, without a call for each."""
+        decode, shortest, longest = self._decode, self._longest, self._max_message
+        parsed: list[Parsed[T]] = []
+        append = parsed.append
+        plain = 0
+        for payload in payloads:
+            if not shortest < len(payload) <= longest:
+                append(self._text(payload))
+                continue
+            plain += 1
+            try:
+                append(decode(payload))
+            except UNDECODABLE as error:
+                append(_undecodable(payload, error))
+        self.counts.text += plain
+        return parsed
 
     def _text(self, payload: bytes) -> T | Admin | Deserialise:
         size = len(payload)
@@ -232,12 +246,7 @@ class WebSocketParser(StreamParser[Frame, T], Generic[T]):
         self.counts.text += 1
         if size > self._max_message:
             return _too_large(size, self._max_message, payload)
-        # process_text, inlined: the call would cost a tenth of decoding a trade.
-        try:
-            return self._decode(payload)
-        except UNDECODABLE as error:
-            text = payload.decode("utf-8", "replace")
-            return _caused(Deserialise(str(error), text), error)
+        return process_text(payload, self._decode)
 
     def _binary(self, payload: bytes) -> T | DeserialiseBinary | Admin:
         self.counts.binary += 1
@@ -396,6 +405,11 @@ def _caused(fault: Fault, cause: BaseException) -> Fault:
     """Chain a fault that is yielded, not raised, to what caused it."""
     fault.__cause__ = cause
     return fault
+
+
+def _undecodable(payload: bytes, error: Exception) -> Deserialise:
+    # Not UTF-8 ends here too; replacing keeps the rest of the text readable.
+    return _caused(Deserialise(str(error), payload.decode("utf-8", "replace")), error)
 
 
 def _size_words(size: int, limit: int) -> str:

@@ -34,6 +34,10 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
+_NO_MESSAGE = (Admin, SocketError)
+"""What a parser can return beside a message; named once, not built per message."""
+
+
 class BatchSource(Protocol[Frame_co]):
     """A transport that delivers batches; `netcore.trio.TrioWebSocket` is one."""
 
@@ -200,7 +204,7 @@ class ExchangeStream(Generic[Frame, Input, Output]):
         messages = 0
         try:
             for item in self._parser.parse_batch(batch):
-                if not isinstance(item, (Admin, SocketError)):
+                if not isinstance(item, _NO_MESSAGE):
                     messages += 1
                     buffer.extend(transform(item, received))
                 elif isinstance(item, Admin):
