@@ -296,7 +296,7 @@ class Market:
             rows,
             _group_rows([t.basis for t in terms], self._product_numbers, "basis"),
         )
-        if len(np.unique(basis.idx)) < columns.products:
+        if not np.bincount(basis.idx, minlength=columns.products).all():
             return self._rebuilt(portfolios)
         after = Columns(columns.products, columns.curves, columns.known, usage, basis)
         kept = self.__dict__.get("structure")
