@@ -1,4 +1,5 @@
 import os
+import select
 import socket
 
 import pytest
@@ -219,3 +220,58 @@ def test_unregistering_a_closed_target_is_quiet(selector):
 
     assert ready(selector) == []
     server.close()
+
+
+def test_updating_a_closed_target_is_quiet(selector):
+    client, server = tcp_stream_pair()
+    client.connected()
+    target = Wanting(client)
+    selector.register(1, target)
+    target.close()
+    target.want_write = True
+
+    selector.update(1)
+
+    server.close()
+
+
+class PipeEnd:
+    """One end of a pipe: it hangs up without anything to read."""
+
+    buffered = False
+    want_write = False
+
+    def __init__(self, fd):
+        self._fd = fd
+
+    def fileno(self):
+        return self._fd
+
+    def connected(self):
+        return True
+
+    def close(self):
+        os.close(self._fd)
+
+
+def test_a_hang_up_alone_is_readable(selector):
+    reading, writing = os.pipe()
+    end = PipeEnd(reading)
+    selector.register(1, end)
+    os.close(writing)
+
+    assert [(key, readable) for key, readable, _ in ready(selector, 10)] == [(1, True)]
+    end.close()
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="no epoll here")
+def test_an_error_alone_is_for_readers_and_writers():
+    selector = EpollSelector()
+    reading, writing = os.pipe()
+    end = PipeEnd(writing)
+    selector.register(1, end)
+    os.close(reading)
+
+    assert ready(selector, 10) == [(1, True, True)]
+    end.close()
+    selector.close()

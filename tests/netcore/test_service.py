@@ -464,6 +464,17 @@ def test_the_resolver_learns_how_connecting_went():
     assert bad.reasons[0] == Failed(refused)
 
 
+def test_a_failure_that_says_nothing_of_the_network_is_not_reported():
+    setup = Setup()
+    venue = setup.venue("a")
+    venue.on_create = lambda: Refused(ValueError("not a matter of addresses"))
+
+    setup.turn()
+
+    assert len(venue.reasons) == 1
+    assert setup.resolver.reports == []
+
+
 class Refused(ScriptedStream):
     """A stream whose connection is refused."""
 

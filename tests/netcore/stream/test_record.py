@@ -79,9 +79,8 @@ def test_large_pieces_are_written_before_their_number_is_reached(tmp_path):
     recorder = Recorder(tmp_path / "r")
 
     recorder.inbound(b"x" * (1 << 20))
-    recorder.outbound(b"y" * (1 << 20))
-
     assert len(parts(tmp_path / "r")["inbound"]) == 1 << 20
+    recorder.outbound(b"y" * (1 << 20))
     assert len(parts(tmp_path / "r")["outbound"]) == 1 << 20
     recorder.close()
 

@@ -144,7 +144,8 @@ class ReplayStream:
         name: Path of the recording without the files' suffixes.
         speed: Play by time: 1.0 as it was, 10.0 ten times as fast. None: by attempt.
         clock: What `speed` is measured with; also stamps recordings without times.
-        would_blocks: Whether to return the recorded would-blocks; not with `speed`.
+        would_blocks: Whether to return the recorded would-blocks; with `speed`, time
+            alone decides.
         verify_outbound: Whether to compare what is sent with the recording; handshake
             keys and frame masks are left out of the comparison.
         info: Whom the stream claims to talk to.
@@ -176,7 +177,7 @@ class ReplayStream:
         self._info = info or ConnectionInfo("replay", 0)
         self._pacer: Clock = clock or SystemClock()
         self._speed = speed
-        self._would_blocks = would_blocks and speed is None
+        self._would_blocks = would_blocks
         self._attempt = 0
         self._piece: _Piece | None = None
         self._rest = b""
