@@ -164,9 +164,8 @@ class TrioDriver:
 
     def closing(self) -> None:
         """Wake all waiting tasks; call it right before the stream is closed."""
-        descriptor = self._stream.fileno()
-        if descriptor >= 0:
-            trio.lowlevel.notify_closing(descriptor)
+        if self._reader is not None or self._watch is not _Watch.NOBODY:
+            trio.lowlevel.notify_closing(self._stream.fileno())
         self._drained.unpark_all()
 
     async def wait_writable(self) -> None:

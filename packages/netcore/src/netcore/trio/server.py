@@ -115,7 +115,8 @@ async def serve_websocket(
 ) -> None:
     """Accept WebSockets until cancelled; each is handled in a task of its own.
 
-    When `handler` returns, its connection is closed with 1000. When the connection
+    When `handler` returns, its connection is closed with 1000; when the server is
+    cancelled, with 1001. When the connection
     fails under it, nothing else happens. Any other exception of it closes the
     connection with 1011 and is logged: one client must not end the others.
 
@@ -206,6 +207,9 @@ class _Server:
             await connection.upgrade(deadline)
             if self._answer(websocket):
                 await self._call(connection)
+        except trio.Cancelled:
+            websocket.close(CloseCode.GOING_AWAY, "the server stops")
+            raise
         finally:
             await connection.aclose()
 

@@ -421,6 +421,8 @@ async def open_websocket(
 ) -> AsyncIterator[TrioWebSocket]:
     """Connect to a ws or wss URL; leaving the block closes in order.
 
+    The code is 1000, or 1001 where the block is left by an exception.
+
     No task runs in the background, so exceptions come as they are, not in groups.
 
     Args:
@@ -484,8 +486,10 @@ async def open_websocket(
         stream.close()
         raise
     connection = TrioWebSocket(websocket, spin=spin, budget=budget)
+    code = CloseCode.GOING_AWAY
     try:
         await connection.upgrade(deadline)
         yield connection
+        code = CloseCode.NORMAL
     finally:
-        await connection.aclose()
+        await connection.aclose(code)

@@ -598,9 +598,10 @@ class WebSocket:
         self._below = _Below.CLOSED
         self._outbox.clear()
         self._stream.close()
-        if self._connection.state is not State.CLOSED:
-            self._connection.feed_eof()
-            self._enter(State.CLOSED)
+        self._connection.feed_eof()
+        self._phase = State.CLOSED
+        self._timer = None
+        self._deadline = None
 
     def _late(self) -> bool:
         deadline = self._deadline
