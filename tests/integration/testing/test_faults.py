@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integration.testing.faults import (
+    BadChecksum,
     Duplicate,
     Fault,
     FaultScriptError,
@@ -65,6 +66,20 @@ def test_a_duplicate_comes_twice():
 
 def test_a_swap_changes_two_neighbours():
     assert sent(armed(Reorder(symbol="A")), EVENTS) == ["1", "0", "2", "3", "4", "5"]
+
+
+def test_a_checksum_is_falsified_and_nothing_else():
+    message = StreamMessage("t", "A", MessageKind.DEPTH, '{"x":5,"checksum":-6,"u":7}')
+    shaper = armed(BadChecksum(symbol="A", count=2))
+
+    first, second, third = sent(shaper, [[message], [depth(8)], [message]])
+    assert json.loads(first)["checksum"] != -6
+    assert {k: v for k, v in json.loads(first).items() if k != "checksum"} == {
+        "x": 5,
+        "u": 7,
+    }
+    assert second == "8"  # a venue that sends none
+    assert third == message.payload
 
 
 def test_faults_strike_one_after_another():
@@ -140,7 +155,7 @@ def test_a_script_that_is_wrong_is_named(tmp_path, text, said):
 
 def test_every_fault_can_stand_in_a_script():
     kinds = Fault.__args__
-    assert len(kinds) == 14
+    assert len(kinds) == 15
     for kind in kinds:
         required = {
             field.name: 5 if field.type is int else "X"

@@ -7,14 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integration.testing.book import PriceBook
 from integration.testing.dialect import (
     CloseWith,
     HttpReply,
     HttpRequest,
     Limits,
     Send,
-    SnapshotView,
 )
 from integration.testing.dialects.binance_spot import BinanceSpot
 from integration.testing.events import (
@@ -32,43 +30,19 @@ SPEC = SymbolSpec(
 )
 
 
-class View:
-    """An exchange that stands still."""
-
-    def __init__(self, limits=None):
-        self.specs = {"BTCUSDT": SPEC}
-        self.limits = limits or Limits(messages_per_second=10**6)
-        self.skew = 0
-        bids = [(ONE * n, ONE) for n in range(1, 2001)]
-        asks = [(ONE * n, ONE) for n in range(3000, 3010)]
-        self.books = {
-            SnapshotView.LIVE: PriceBook("BTCUSDT", 77, bids=bids, asks=asks),
-            SnapshotView.PUBLISHED: PriceBook("BTCUSDT", 70, bids=bids, asks=asks),
-        }
-
-    def clock_ns(self):
-        return 5_000 * MS + self.skew
-
-    def skew_ns(self):
-        return self.skew
-
-    def snapshot(self, symbol, view):
-        return self.books[view] if symbol in self.specs else None
+@pytest.fixture
+def session(dialect):
+    return dialect.connect("/ws", "")
 
 
 @pytest.fixture
-def view():
-    return View()
+def view(make_view):
+    return make_view()
 
 
 @pytest.fixture
 def dialect(view):
     return BinanceSpot(view)
-
-
-@pytest.fixture
-def session(dialect):
-    return dialect.connect("/ws", "")
 
 
 def ask(session, request, now=0.0):
@@ -117,8 +91,8 @@ def test_other_paths_are_not_found(dialect, path):
     assert reply.status == 404
 
 
-def test_too_many_streams_in_a_url_are_refused():
-    dialect = BinanceSpot(View(Limits(streams_per_connection=2)))
+def test_too_many_streams_in_a_url_are_refused(make_view):
+    dialect = BinanceSpot(make_view(Limits(streams_per_connection=2)))
 
     assert dialect.connect("/ws/a@t/b@t/c@t", "").status == 400
 
@@ -197,16 +171,18 @@ def test_what_names_no_request_is_answered_flat(session, text, code):
 
 
 @given(st.text() | st.binary(max_size=50))
-def test_nothing_a_client_sends_is_answered_by_silence_or_a_crash(message):
-    session = BinanceSpot(View()).connect("/ws", "")
+def test_nothing_a_client_sends_is_answered_by_silence_or_a_crash(make_view, message):
+    session = BinanceSpot(make_view()).connect("/ws", "")
 
     (action,) = session.receive(message, 0.0)
 
     assert "msg" in action.text or "result" in action.text
 
 
-def test_too_many_subscriptions_are_refused_and_change_nothing():
-    session = BinanceSpot(View(Limits(streams_per_connection=2))).connect("/ws", "")
+def test_too_many_subscriptions_are_refused_and_change_nothing(make_view):
+    session = BinanceSpot(make_view(Limits(streams_per_connection=2))).connect(
+        "/ws", ""
+    )
     ask(session, {"method": "SUBSCRIBE", "params": ["a", "b"], "id": 1})
 
     answer = ask(session, {"method": "SUBSCRIBE", "params": ["a", "c"], "id": 2})
@@ -215,8 +191,8 @@ def test_too_many_subscriptions_are_refused_and_change_nothing():
     assert session.topics == {"a", "b"}
 
 
-def test_the_sixth_message_of_a_second_closes():
-    session = BinanceSpot(View(Limits(messages_per_second=5))).connect("/ws", "")
+def test_the_sixth_message_of_a_second_closes(make_view):
+    session = BinanceSpot(make_view(Limits(messages_per_second=5))).connect("/ws", "")
     request = '{"method":"LIST_SUBSCRIPTIONS","id":1}'
     for _ in range(5):
         session.receive(request, 1.0)

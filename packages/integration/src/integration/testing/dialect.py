@@ -171,6 +171,9 @@ class Dialect(Protocol):
     def websocket_path(self) -> str:
         """Path of the plain WebSocket endpoint."""
 
+    def sequence(self, symbol: str) -> int | None:
+        """Return the sequence that a client's book has; None: the market's own."""
+
     def connect(self, path: str, query: str) -> Session | HttpReply:
         """Open a session for a handshake's target, or refuse it with a response."""
 

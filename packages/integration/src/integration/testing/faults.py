@@ -13,6 +13,7 @@ A script is a JSON list of `ScheduledFault`s; times count from the market's star
 Durations are market time too; a fault with a count waits for its requests or messages.
 """
 
+import re
 from collections import deque
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +25,7 @@ from integration.errors import IntegrationError
 from netcore.models import Model
 
 __all__ = [
+    "BadChecksum",
     "ClockSkew",
     "Disconnect",
     "Duplicate",
@@ -33,6 +35,7 @@ __all__ = [
     "HalfOpen",
     "Malformed",
     "MalformedForm",
+    "MessageFault",
     "MessageFaults",
     "MessageKind",
     "Oversized",
@@ -104,6 +107,16 @@ class Reorder(Model, frozen=True, tag="reorder", tag_field="type"):
     """The next two depth events of the symbol swap places."""
 
     symbol: str
+
+
+class BadChecksum(Model, frozen=True, tag="bad_checksum", tag_field="type"):
+    """The next `count` depth events of the symbol carry a wrong checksum.
+
+    Only venues that send one are struck (OKX, Kraken).
+    """
+
+    symbol: str
+    count: int = 1
 
 
 class MalformedForm(StrEnum):
@@ -213,6 +226,7 @@ Fault: TypeAlias = (
     Gap
     | Duplicate
     | Reorder
+    | BadChecksum
     | Malformed
     | Oversized
     | SilentStop
@@ -225,6 +239,10 @@ Fault: TypeAlias = (
     | StaleSnapshot
     | ClockSkew
 )
+
+
+MessageFault: TypeAlias = Gap | Duplicate | Reorder | BadChecksum
+"""Faults that alter depth messages on their way."""
 
 
 class ScheduledFault(Model, frozen=True):
@@ -258,10 +276,10 @@ class MessageFaults:
     """
 
     def __init__(self) -> None:
-        self._armed: dict[str, deque[Gap | Duplicate | Reorder]] = {}
+        self._armed: dict[str, deque[MessageFault]] = {}
         self._held: dict[str, list[StreamMessage]] = {}
 
-    def arm(self, fault: Gap | Duplicate | Reorder) -> None:
+    def arm(self, fault: MessageFault) -> None:
         """Let a fault strike the symbol's next depth messages."""
         self._armed.setdefault(fault.symbol, deque()).append(fault)
 
@@ -277,10 +295,12 @@ class MessageFaults:
         spared = [m for m in messages if m.kind is not MessageKind.DEPTH]
         fault = armed.popleft()
         match fault:
-            case Gap() | Duplicate():
+            case Gap() | Duplicate() | BadChecksum():
                 if fault.count > 1:
                     left = msgspec.structs.replace(fault, count=fault.count - 1)
                     armed.appendleft(left)
+                if isinstance(fault, BadChecksum):
+                    return spared + [_falsify(m) for m in struck]
                 copies = 0 if isinstance(fault, Gap) else 2
                 return spared + [m for m in struck for _ in range(copies)]
             case Reorder() if symbol not in self._held:
@@ -289,6 +309,15 @@ class MessageFaults:
                 return spared
             case Reorder():
                 return spared + struck + self._held.pop(symbol)
+
+
+_CHECKSUM = re.compile(r'("checksum":)(-?\d+)')
+
+
+def _falsify(message: StreamMessage) -> StreamMessage:
+    """Return the message with another checksum, if it has one."""
+    text = _CHECKSUM.sub(lambda m: f"{m[1]}{int(m[2]) ^ 1}", message.payload)
+    return msgspec.structs.replace(message, payload=text)
 
 
 _BROKEN_DEPTH = {

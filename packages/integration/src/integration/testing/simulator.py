@@ -49,6 +49,9 @@ from integration.testing.dialect import (
     SnapshotView,
 )
 from integration.testing.dialects.binance_spot import BinanceSpot
+from integration.testing.dialects.bybit import BybitLinear, BybitSpot
+from integration.testing.dialects.kraken_v2 import KrakenV2
+from integration.testing.dialects.okx import Okx
 from integration.testing.events import (
     DepthChanged,
     MarketEvent,
@@ -56,6 +59,7 @@ from integration.testing.events import (
     SymbolSpec,
 )
 from integration.testing.faults import (
+    BadChecksum,
     ClockSkew,
     Disconnect,
     Duplicate,
@@ -89,8 +93,10 @@ __all__ = ["DIALECTS", "SimulatedExchange", "SimulatorStats", "UnknownDialectErr
 
 _log = logging.getLogger(__name__)
 
-DIALECTS: Final[Mapping[str, Callable[[MarketView], Dialect]]] = {
-    "binance_spot": BinanceSpot,
+_Dialect: TypeAlias = type[BinanceSpot | BybitSpot | BybitLinear | Okx | KrakenV2]
+
+DIALECTS: Final[Mapping[str, _Dialect]] = {
+    kind.name: kind for kind in (BinanceSpot, BybitSpot, BybitLinear, KrakenV2, Okx)
 }
 """Dialects by exchange id."""
 
@@ -129,7 +135,7 @@ class SimulatedExchange(MarketView, Handler):
         port: 0 takes a free one.
         ssl_context: Serve TLS with it.
         faults: What goes wrong, and when.
-        limits: What clients are allowed.
+        limits: What clients are allowed; None: what the venue's documents say.
 
     Raises:
         UnknownDialectError: If the dialect is not in `DIALECTS`.
@@ -151,8 +157,8 @@ class SimulatedExchange(MarketView, Handler):
                 f"unknown dialect {dialect!r}; known: {', '.join(DIALECTS)}"
             )
         self._source = source
-        self._limits = limits or Limits()
-        self._dialect = DIALECTS[dialect](self)
+        self._limits = limits or DIALECTS[dialect].limits
+        self._dialect: Dialect = DIALECTS[dialect](self)
         self._secure = ssl_context is not None
         self._listener = VenueListener(
             self, host=host, port=port, ssl_context=ssl_context
@@ -275,12 +281,16 @@ class SimulatedExchange(MarketView, Handler):
         return SimulatorStats(**self._counts)
 
     def sequence(self, symbol: str) -> int:
-        """Return the update id up to which depth was published.
+        """Return the sequence of a client's book that has all published depth.
+
+        It is the last update id, or what the venue counts instead (Bybit's `u` of 50
+        levels). Kraken sends none; there it only says how far the market is.
 
         Raises:
             KeyError: If the symbol has no book.
         """
-        return self._published[symbol].sequence
+        own = self._dialect.sequence(symbol)
+        return self._published[symbol].sequence if own is None else own
 
     def final_book(self, symbol: str) -> BookImage:
         """Return the book that published depth adds up to.
@@ -443,7 +453,7 @@ class SimulatedExchange(MarketView, Handler):
     def _strike(self, fault: Fault) -> None:
         """Carry out a fault that needs no waiting."""
         match fault:
-            case Gap() | Duplicate() | Reorder():
+            case Gap() | Duplicate() | Reorder() | BadChecksum():
                 self._message_faults.arm(fault)
             case Malformed():
                 self._tell_everybody(malformed_payload(fault))

@@ -24,6 +24,7 @@ from integration.testing.dialect import (
     Dialect,
     HttpReply,
     HttpRequest,
+    Limits,
     MarketView,
     Send,
     Session,
@@ -97,6 +98,7 @@ class BinanceSpot(Dialect):
 
     name = "binance_spot"
     websocket_path = "/ws"
+    limits = Limits()
 
     def __init__(self, view: MarketView) -> None:
         self._view = view
@@ -118,6 +120,11 @@ class BinanceSpot(Dialect):
         if len(streams) > self._view.limits.streams_per_connection:
             return HttpReply(status=400, body=_error(-1130, "Too many streams."))
         return _Connection(self._view, streams, combined=combined)
+
+    def sequence(self, symbol: str) -> int | None:
+        """Clients count with the market's own update ids."""
+        del symbol
+        return None
 
     def publish(self, event: MarketEvent, topics: Set[str]) -> list[StreamMessage]:
         """Spell an event; recorded text goes out byte for byte."""
