@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from netcore.errors import BufferFull, ConnectError
+from netcore.errors import BufferFull, ConnectError, ConnectionLost
 from netcore.fix import (
     Acceptor,
     FixConnection,
@@ -191,6 +191,34 @@ class TestFaults:
         assert us.closed
         assert us.poll() == []
         us.close()
+
+    @pytest.mark.parametrize("when", ["sending", "polling"])
+    def test_a_stream_that_takes_nothing_more_ends_the_session(self, clock, when):
+        ours, theirs = memory_stream_pair()
+        us, them = connections((ours, theirs), clock)
+        turn((us, them))
+        broken = ConnectionLost("cable")
+
+        class Broken:
+            info, want_write, buffered = ours.info, False, False
+
+            def receive(self, limit):
+                return None
+
+            def send(self, data):
+                raise broken
+
+        us._stream = Broken()
+        if when == "sending":
+            us.send("D", [(11, "a")])
+        else:
+            us.session.test_request("x", now=clock.now_ns())
+        events = us.poll()
+
+        assert kinds(events) == [SessionError]
+        assert events[0].error.__cause__ is broken
+        assert us.closed
+        assert "FixConnection" in repr(us)
 
     def test_closing_without_goodbye_leaves_the_session_ready_for_the_next(self, clock):
         ends = connections(memory_stream_pair(), clock)

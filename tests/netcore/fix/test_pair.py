@@ -149,12 +149,17 @@ class Wire:
                 quiet = not any(side.session.has_to_send for side in self.sides)
                 if quiet and before == [len(side.got) for side in self.sides]:
                     break
-            if self.up and all(
-                [m[58] for m in self.sides[1 - who].got] == self.sides[who].sent
-                for who in (0, 1)
-            ):
+            if self.up and all(self.settled(who) for who in (0, 1)):
                 return
             self.pass_time(4)
+
+    def settled(self, who):
+        """Whether one side is logged on and all it sent has arrived."""
+        side, other = self.sides[who], self.sides[1 - who]
+        return (
+            side.session.state is SessionState.ACTIVE
+            and [message[58] for message in other.got] == side.sent
+        )
 
 
 ACTIONS = st.one_of(

@@ -4,6 +4,7 @@ import gc
 import socket
 import ssl
 import threading
+import types
 
 import pytest
 import trustme
@@ -285,6 +286,81 @@ class TestEnds:
         gc.collect()
 
         assert client.try_request("GET", "/") is not None
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_a_kept_connection_that_breaks_is_repeated_or_says_that_nobody_knows(
+        self, client, server, clock, method
+    ):
+        request = client.request("GET", "/")
+        server.read()
+        server.answer()
+        assert request.poll().ok
+        request = client.request(method, "/")
+        broken = ConnectionLost("cable")
+
+        def receive(limit):
+            raise broken
+
+        request._stream = types.SimpleNamespace(
+            receive=receive, connected=lambda: True, send=len, close=lambda: None
+        )
+        if method == "GET":
+            assert request.poll() is None
+            assert len(server.ends) == 2
+        else:
+            with pytest.raises(ServerDisconnected, match="cable") as caught:
+                request.poll()
+            assert caught.value.__cause__ is broken
+
+    def test_an_early_answer_says_more_than_the_broken_pipe(self, server, clock):
+        sizes = iter([100])
+
+        class Refusing:
+            def __init__(self, inner):
+                self.inner = inner
+
+            def __getattr__(self, name):
+                return getattr(self.inner, name)
+
+            def send(self, data):
+                size = next(sizes, None)
+                if size is None:
+                    raise ConnectionLost("pipe")
+                return self.inner.send(data[:size])
+
+        server.wrap = Refusing
+        client = HttpClient(SinglePool("http://h", dial=server.dial), clock=clock)
+        server_answer = b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n"
+        real_dial = server.dial
+
+        def dial():
+            stream = real_dial()
+            server.send(server_answer)
+            return stream
+
+        client = HttpClient(SinglePool("http://h", dial=dial), clock=clock)
+        assert client.request("PUT", "/", body=b"x" * 999).poll().status == 413
+
+    def test_a_retry_that_cannot_connect_is_a_fault(self, server, clock):
+        dials = iter([server.dial])
+
+        def dial():
+            try:
+                return next(dials)()
+            except StopIteration:
+                raise ConnectError("no route") from None
+
+        client = HttpClient(SinglePool("http://h", dial=dial), clock=clock)
+        request = client.request("GET", "/")
+        server.read()
+        server.answer()
+        request.poll()
+        request = client.request("GET", "/")
+        server.hang_up()
+        for _ in range(2):
+            with pytest.raises(ConnectError, match="no route"):
+                request.poll()
+        assert client.pool.acquire() is not None
 
     def test_a_stream_that_breaks_says_why(self, client, server):
         class Broken:

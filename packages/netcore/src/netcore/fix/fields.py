@@ -440,13 +440,3 @@ def as_pairs(fields: Iterable[tuple[int, FieldValue]]) -> list[Pair]:
         EncodeError: If a value has none.
     """
     return [(tag, to_bytes(tag, value)) for tag, value in fields]
-
-
-def check_tag(tag: int) -> None:
-    """Raise if `tag` cannot be that of a field to send.
-
-    Raises:
-        LocalError: If it is not positive.
-    """
-    if tag < 1:
-        raise EncodeError(tag, "a tag is positive")

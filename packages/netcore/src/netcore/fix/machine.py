@@ -343,8 +343,7 @@ class SessionMachine:
         self._state_since = self._now
 
     def _end(self, fault: SessionFault | None) -> None:
-        if self._state is not SessionState.CLOSED:
-            self._move(_T.END)
+        self._move(_T.END)
         if fault is not None:
             self._events.append(SessionError(fault))
 

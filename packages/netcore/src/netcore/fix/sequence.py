@@ -99,12 +99,6 @@ class Sequencer:
         """Return a message that was held back, and forget it."""
         return self._held.pop(number)
 
-    def missing(self) -> int | None:
-        """Return a number that showed a gap nobody asked about, None if none did."""
-        if self.asked_at is None and self._highest >= self.expected:
-            return self._highest
-        return None
-
     def asks(self, number: int, *, resent: bool) -> bool:
         """Return whether a message beyond the one due is a reason to ask.
 

@@ -283,9 +283,6 @@ class FixSession(SessionMachine):
                 self._sequence.advance(self._now)
             else:
                 self._process(message, number)
-        missing = self._sequence.missing()
-        if missing is not None and self._state is SessionState.ACTIVE:
-            self._gap(missing)
 
     # -- numbers ---------------------------------------------------------------------
 

@@ -6,20 +6,53 @@ application that answers.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 from netcore.clock import to_ns
 from netcore.fix.codec import FixParser
-from netcore.fix.config import SessionState
-from netcore.fix.dictionary import Dictionary
-from netcore.fix.events import Event
+from netcore.fix.config import Role, SessionConfig, SessionState
+from netcore.fix.dictionary import Dictionary, dictionary
+from netcore.fix.errors import SessionFault
+from netcore.fix.events import Event, SessionError
 from netcore.fix.fields import FieldValue, Message, utc_timestamp
 from netcore.fix.session import FixSession
+from netcore.fix.store import Store
 from netcore.models import Timestamp
 
-__all__ = ["Answering", "Counterparty", "Echo"]
+__all__ = ["Answering", "Counterparty", "Echo", "make_session"]
 
 _START: Timestamp = 1_723_118_400_000_000_000  # 2024-08-08T12:00:00Z
+
+
+def make_session(
+    role: Role = Role.ACCEPTOR,
+    begin_string: str = "FIX.4.4",
+    store: Store | None = None,
+    *,
+    checked: bool = True,
+    **changes: Any,  # noqa: ANN401 - whatever SessionConfig takes
+) -> FixSession:
+    """Return a session for tests: of ISLD with TW, an initiator's of TW with ISLD.
+
+    Args:
+        role: Whose it is.
+        begin_string: The version; FIXT.1.1 with FIX 5.0.
+        store: Its memory.
+        checked: Whether messages are checked against the version's dictionary.
+        changes: Fields of `SessionConfig`.
+    """
+    version = "7" if begin_string == "FIXT.1.1" else ""
+    ours, theirs = ("ISLD", "TW") if role is Role.ACCEPTOR else ("TW", "ISLD")
+    config = SessionConfig(
+        begin_string=begin_string,
+        sender_comp_id=ours,
+        target_comp_id=theirs,
+        role=role,
+        default_appl_ver_id=version,
+        **changes,
+    )
+    known = dictionary(begin_string, version, user_defined=False) if checked else None
+    return FixSession(config, store, dictionary=known)
 
 
 @final
@@ -45,6 +78,16 @@ class Counterparty:
         self.events: list[Event] = []
         self.heard: list[Message] = []
         self._parser = FixParser()
+
+    @property
+    def errors(self) -> list[SessionFault]:
+        """Why the session ended, as far as it did so by a fault."""
+        return [event.error for event in self.events if isinstance(event, SessionError)]
+
+    @property
+    def applications(self) -> list[Message]:
+        """The application messages that the session delivered."""
+        return [event for event in self.events if isinstance(event, Message)]
 
     def connect(self) -> None:
         """Begin a connection."""

@@ -341,12 +341,14 @@ class _Server:
         deadline = trio.current_time() + _VISIT_SECONDS
         if self._ssl_context is not None:
             stream = TlsStream(stream, self._ssl_context, server_side=True)
-        with trio.move_on_at(deadline) as scope:
+        found = None
+        with trio.move_on_at(deadline):
             await finish_connecting(stream)
-            session, received = await self._identify(stream)
-        if scope.cancelled_caught:
+            found = await self._identify(stream)
+        if found is None:
             stream.close()
             return
+        session, received = found
         below = FixConnection(session, stream, clock=self._clock, received=received)
         connection = TrioFixConnection(below)
         try:
