@@ -6,7 +6,12 @@ import msgspec
 import pytest
 
 from flowtrade.ids import TimeOrderedIds
-from flowtrade.settings import ServerSettings, Settings, StoreSettings
+from flowtrade.settings import (
+    AuctionSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
 from flowtrade.testing import FixedSolver
 from flowtrade.testing.bench import open_bench
 
@@ -237,3 +242,34 @@ async def test_a_rehearsal_answers_and_leaves_nothing():
     assert record["as_of"] == stamp.text
     assert record["input_hash"] == rehearsal.json()["input_hash"]
     assert record["outcome_hash"] == rehearsal.json()["outcome_hash"]
+
+
+# Trade caps.
+
+
+async def test_a_cap_is_set_read_and_taken_away():
+    settings = Settings(auction=AuctionSettings(horizon=1.0))
+    async with (
+        open_bench(settings, ids=TimeOrderedIds()) as bench,
+        bench.client(TOKEN) as client,
+    ):
+        made = await client.post("/portfolio", json=BODIES["/portfolio"])
+        path = f"/portfolio/{made.json()['id']}"
+        put = await client.put(f"{path}/cap", json={"max_trade": 5})
+        read = await client.get(f"{path}/position")
+        taken = await client.delete(f"{path}/cap")
+        wrong = await client.put(f"{path}/cap", json={"min_trade": 2, "max_trade": 1})
+
+    assert put.json()["cap"] == {"min_trade": None, "max_trade": 5.0}
+    assert read.json() == put.json()
+    assert (read.json()["traded"], read.json()["rate"]) == (0.0, 0.0)
+    assert taken.json()["cap"] is None
+    assert wrong.status_code == 422
+
+
+async def test_a_cap_without_a_schedule_is_422(client):
+    made = (await client.post("/portfolio", json=BODIES["/portfolio"])).json()["id"]
+
+    reply = await client.put(f"/portfolio/{made}/cap", json={"max_trade": 5})
+
+    assert reply.status_code == 422

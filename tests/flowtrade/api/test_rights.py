@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 
 from flowtrade.api.routes import ROUTES, Right
+from flowtrade.settings import AuctionSettings, Settings
 from flowtrade.testing.bench import open_bench
 
 STREAMS = "text/event-stream"
@@ -25,6 +26,7 @@ def bodies(ids):
         ("PUT", "/demand/{demand_id:str}"): CURVE,
         ("POST", "/portfolio"): {"app_data": new, "demand": None, "basis": None},
         ("PATCH", "/portfolio/{portfolio_id:str}"): {"demand": []},
+        ("PUT", "/portfolio/{portfolio_id:str}/cap"): {"max_trade": 1},
         ("PUT", "/submission"): {},
         ("POST", "/product"): new,
         ("POST", "/product/{product_id:str}"): [{"app_data": new, "ratio": 1}],
@@ -33,7 +35,8 @@ def bodies(ids):
 
 @pytest.fixture
 async def bench():
-    async with open_bench() as opened:
+    horizon = Settings(auction=AuctionSettings(horizon=1.0))
+    async with open_bench(horizon) as opened:
         async with opened.client(token(OWNER, ALL)) as client:
             ids = {name: str(uuid4()) for name in ("demand", "portfolio", "product")}
             await client.post("/product", json=ids["product"])

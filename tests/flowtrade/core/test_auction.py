@@ -15,6 +15,7 @@ from flowtrade.core.solver import ClearingSolver
 from flowtrade.errors import BatchExists, BatchFailed, InvalidRequest, NotFound
 from flowtrade.models.batch import BatchStatus
 from flowtrade.models.curve import ConstantCurve, Point, PwlCurve
+from flowtrade.models.portfolio import TradeCap
 from flowtrade.models.time import format_timestamp, parse_timestamp
 from flowtrade.models.update import BatchUpdate, BidderUpdate, ProductUpdate
 from flowtrade.ports import Window
@@ -315,6 +316,94 @@ async def test_a_stored_batch_is_replayed_bit_for_bit(tmp_path):
             assert replay.identical
         with pytest.raises(NotFound):
             await home.service.auctioneer.replay(1)
+
+
+async def test_a_trade_cap_stops_a_portfolio_at_its_total(tmp_path):
+    url = f"sqlite:{tmp_path / 'a.db'}"
+    terms = {"horizon": 1.0, "rate_unit": 1.0}
+    async with house(url=url, **terms) as home:
+        _, bids = await home.market()
+        buyer, seller = bids[BOB][1], bids[ALICE][1]
+        await home.service.set_curve(bids[ALICE][0], ConstantCurve(price=10))
+        await home.service.set_cap(buyer, TradeCap(max_trade=12))
+        rates = []
+        for _ in range(3):
+            home.clock.advance(1)
+            await home.run_batch()
+            rates.append(home.service.position(buyer).rate)
+        stored = await home.service.history.batches(Window(limit=9))
+    async with house(url=url, **terms) as home:  # positions survive a restart
+        home.clock.set_wall(parse_timestamp(stored.results[0].as_of) + 10**9)
+        await home.run_batch()
+        position = home.service.position(buyer)
+        rates.append(position.rate)
+        sold = home.service.position(seller)
+        for record in stored.results:
+            replay = await home.service.auctioneer.replay(parse_timestamp(record.as_of))
+            assert replay.identical
+
+    # Uncapped it buys 5 a second: 5, 5, then the 2 that are left, then nothing.
+    assert rates == pytest.approx([5, 5, 2, 0], abs=1e-6)
+    assert position.traded == pytest.approx(12)
+    assert sold.traded == pytest.approx(-12)
+    assert stored.results[0].demands == 2  # a cap is no demand of a bidder
+
+
+async def test_a_portfolio_beyond_its_cap_stands_still():
+    async with house(horizon=1.0, rate_unit=1.0) as home:
+        _, bids = await home.market()
+        buyer = bids[BOB][1]
+        home.clock.advance(1)
+        await home.run_batch()
+        home.clock.advance(5)  # the next batch is late: 4 a second for 5 seconds
+        await home.service.set_cap(buyer, TradeCap(max_trade=3))
+
+        await home.run_batch()
+        position = home.service.position(buyer)
+        await home.service.set_cap(buyer, None)
+        await home.run_batch()
+
+        assert position.traded == pytest.approx(20)
+        assert position.rate == 0
+        assert home.service.position(buyer).rate == pytest.approx(4)
+
+
+async def test_a_position_ends_with_the_outcome_it_came_from():
+    async with house(rate_unit=1.0) as home:
+        item, bids = await home.market()
+        portfolio = bids[BOB][1]
+        home.clock.advance(1)
+        await home.run_batch()
+        home.clock.advance(2)
+        await home.service.set_groups(portfolio, basis={})
+        assert home.service.position(portfolio).rate == pytest.approx(4)
+        await home.run_batch()  # without it
+        home.clock.advance(100)
+
+        ended = home.service.position(portfolio)
+        await home.service.set_groups(portfolio, basis={item: 1.0})
+        await home.run_batch()
+        home.clock.advance(1)
+        resumed = home.service.position(portfolio)
+
+        assert (ended.rate, ended.traded) == (0, pytest.approx(8, abs=1e-6))
+        assert resumed.traded == pytest.approx(12, abs=1e-6)
+
+
+async def test_a_cap_needs_a_horizon(home):
+    _, bids = await home.market()
+
+    with pytest.raises(InvalidRequest, match="schedule"):
+        await home.service.set_cap(bids[BOB][1], TradeCap(max_trade=1))
+    assert (await home.service.set_cap(bids[BOB][1], None)).cap is None
+
+
+@pytest.mark.parametrize(
+    "limits", [(2.0, 1.0), (float("nan"), None), (None, float("inf"))]
+)
+def test_limits_that_make_no_sense_are_refused(limits):
+    with pytest.raises(ValueError, match="trade"):
+        TradeCap(min_trade=limits[0], max_trade=limits[1])
 
 
 def test_crossing_unlimited_orders_are_named_by_the_solver():

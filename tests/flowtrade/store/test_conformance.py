@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -14,11 +15,12 @@ from flowtrade.core.operations import (
     Cut,
     NewProduct,
     PartitionProduct,
+    SetCap,
     SetCurve,
     SetGroups,
     StoreBatch,
 )
-from flowtrade.core.state import Kind, Part, StoredBatch
+from flowtrade.core.state import Batched, Kind, Part, Position, StoredBatch
 from flowtrade.errors import (
     AlreadyPartitioned,
     BatchExists,
@@ -30,6 +32,7 @@ from flowtrade.errors import (
 from flowtrade.models.batch import BatchRecord, BatchStatus, ProductResult
 from flowtrade.models.clearing import RatePrice
 from flowtrade.models.curve import ConstantCurve, Point, PwlCurve
+from flowtrade.models.portfolio import TradeCap
 from flowtrade.models.time import format_timestamp
 from flowtrade.ports import Window
 from flowtrade.settings import StoreSettings
@@ -248,6 +251,54 @@ async def test_an_outcome_ends_with_the_next_cleared_batch(store):
     assert await store.batch(stamps[0] - 1) is None
     assert (await store.snapshot()).batch.as_of == stamps[3]
     assert (await store.snapshot(stamps[1])).batch.as_of == stamps[0]
+
+
+async def test_positions_are_known_at_every_moment(store, clock):
+    await store.execute(add_portfolio(5, {}, {}))
+    await store.execute(add_portfolio(6, {}, {}))
+    stamps = []
+    for prices, traded in (
+        ([(key(5), 1.0), (key(6), None)], {}),
+        ([(key(5), 1.0)], {key(5): 6.5}),
+    ):
+        clock.advance(1)
+        stamps.append(await cut(store))
+        stored = batch(stamps[-1], portfolios=prices)
+        stored = msgspec.structs.replace(stored, traded=traded)
+        await store.execute(StoreBatch(batch=stored))
+
+    first = (await store.snapshot(stamps[0])).positions
+    last = (await store.snapshot()).positions
+    follower = Mirror.from_snapshot(await store.snapshot(stamps[0]))
+    follower.apply(stamps[1], [Batched(await store.batch(stamps[1]))])
+
+    assert (await store.snapshot(stamps[0] - 1)).positions == {}
+    assert first == {
+        key(5): Position(0.0, 2.0, stamps[0]),
+        key(6): Position(0.0, 2.0, stamps[0]),
+    }
+    assert last == {
+        key(5): Position(6.5, 2.0, stamps[1]),
+        key(6): Position(0.0, 2.0, stamps[0], stamps[1]),
+    }
+    assert follower.positions == last
+    assert (await store.batch(stamps[1])).traded == {key(5): 6.5}
+    assert last[key(6)].at(stamps[1] + 10**12) == pytest.approx(2.0, rel=1e-6)
+
+
+async def test_a_cap_has_a_timeline_of_its_own(store):
+    await store.execute(add_portfolio(5, {}, {}))
+    first = await store.execute(SetCap(id=key(5), cap=TradeCap(max_trade=1.5)))
+    second = await store.execute(SetCap(id=key(5), cap=TradeCap(min_trade=-0.1)))
+    third = await store.execute(SetCap(id=key(5), cap=None))
+
+    mirror = Mirror.from_snapshot(await store.snapshot(second.timestamp))
+
+    assert mirror.portfolio(key(5)).cap == TradeCap(min_trade=-0.1)
+    assert await values(store, Part.CAP, 5) == [
+        (second.timestamp, third.timestamp, TradeCap(min_trade=-0.1)),
+        (first.timestamp, second.timestamp, TradeCap(max_trade=1.5)),
+    ]
 
 
 async def test_reads_of_the_past_see_that_moment_alone(store, clock):

@@ -97,11 +97,16 @@ class AuctionSettings(Model, frozen=True, kw_only=True):
         time_limit: Seconds that the solver gets.
         transparency: What the public stream tells.
         coalesce: Seconds in which reference prices are gathered into one event.
+        rate_unit: Seconds in the unit of time of rates and quantities.
+        horizon: Seconds that a batch's rates are expected to hold, for trade caps;
+            None for the schedule's period, and no caps where nothing is scheduled.
     """
 
     time_limit: Positive = 10.0
     transparency: Transparency = Transparency.PRICES
     coalesce: Positive = 0.25
+    rate_unit: Positive = 3600.0
+    horizon: Positive | None = None
 
 
 class Settings(Model, frozen=True, kw_only=True):

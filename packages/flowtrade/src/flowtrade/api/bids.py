@@ -34,7 +34,7 @@ from flowtrade.models.curve import Curve, parse_curve
 from flowtrade.models.demand import CreateDemand
 from flowtrade.models.ids import Id
 from flowtrade.models.page import Page
-from flowtrade.models.portfolio import CreatePortfolio, PatchPortfolio
+from flowtrade.models.portfolio import CreatePortfolio, PatchPortfolio, TradeCap
 from flowtrade.models.submission import (
     Submission,
     SubmittedDemand,
@@ -45,6 +45,7 @@ from flowtrade.ports import Grant, Window
 __all__ = [
     "create_demand",
     "create_portfolio",
+    "delete_cap",
     "delete_demand",
     "delete_portfolio",
     "get_curve_history",
@@ -52,11 +53,13 @@ __all__ = [
     "get_demand_history",
     "get_portfolio",
     "get_portfolio_outcomes",
+    "get_position",
     "get_product_history",
     "get_submission",
     "list_demands",
     "list_portfolios",
     "patch_portfolio",
+    "put_cap",
     "put_curve",
     "put_submission",
 ]
@@ -64,6 +67,7 @@ __all__ = [
 _CREATE_DEMAND = msgspec.json.Decoder(CreateDemand)
 _CREATE_PORTFOLIO = msgspec.json.Decoder(CreatePortfolio)
 _PATCH_PORTFOLIO = msgspec.json.Decoder(PatchPortfolio)
+_CAP = msgspec.json.Decoder(TradeCap)
 _SUBMISSION = msgspec.json.Decoder(Submission)
 _ANY: "msgspec.json.Decoder[object]" = msgspec.json.Decoder()
 
@@ -212,6 +216,29 @@ async def get_portfolio_outcomes(request: Api) -> Response[bytes]:
     return await _portfolio_page(request, History.portfolio_outcomes)
 
 
+async def get_position(request: Api) -> Response[bytes]:
+    """Read what a portfolio has traded, and how much it may."""
+    token = bearer(request)
+    key = path_id(request, "portfolio_id")
+    context = context_of(request)
+    await _may_read(context, token, context.service.portfolio_owner, key)
+    return json_answer(context.service.position(key))
+
+
+async def put_cap(request: Api) -> Response[bytes]:
+    """Limit what a portfolio may trade in total."""
+    token = bearer(request)
+    key = path_id(request, "portfolio_id")
+    cap = await body(request, _CAP)
+    return await _set_cap(request, token, key, cap)
+
+
+async def delete_cap(request: Api) -> Response[bytes]:
+    """Take the limits of a portfolio's trade away."""
+    token = bearer(request)
+    return await _set_cap(request, token, path_id(request, "portfolio_id"), None)
+
+
 async def get_submission(request: Api) -> Response[bytes]:
     """Read all active bids of the token's bidder."""
     token = bearer(request)
@@ -242,6 +269,16 @@ async def _set_curve(
     record = await context.service.set_curve(key, curve, expected=expected)
     context.auto_solve()
     return record_answer(record, version=record.valid_from)
+
+
+async def _set_cap(
+    request: Api, token: str, key: Id, cap: TradeCap | None
+) -> Response[bytes]:
+    context = context_of(request)
+    await _may_update(context, token, context.service.portfolio_owner, key)
+    record = await context.service.set_cap(key, cap)
+    context.auto_solve()
+    return json_answer(record)
 
 
 async def _portfolio_page(

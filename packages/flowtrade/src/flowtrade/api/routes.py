@@ -18,6 +18,8 @@ from flowtrade.models.portfolio import (
     CreatePortfolio,
     PatchPortfolio,
     PortfolioRecord,
+    PositionRecord,
+    TradeCap,
 )
 from flowtrade.models.product import PartitionChild, ProductPage, ProductRecord
 from flowtrade.models.submission import Submission, SubmissionRecord
@@ -232,6 +234,31 @@ ROUTES: Final[tuple[Route, ...]] = (
         right=Right.READ,
         reply=Page,
         query=_PAGE,
+        errors=(404,),
+    ),
+    Route(
+        method="GET",
+        path=f"{_PORTFOLIO}/position",
+        handler=bids.get_position,
+        right=Right.READ,
+        reply=PositionRecord,
+        errors=(404,),
+    ),
+    Route(
+        method="PUT",
+        path=f"{_PORTFOLIO}/cap",
+        handler=bids.put_cap,
+        right=Right.UPDATE,
+        reply=PositionRecord,
+        body=TradeCap,
+        errors=(404,),
+    ),
+    Route(
+        method="DELETE",
+        path=f"{_PORTFOLIO}/cap",
+        handler=bids.delete_cap,
+        right=Right.UPDATE,
+        reply=PositionRecord,
         errors=(404,),
     ),
     Route(

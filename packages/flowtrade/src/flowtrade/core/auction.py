@@ -20,7 +20,7 @@ from typing import final
 import msgspec
 import trio
 
-from flowtrade.core.mirror import AuctionInput, Mirror
+from flowtrade.core.mirror import CAP, AuctionInput, Limits, Mirror
 from flowtrade.core.operations import Applied, Cut, StoreBatch
 from flowtrade.core.state import Batched, Entity, StoredBatch
 from flowtrade.errors import BatchFailed, NotFound, SolverFailed
@@ -78,6 +78,7 @@ class _Input(msgspec.Struct, frozen=True, kw_only=True):
     names: dict[Id, str | None]
     owners: dict[Id, Id]
     bid_names: dict[Id, str | None]
+    traded: dict[Id, float]
 
 
 _NOTHING = _Input(
@@ -88,6 +89,7 @@ _NOTHING = _Input(
     names={},
     owners={},
     bid_names={},
+    traded={},
 )
 
 
@@ -182,7 +184,7 @@ class Auctioneer:
         if stored is None:
             raise NotFound("batch", format_timestamp(as_of))
         past = Mirror.from_snapshot(await self._store.snapshot(as_of))
-        auction = past.gather(as_of)
+        auction = past.gather(self._limits(as_of))
         targets = stored.record.targets
         verdict = await self._solve(auction, targets)
         solution = verdict.solution
@@ -198,7 +200,7 @@ class Auctioneer:
 
     def _gather(self, at: Timestamp) -> _Input:
         mirror = self._mirror
-        auction = mirror.gather()
+        auction = mirror.gather(self._limits(at))
         last = mirror.batch.record.products if mirror.batch is not None else {}
         targets = {
             key: result.price
@@ -220,7 +222,14 @@ class Auctioneer:
             names={key: _name(mirror.products.get(key)) for key in held},
             owners={key: entity.owner for key, entity in bids.items()},
             bid_names={key: _name(entity) for key, entity in bids.items()},
+            traded={key: mirror.traded(key, at) for key in bids},
         )
+
+    def _limits(self, at: Timestamp) -> Limits | None:
+        horizon = self._settings.horizon
+        if horizon is None:
+            return None
+        return Limits(at=at, horizon=horizon, unit=self._settings.rate_unit)
 
     async def _solve(
         self, auction: AuctionInput, targets: Mapping[Id, float]
@@ -332,7 +341,7 @@ def _batch(
         status=BatchStatus.FAILED if solution is None else BatchStatus.CLEARED,
         gains=None if solution is None else solution.gains,
         products={} if solution is None else _results(solution, gathered),
-        demands=len(gathered.auction.demands),
+        demands=sum(not key.startswith(CAP) for key in gathered.auction.demands),
         portfolios=len(gathered.auction.portfolios),
         report=None if solution is None else solution.report,
         certificate=None if solution is None else solution.certificate,
@@ -347,6 +356,7 @@ def _batch(
         scheduled=scheduled,
         record=record,
         portfolios={} if solution is None else solution.portfolios,
+        traded={} if solution is None else gathered.traded,
     )
 
 

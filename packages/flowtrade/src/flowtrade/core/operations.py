@@ -44,6 +44,7 @@ from flowtrade.errors import (
 )
 from flowtrade.models.curve import Curve
 from flowtrade.models.ids import Id
+from flowtrade.models.portfolio import TradeCap
 from flowtrade.models.time import format_timestamp
 from netcore.models import Timestamp
 
@@ -60,6 +61,7 @@ __all__ = [
     "Operation",
     "PartitionProduct",
     "PortfolioEntry",
+    "SetCap",
     "SetCurve",
     "SetGroups",
     "StoreBatch",
@@ -151,6 +153,13 @@ class NewProduct(_Op, frozen=True, kw_only=True):
     ratio: float = 1.0
 
 
+class SetCap(_Op, frozen=True, kw_only=True):
+    """Limit what a portfolio may trade in total; None takes the limits away."""
+
+    id: Id
+    cap: TradeCap | None
+
+
 class AddProduct(_Op, frozen=True, kw_only=True):
     """Make a root product."""
 
@@ -216,6 +225,7 @@ Operation: TypeAlias = (
     | SetCurve
     | AddPortfolio
     | SetGroups
+    | SetCap
     | AddProduct
     | PartitionProduct
     | Submit
@@ -340,6 +350,9 @@ def _apply(operation: Operation, tx: Transaction) -> tuple[Change, ...]:
             return _add_portfolio(operation, tx)
         case SetGroups():
             return _set_groups(operation, tx)
+        case SetCap():
+            _existing(Kind.PORTFOLIO, operation.id, tx)
+            return (_put(Part.CAP, operation.id, operation.cap, tx),)
         case AddProduct(product=product):
             return (_add_product(product, tx, parent=""),)
         case PartitionProduct():

@@ -28,6 +28,7 @@ from flowtrade.core.operations import (
     Operation,
     PartitionProduct,
     PortfolioEntry,
+    SetCap,
     SetCurve,
     SetGroups,
     Submit,
@@ -51,7 +52,7 @@ from flowtrade.ids import product_terms
 from flowtrade.models.curve import Curve
 from flowtrade.models.demand import DemandRecord
 from flowtrade.models.ids import Id
-from flowtrade.models.portfolio import PortfolioRecord
+from flowtrade.models.portfolio import PortfolioRecord, PositionRecord, TradeCap
 from flowtrade.models.product import ProductPage, ProductRecord
 from flowtrade.models.submission import SubmissionRecord
 from flowtrade.models.time import TimeError, format_timestamp, parse_timestamp
@@ -377,6 +378,41 @@ class Service:
             result if isinstance(result, RequestError) else self._record(result)
             for result in results
         ]
+
+    async def set_cap(self, key: Id, cap: TradeCap | None) -> PositionRecord:
+        """Limit what a portfolio may trade in total; None takes the limits away.
+
+        The limits hold as far as batches keep to the schedule: a batch that comes
+        late lets the rates of the one before hold longer than was foreseen.
+
+        Raises:
+            NotFound: There is no such portfolio.
+            InvalidRequest: Nothing is scheduled, so a total implies no rate.
+        """
+        if cap is not None and self._settings.horizon is None:
+            raise InvalidRequest(
+                "trade caps need a schedule, or the setting auction.horizon"
+            )
+        await self._store.execute(SetCap(id=key, cap=cap))
+        return self.position(key)
+
+    def position(self, key: Id) -> PositionRecord:
+        """Return what a portfolio has traded until now.
+
+        Raises:
+            NotFound: There is no such portfolio.
+        """
+        view = self._portfolio(key)
+        now = max(self._clock.now_ns(), self.mirror.at)
+        position = self.mirror.positions.get(key)
+        valid = position is not None and position.until is None
+        return PositionRecord(
+            id=key,
+            as_of=format_timestamp(now),
+            traded=self.mirror.traded(key, now) / self._settings.rate_unit,
+            rate=position.rate if position is not None and valid else 0.0,
+            cap=view.cap,
+        )
 
     # Submissions.
 

@@ -1,10 +1,10 @@
 """What a store holds: entities that never change, and versions of what does.
 
-A demand has one timeline (its curve), a portfolio two (its demand group and its
-basis), a product none: its place in the tree is fixed when it is made. A version is
-valid for `valid_from <= t < valid_until`; the versions of one timeline tile time from
-the entity's creation on, without gap or overlap, and an inactive period is a version
-whose value is None.
+A demand has one timeline (its curve), a portfolio three (its demand group, its basis,
+its trade cap), a product none: its place in the tree is fixed when it is made. A
+version is valid for `valid_from <= t < valid_until`; the versions of one timeline tile
+time from the entity's creation on (a cap's: from when it was first set), without gap
+or overlap, and an inactive period is a version whose value is None.
 
 Pure values: no clock, no store, no JSON.
 """
@@ -18,6 +18,7 @@ from flowtrade.models.batch import BatchRecord
 from flowtrade.models.clearing import RatePrice
 from flowtrade.models.curve import Curve
 from flowtrade.models.ids import Id
+from flowtrade.models.portfolio import TradeCap
 from netcore.models import Timestamp
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Kind",
     "Part",
     "PortfolioView",
+    "Position",
     "Repeated",
     "Snapshot",
     "StoredBatch",
@@ -39,7 +41,7 @@ __all__ = [
 ]
 
 Group: TypeAlias = dict[Id, float]
-Value: TypeAlias = Curve | Group | None
+Value: TypeAlias = Curve | Group | TradeCap | None
 
 
 class Kind(IntEnum):
@@ -56,6 +58,7 @@ class Part(IntEnum):
     CURVE = 1
     DEMAND = 2
     BASIS = 3
+    CAP = 4
 
     @property
     def kind(self) -> Kind:
@@ -97,7 +100,7 @@ class Version(msgspec.Struct, frozen=True):
 
     valid_from: Timestamp
     valid_until: Timestamp | None
-    value: Curve | Group | RatePrice | None
+    value: Curve | Group | TradeCap | RatePrice | None
 
 
 class DemandView(msgspec.Struct):
@@ -121,11 +124,39 @@ class PortfolioView(msgspec.Struct):
         entity: Its fixed part.
         demand: The version of its demand group.
         basis: The version of its basis, in the products the bidder named.
+        cap: Its trade cap, or None.
     """
 
     entity: Entity
     demand: Version
     basis: Version
+    cap: TradeCap | None = None
+
+
+class Position(msgspec.Struct, frozen=True, gc=False):
+    """What a portfolio has traded, from its last outcome on.
+
+    Quantities are rates times seconds here, so that a store does not depend on the
+    service's unit of time.
+
+    Attributes:
+        traded: Total at `since`.
+        rate: Of the outcome.
+        since: When the outcome began.
+        until: When it ended, or None while it is valid.
+    """
+
+    traded: float
+    rate: float
+    since: Timestamp
+    until: Timestamp | None = None
+
+    def at(self, moment: Timestamp) -> float:
+        """Return the total at a moment, not before `since`."""
+        end = moment if self.until is None else min(moment, self.until)
+        # The same arithmetic wherever a total is made, so that replays agree bit for
+        # bit.
+        return self.traded + self.rate * ((end - self.since) / 1e9)
 
 
 class StoredBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,12 +167,14 @@ class StoredBatch(msgspec.Struct, frozen=True, kw_only=True):
         scheduled: The grid point it was run for, or None.
         record: The public record.
         portfolios: Outcomes by portfolio.
+        traded: What each of these had traded before, in rate times seconds.
     """
 
     as_of: Timestamp
     scheduled: Timestamp | None
     record: BatchRecord
     portfolios: dict[Id, RatePrice]
+    traded: dict[Id, float] = msgspec.field(default_factory=dict)
 
 
 class Added(msgspec.Struct, frozen=True):
@@ -187,9 +220,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         entities: Everything made until then, in order of making.
         versions: The versions valid then, as (part, id, version), None values too.
         batch: The last cleared batch until then, or None.
+        positions: By portfolio that was ever in a cleared batch.
     """
 
     at: Timestamp
     entities: tuple[Entity, ...]
     versions: tuple[tuple[Part, Id, Version], ...]
     batch: StoredBatch | None
+    positions: dict[Id, Position]

@@ -1,5 +1,6 @@
 """Portfolios: weighted demands over weighted products, and requests about them."""
 
+import math
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -8,7 +9,14 @@ from flowtrade.models.ids import Id
 from flowtrade.models.time import Rfc3339
 from netcore.models import Model
 
-__all__ = ["CreatePortfolio", "GroupJson", "PatchPortfolio", "PortfolioRecord"]
+__all__ = [
+    "CreatePortfolio",
+    "GroupJson",
+    "PatchPortfolio",
+    "PortfolioRecord",
+    "PositionRecord",
+    "TradeCap",
+]
 
 GroupJson: TypeAlias = Annotated[
     Any,
@@ -44,6 +52,51 @@ class PatchPortfolio(Model, frozen=True, kw_only=True):
 
     demand: GroupJson = None
     basis: GroupJson = None
+
+
+class TradeCap(Model, frozen=True, kw_only=True, gc=False):
+    """How much a portfolio may trade in total, over all batches.
+
+    Quantities, that is rate times time in the service's unit (an hour by default).
+    Whatever was traded before counts.
+
+    Attributes:
+        min_trade: Lowest total, None for no limit; a seller's is negative.
+        max_trade: Highest total, None for no limit.
+
+    Raises:
+        ValueError: A limit is not finite, or they are the wrong way round.
+    """
+
+    min_trade: float | None = None
+    max_trade: float | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.min_trade, self.max_trade
+        if not all(math.isfinite(limit) for limit in (low, high) if limit is not None):
+            raise ValueError("a limit of trade is a finite number or null")
+        if low is not None and high is not None and low > high:
+            raise ValueError(
+                f"min_trade must not exceed max_trade, was {low:g} and {high:g}"
+            )
+
+
+class PositionRecord(Model, frozen=True, kw_only=True):
+    """What a portfolio has traded, and how much it may.
+
+    Attributes:
+        id: The portfolio.
+        as_of: The moment.
+        traded: Total quantity until then; positive was bought.
+        rate: The rate at which it trades now.
+        cap: Its limits, or None.
+    """
+
+    id: Id
+    as_of: Rfc3339
+    traded: float
+    rate: float
+    cap: TradeCap | None
 
 
 class PortfolioRecord(Model, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from flowtrade.ids import TimeOrderedIds
 from flowtrade.ports import Authorizer, Clock, IdFactory, Solver
 from flowtrade.schedule import Grid, OnRequest, Schedule
 from flowtrade.serve.server import listen, serve
-from flowtrade.settings import Settings
+from flowtrade.settings import AuctionSettings, Settings
 from flowtrade.store import open_store
 from netcore.clock import SystemClock
 
@@ -88,7 +88,7 @@ async def run_auction(
                 clock=clock,
                 ids=ids or TimeOrderedIds(),
                 publisher=hub,
-                settings=settings.auction,
+                settings=_auction_settings(settings),
             )
             await service.load()
             parts = _Parts(settings, service, authorizer, hub, clock)
@@ -164,6 +164,12 @@ class _Parts:
             app=self.app,
             schedule=self.schedule,
         )
+
+
+def _auction_settings(settings: Settings) -> AuctionSettings:
+    if settings.auction.horizon is not None:
+        return settings.auction
+    return msgspec.structs.replace(settings.auction, horizon=settings.schedule.every)
 
 
 def _default_solver() -> Solver:

@@ -13,9 +13,11 @@ import msgspec
 from flowtrade.core.state import Part, Value
 from flowtrade.models.curve import curve_to_builtins, parse_curve
 from flowtrade.models.ids import Id
+from flowtrade.models.portfolio import TradeCap
 
 __all__ = ["decode_value", "encode_value", "id_from_blob", "id_to_blob"]
 
+_CAP = msgspec.json.Decoder(TradeCap)
 _GROUP = msgspec.json.Decoder(dict[str, float])
 
 
@@ -44,4 +46,6 @@ def decode_value(part: Part, blob: bytes | None) -> Value:
         return None
     if part is Part.CURVE:
         return parse_curve(msgspec.json.decode(blob))
+    if part is Part.CAP:
+        return _CAP.decode(blob)
     return _GROUP.decode(blob)

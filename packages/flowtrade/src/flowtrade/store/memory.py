@@ -27,6 +27,7 @@ from flowtrade.core.state import (
     Kind,
     Part,
     PortfolioView,
+    Position,
     Snapshot,
     StoredBatch,
     Value,
@@ -115,7 +116,13 @@ class MemoryStore:
         )
         cleared = bisect_right(tables.cleared, moment)
         batch = tables.batches[tables.cleared[cleared - 1]] if cleared else None
-        return Snapshot(at=moment, entities=entities, versions=versions, batch=batch)
+        return Snapshot(
+            at=moment,
+            entities=entities,
+            versions=versions,
+            batch=batch,
+            positions=tables.positions(moment),
+        )
 
     async def demand_at(self, key: Id, at: Timestamp) -> DemandView | None:
         """See `flowtrade.ports.Store.demand_at`."""
@@ -191,6 +198,16 @@ class _Tables:
 
     def at(self, part: Part, key: Id, at: Timestamp) -> Version | None:
         return _valid(self.timelines.get((part, key), []), at)
+
+    def positions(self, moment: Timestamp) -> dict[Id, Position]:
+        found: dict[Id, Position] = {}
+        for as_of in self.cleared[: bisect_right(self.cleared, moment)]:
+            batch, following = self.batches[as_of], self.next_cleared(as_of)
+            until = None if following is None or following > moment else following
+            for key, outcome in batch.portfolios.items():
+                traded = batch.traded.get(key, 0.0)
+                found[key] = Position(traded, outcome.rate, as_of, until)
+        return found
 
     def next_cleared(self, as_of: Timestamp) -> Timestamp | None:
         index = bisect_right(self.cleared, as_of)

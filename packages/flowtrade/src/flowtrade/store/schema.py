@@ -85,6 +85,10 @@ STEPS: Final[tuple[str, ...]] = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX memory_timestamp ON memory (timestamp);
     """,
+    """
+    -- What a portfolio had traded before the batch, in rate times seconds.
+    ALTER TABLE outcome ADD COLUMN traded REAL NOT NULL DEFAULT 0;
+    """,
 )
 
 

@@ -18,6 +18,7 @@ from flowtrade.core.state import (
     Kind,
     Part,
     PortfolioView,
+    Position,
     Snapshot,
     StoredBatch,
     Value,
@@ -220,8 +221,15 @@ class SqliteTransaction:
         ):
             for key, outcome in outcomes.items():
                 self._execute(
-                    "INSERT INTO outcome VALUES (?, ?, ?, ?)",
-                    (self._pk(kind, key), batch.as_of, outcome.price, outcome.rate),
+                    "INSERT INTO outcome (entity, as_of, price, rate, traded) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (
+                        self._pk(kind, key),
+                        batch.as_of,
+                        outcome.price,
+                        outcome.rate,
+                        batch.traded.get(key, 0.0),
+                    ),
                 )
         return msgspec.structs.replace(batch, record=record)
 
@@ -268,6 +276,7 @@ class SqliteReads:
                 entities=self._entities(moment),
                 versions=self._versions(moment),
                 batch=self._last_cleared(moment),
+                positions=self._positions(moment),
             )
         finally:
             self._execute("ROLLBACK")
@@ -405,23 +414,36 @@ class SqliteReads:
         ).fetchone()
         return None if row is None else self._batch(*row)
 
+    def _positions(self, moment: Timestamp) -> dict[Id, Position]:
+        rows = self._execute(
+            "SELECT e.id, o.traded, o.rate, o.as_of, (SELECT min(b.as_of) "
+            "FROM batch b WHERE b.cleared AND b.as_of > o.as_of AND b.as_of <= ?1) "
+            "FROM entity e JOIN outcome o ON o.entity = e.pk AND o.as_of = "
+            "(SELECT max(as_of) FROM outcome WHERE entity = e.pk AND as_of <= ?1) "
+            "WHERE e.kind = ?2",
+            (moment, Kind.PORTFOLIO),
+        )
+        return {id_from_blob(blob): Position(*values) for blob, *values in rows}
+
     def _batch(
         self, as_of: Timestamp, scheduled: Timestamp | None, record: bytes
     ) -> StoredBatch:
         rows = self._execute(
-            "SELECT e.id, o.price, o.rate FROM outcome o "
+            "SELECT e.id, o.price, o.rate, o.traded FROM outcome o "
             "JOIN entity e ON e.pk = o.entity WHERE o.as_of = ? AND e.kind = ? "
             "ORDER BY e.pk",
             (as_of, Kind.PORTFOLIO),
         )
+        outcomes, totals = {}, {}
+        for blob, price, rate, traded in rows:
+            key = id_from_blob(blob)
+            outcomes[key], totals[key] = RatePrice(price=price, rate=rate), traded
         return StoredBatch(
             as_of=as_of,
             scheduled=scheduled,
             record=_RECORD.decode(record),
-            portfolios={
-                id_from_blob(blob): RatePrice(price=price, rate=rate)
-                for blob, price, rate in rows
-            },
+            portfolios=outcomes,
+            traded=totals,
         )
 
 
