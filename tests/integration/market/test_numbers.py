@@ -84,7 +84,7 @@ def test_plain_refuses_what_no_market_has(text):
 
 def test_the_memory_of_numbers_is_bounded(monkeypatch):
     monkeypatch.setattr(numbers, "_MEMO_LIMIT", 4)
-    monkeypatch.setattr(numbers, "_exact_memo", {})
+    numbers._exact_memo.clear()
 
     values = [exact(str(n)) for n in range(10)]
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from integration.errors import DataError
-from integration.market.numbers import exact, is_zero, plain
+from integration.market.numbers import exact, plain
 from integration.models import (
     ExchangeId,
     Level,
@@ -87,9 +87,10 @@ def level_of(price: str, amount: str) -> Level | None:
     Raises:
         InvalidLevel: a number is none.
     """
-    if not price or is_zero(price, "a price"):
+    if not price:
         return None
-    return Level(exact(price, "a price"), exact(amount, "an amount"))
+    value = exact(price)
+    return Level(value, exact(amount)) if value else None
 
 
 def level(price: Decimal | None, amount: Decimal | None) -> Level | None:

@@ -31,6 +31,8 @@ _MEMO_LIMIT = 16_384
 instrument, about 3 MB."""
 
 _exact_memo: dict[str, Decimal] = {}
+# Bound once; the dictionary is only ever emptied, never replaced.
+_remembered = _exact_memo.get
 
 
 def _refuse(text: object, what: str) -> InvalidLevel:
@@ -67,9 +69,11 @@ def exact(text: str, what: str = "a price or an amount") -> Decimal:
         InvalidLevel: not a finite unsigned number.
     """
     # Prices repeat: a dictionary hit costs 24 ns, Decimal(str) 152 ns.
-    known = _exact_memo.get(text)
-    if known is not None:
-        return known
+    known = _remembered(text)
+    return _converted(text, what) if known is None else known
+
+
+def _converted(text: str, what: str) -> Decimal:
     if not _well_formed(text):
         raise _refuse(text, what)
     value = Decimal(text)
@@ -85,6 +89,10 @@ def is_zero(text: str, what: str = "an amount") -> bool:
     Raises:
         InvalidLevel: not a finite unsigned number.
     """
+    # The common spelling first, as in `_well_formed`, without asking twice.
+    digits = text.replace(".", "", 1)
+    if digits.isdigit() and digits.isascii() and len(text) <= _MAX_LENGTH:
+        return not digits.strip("0")
     if not _well_formed(text):
         raise _refuse(text, what)
     mantissa = text.lower().partition("e")[0]

@@ -5,7 +5,8 @@ and of best levels are `Decimal`, exact as the venue spelled them; levels of dee
 books stay text (`RawLevel`) because converting all of them costs four times the
 decoding and most are never looked at: call `levels()` for numbers. Sides are the
 taker's. Nothing here checks numbers: connectors do, where text enters
-(`integration.market.numbers`).
+(`integration.market.numbers`). None of these records can be part of a reference
+cycle, so the collector need not know them (`gc=False`): a seventh less to make one.
 
 Does not know how an event came about, nor any book's state.
 """
@@ -98,7 +99,12 @@ def volume_weighted_mid(bid: Level | None, ask: Level | None) -> Decimal | None:
 
 
 class PublicTrade(
-    Model, frozen=True, tag="public_trade", tag_field="type", omit_defaults=True
+    Model,
+    frozen=True,
+    gc=False,
+    tag="public_trade",
+    tag_field="type",
+    omit_defaults=True,
 ):
     """One trade, seen by everybody.
 
@@ -123,7 +129,9 @@ class PublicTrade(
     count: int | None = None
 
 
-class OrderBookL1(Model, frozen=True, tag="l1", tag_field="type", omit_defaults=True):
+class OrderBookL1(
+    Model, frozen=True, gc=False, tag="l1", tag_field="type", omit_defaults=True
+):
     """The best level of each side; None is an empty side.
 
     Attributes:
@@ -150,7 +158,12 @@ class OrderBookL1(Model, frozen=True, tag="l1", tag_field="type", omit_defaults=
 
 
 class OrderBookSnapshot(
-    Model, frozen=True, tag="l2_snapshot", tag_field="type", omit_defaults=True
+    Model,
+    frozen=True,
+    gc=False,
+    tag="l2_snapshot",
+    tag_field="type",
+    omit_defaults=True,
 ):
     """A whole book, or as much of it as the venue shows.
 
@@ -183,7 +196,7 @@ class OrderBookSnapshot(
 
 
 class OrderBookUpdate(
-    Model, frozen=True, tag="l2_update", tag_field="type", omit_defaults=True
+    Model, frozen=True, gc=False, tag="l2_update", tag_field="type", omit_defaults=True
 ):
     """Levels that changed; amount zero removes one.
 
@@ -218,7 +231,9 @@ class OrderBookUpdate(
         return levels(self.asks)
 
 
-class Candle(Model, frozen=True, tag="candle", tag_field="type", omit_defaults=True):
+class Candle(
+    Model, frozen=True, gc=False, tag="candle", tag_field="type", omit_defaults=True
+):
     """Open, high, low, close and volume of an interval.
 
     Attributes:
@@ -249,7 +264,12 @@ class Candle(Model, frozen=True, tag="candle", tag_field="type", omit_defaults=T
 
 
 class Liquidation(
-    Model, frozen=True, tag="liquidation", tag_field="type", omit_defaults=True
+    Model,
+    frozen=True,
+    gc=False,
+    tag="liquidation",
+    tag_field="type",
+    omit_defaults=True,
 ):
     """A position closed by force.
 
@@ -273,7 +293,12 @@ class Liquidation(
 
 
 class FundingRate(
-    Model, frozen=True, tag="funding_rate", tag_field="type", omit_defaults=True
+    Model,
+    frozen=True,
+    gc=False,
+    tag="funding_rate",
+    tag_field="type",
+    omit_defaults=True,
 ):
     """What longs pay shorts at the next funding, as a fraction of the position.
 
@@ -311,7 +336,7 @@ _KIND_NAMES: dict[type, str] = {
 }
 
 
-class MarketEvent(Model, frozen=True, omit_defaults=True):
+class MarketEvent(Model, frozen=True, gc=False, omit_defaults=True):
     """One normalised event.
 
     Attributes:

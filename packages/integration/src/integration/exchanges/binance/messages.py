@@ -24,6 +24,7 @@ __all__ = [
     "MarkPrice",
     "Message",
     "ServerShutdown",
+    "SpotTicker",
     "Trade",
     "decode",
 ]
@@ -56,8 +57,19 @@ class AggTrade(msgspec.Struct, tag="aggTrade", tag_field="e", gc=False):
     m: bool
 
 
+class SpotTicker(msgspec.Struct, gc=False):
+    """Best levels as spot sends them: without times and without a name (`e`)."""
+
+    u: int
+    s: str
+    b: str
+    B: str
+    a: str
+    A: str
+
+
 class BookTicker(msgspec.Struct, tag="bookTicker", tag_field="e", gc=False):
-    """Best levels; spot sends neither times nor its own name."""
+    """Best levels as futures send them."""
 
     u: int
     s: str
@@ -157,19 +169,13 @@ class Fault(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """Everything without `e`: answers, errors, spot's bookTicker."""
+    """The answer to a request, or an error in one of its two spellings."""
 
     id: int | str | None = None
     result: msgspec.Raw = msgspec.Raw()
     error: Fault | None = None
     code: int | None = None
     msg: str = ""
-    u: int | None = None
-    s: str | None = None
-    b: str | None = None
-    B: str | None = None
-    a: str | None = None
-    A: str | None = None
 
 
 Tagged: TypeAlias = (
@@ -183,15 +189,15 @@ Tagged: TypeAlias = (
     | ServerShutdown
 )
 
-Message: TypeAlias = Tagged | Answer
+Message: TypeAlias = Tagged | SpotTicker | Answer
 
 
 class _TaggedEnvelope(msgspec.Struct):
     data: Tagged
 
 
-class _AnswerEnvelope(msgspec.Struct):
-    data: Answer
+class _TickerEnvelope(msgspec.Struct):
+    data: SpotTicker
 
 
 _tagged: msgspec.json.Decoder[Tagged] = msgspec.json.Decoder(Tagged)
@@ -199,8 +205,9 @@ _answer: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 _tagged_envelope: msgspec.json.Decoder[_TaggedEnvelope] = msgspec.json.Decoder(
     _TaggedEnvelope
 )
-_answer_envelope: msgspec.json.Decoder[_AnswerEnvelope] = msgspec.json.Decoder(
-    _AnswerEnvelope
+_ticker: msgspec.json.Decoder[SpotTicker] = msgspec.json.Decoder(SpotTicker)
+_ticker_envelope: msgspec.json.Decoder[_TickerEnvelope] = msgspec.json.Decoder(
+    _TickerEnvelope
 )
 
 _EMPTY = Answer()
@@ -210,6 +217,7 @@ class _Probe(msgspec.Struct):
     """Finds `e`, wherever it stands."""
 
     e: str | None = None
+    u: int | None = None
     data: msgspec.Raw = msgspec.Raw()
 
 
@@ -222,15 +230,17 @@ def decode(payload: bytes) -> Message:
     Raises:
         msgspec.DecodeError: not JSON, or not a message of Binance.
     """
-    if payload.startswith(b'{"stream":"'):
+    # One slice and three comparisons: cheaper than asking `startswith` three times.
+    head = payload[:5]
+    if head == b'{"e":':
+        return _tagged.decode(payload)
+    if head == b'{"u":':
+        return _ticker.decode(payload)
+    if head == b'{"str':
         if b'"data":{"e":' in payload:
             return _tagged_envelope.decode(payload).data
         if b'"data":{"u":' in payload:
-            return _answer_envelope.decode(payload).data
-    elif payload.startswith(b'{"e":'):
-        return _tagged.decode(payload)
-    elif payload.startswith(b'{"u":'):
-        return _answer.decode(payload)
+            return _ticker_envelope.decode(payload).data
     return _slowly(payload)
 
 
@@ -241,6 +251,8 @@ def _slowly(payload: bytes) -> Message:
         return _slowly(inner)
     if probe.e is not None:
         return _tagged.decode(payload)
+    if probe.u is not None:
+        return _ticker.decode(payload)
     answer = _answer.decode(payload)
     if answer == _EMPTY:
         msg = "neither an event (e), a bookTicker (u) nor an answer (id, result, code)"

@@ -12,16 +12,16 @@ import msgspec
 
 from integration.errors import Exchange, RateLimited
 from integration.exchanges.binance import channels, messages
+from integration.exchanges.shared import level_of
 from integration.fields import decimal_of
 from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Info, InfoAction, Output, Refusal
-from integration.market.numbers import exact, is_zero
+from integration.market.numbers import exact
 from integration.models import (
     AmountUnit,
     Candle,
     ExchangeId,
     FundingRate,
-    Level,
     Liquidation,
     MarketEvent,
     OrderBookL1,
@@ -39,7 +39,8 @@ _TRADE_FLAGS = {
     "LIQUIDATION": TradeFlag.LIQUIDATION,
     "INSURANCE_FUND": TradeFlag.INSURANCE_FUND,
 }
-_SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
+_BUY, _SELL = Side.BUY, Side.SELL  # an attribute of an Enum costs 30 ns
+_SIDES = {"BUY": _BUY, "SELL": _SELL}
 
 _TOO_MANY_REQUESTS = -1003
 """https://developers.binance.com/docs/binance-spot-api-docs/errors"""
@@ -58,6 +59,7 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
         self._handlers: dict[type, Callable[[Any, int], Iterable[Output]]] = {
             messages.Trade: self._trade,
             messages.AggTrade: self._agg_trade,
+            messages.SpotTicker: self._spot_ticker,
             messages.BookTicker: self._ticker,
             messages.DepthUpdate: self._depth,
             messages.ForceOrder: self._liquidation,
@@ -67,9 +69,8 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
             messages.Answer: self._answer,
         }
 
-    def decode(self, payload: bytes) -> messages.Message:
-        """Decode one message."""
-        return messages.decode(payload)
+    # The function itself, not a method around it: a frame costs a tenth of a trade.
+    decode = staticmethod(messages.decode)
 
     def transform(
         self, message: messages.Message, time_received: int
@@ -81,7 +82,7 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
         instrument = self._trades.get(m.s)
         if instrument is None:
             return self.unidentified(channels.TRADE, m.s)
-        side = Side.SELL if m.m else Side.BUY
+        side = _SELL if m.m else _BUY
         if m.X is None or m.X == "MARKET":
             trade = PublicTrade(str(m.t), exact(m.p), exact(m.q), side, self._unit)
         else:
@@ -99,27 +100,29 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
             str(m.a),
             exact(m.p),
             exact(m.q),
-            Side.SELL if m.m else Side.BUY,
+            _SELL if m.m else _BUY,
             self._unit,
             TradeFlag.AGGREGATED,
             count=m.l - m.f + 1,
         )
         return (MarketEvent(m.T * _MS, now, self.exchange, instrument, trade),)
 
-    def _ticker(
-        self, m: messages.BookTicker | messages.Answer, now: int
-    ) -> Iterable[Output]:
-        if m.s is None or m.b is None or m.B is None or m.a is None or m.A is None:
-            msg = "a bookTicker lacks one of s, b, B, a, A"
-            raise msgspec.ValidationError(msg)
+    def _spot_ticker(self, m: messages.SpotTicker, now: int) -> Iterable[Output]:
         instrument = self._tickers.get(m.s)
         if instrument is None:
             return self.unidentified(channels.TICKER, m.s)
-        time, published = now, None
-        if isinstance(m, messages.BookTicker) and m.T is not None:
-            time = m.T * _MS
-            published = None if m.E is None else m.E * _MS
-        top = OrderBookL1(time, _level(m.b, m.B), _level(m.a, m.A), m.u, self._unit)
+        bid, ask = level_of(m.b, m.B), level_of(m.a, m.A)
+        top = OrderBookL1(now, bid, ask, m.u)
+        return (MarketEvent(now, now, self.exchange, instrument, top),)
+
+    def _ticker(self, m: messages.BookTicker, now: int) -> Iterable[Output]:
+        instrument = self._tickers.get(m.s)
+        if instrument is None:
+            return self.unidentified(channels.TICKER, m.s)
+        time = now if m.T is None else m.T * _MS
+        published = None if m.E is None else m.E * _MS
+        bid, ask = level_of(m.b, m.B), level_of(m.a, m.A)
+        top = OrderBookL1(time, bid, ask, m.u, self._unit)
         return (MarketEvent(time, now, self.exchange, instrument, top, published),)
 
     def _depth(self, m: messages.DepthUpdate, now: int) -> Iterable[Output]:
@@ -182,9 +185,7 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
     def _shutdown(self, _m: messages.ServerShutdown, _now: int) -> Iterable[Output]:
         return (Info(InfoAction.RECONNECT, message="serverShutdown"),)
 
-    def _answer(self, m: messages.Answer, now: int) -> Iterable[Output]:
-        if m.u is not None:
-            return self._ticker(m, now)
+    def _answer(self, m: messages.Answer, _now: int) -> Iterable[Output]:
         request_id = None if m.id is None else str(m.id)
         fault = m.error
         if fault is None and m.code is not None:
@@ -196,12 +197,6 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
             error = Exchange(f"the answer to a subscription is null, was {said!r}")
             return (Refusal(error, request_id),)
         return (Ack(request_id),)
-
-
-def _level(price: str, amount: str) -> Level | None:
-    if is_zero(price, "a price"):
-        return None
-    return Level(exact(price, "a price"), exact(amount, "an amount"))
 
 
 def error_of(fault: messages.Fault, **about: Any) -> Exchange:  # noqa: ANN401  status, headers, retry_after

@@ -69,9 +69,7 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
         # The latest: a topic subscribed to again has a new number.
         return Topic(topic.channel, topic.market, (str(found[-1]),)) if found else None
 
-    def decode(self, payload: bytes) -> messages.Message:
-        """Decode one message."""
-        return messages.decode(payload)
+    decode = staticmethod(messages.decode)
 
     def transform(
         self, message: messages.Message, time_received: int

@@ -49,9 +49,7 @@ class BitmexTransformer(VenueTransformer[messages.Message]):
         # By table and symbol: ids of levels and their prices; absent before an image.
         self._prices: dict[tuple[str, str], dict[int, str]] = {}
 
-    def decode(self, payload: bytes) -> messages.Message:
-        """Decode one message."""
-        return messages.decode(payload)
+    decode = staticmethod(messages.decode)
 
     def transform(
         self, message: messages.Message, time_received: int

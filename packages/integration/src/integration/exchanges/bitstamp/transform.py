@@ -33,9 +33,7 @@ _US = 1_000
 class BitstampTransformer(VenueTransformer[messages.Message]):
     """One connection to Bitstamp."""
 
-    def decode(self, payload: bytes) -> messages.Message:
-        """Decode one message."""
-        return messages.decode(payload)
+    decode = staticmethod(messages.decode)
 
     def transform(
         self, message: messages.Message, time_received: int

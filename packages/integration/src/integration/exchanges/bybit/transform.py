@@ -52,9 +52,7 @@ class BybitTransformer(VenueTransformer[messages.Message]):
             messages.TickerMessage: self._ticker,
         }
 
-    def decode(self, payload: bytes) -> messages.Message:
-        """Decode one message."""
-        return messages.decode(payload)
+    decode = staticmethod(messages.decode)
 
     def transform(
         self, message: messages.Message, time_received: int

@@ -36,9 +36,7 @@ class CoinbaseTransformer(VenueTransformer[messages.Message]):
         super().__init__(exchange, routes)
         self._last_trade: dict[str, int] = {}
 
-    def decode(self, payload: bytes) -> messages.Message:
-        """Decode one message."""
-        return messages.decode(payload)
+    decode = staticmethod(messages.decode)
 
     def transform(
         self, message: messages.Message, time_received: int

@@ -42,9 +42,7 @@ class GateioTransformer(VenueTransformer[messages.Envelope]):
         self._spot = exchange is ExchangeId.GATEIO_SPOT
         self._unit = AmountUnit.BASE if self._spot else AmountUnit.CONTRACT
 
-    def decode(self, payload: bytes) -> messages.Envelope:
-        """Decode one message's envelope."""
-        return messages.decode(payload)
+    decode = staticmethod(messages.decode)
 
     def transform(
         self, message: messages.Envelope, time_received: int

@@ -36,9 +36,7 @@ __all__ = ["KrakenTransformer"]
 class KrakenTransformer(VenueTransformer[messages.Message]):
     """One connection to Kraken v1."""
 
-    def decode(self, payload: bytes) -> messages.Message:
-        """Decode one message."""
-        return messages.decode(payload)
+    decode = staticmethod(messages.decode)
 
     def transform(
         self, message: messages.Message, time_received: int

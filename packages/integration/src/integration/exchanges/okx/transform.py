@@ -70,9 +70,7 @@ class OkxTransformer(VenueTransformer[messages.Message]):
         if topic.channel == channels.LIQUIDATION:
             self._liquidated.pop(symbols.native(instrument), None)
 
-    def decode(self, payload: bytes) -> messages.Message:
-        """Decode one message."""
-        return messages.decode(payload)
+    decode = staticmethod(messages.decode)
 
     def transform(
         self, message: messages.Message, time_received: int
