@@ -1,9 +1,9 @@
 import socket
+import ssl
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import trustme
 
 from netcore.clock import ManualClock
 from netcore.dns import StaticResolver
@@ -23,9 +23,8 @@ from netcore.service import (
     Failed,
     Handle,
     IOService,
-    jittered,
 )
-from netcore.stream import TcpStream
+from netcore.stream import TcpStream, TlsStream, secure_context
 from netcore.testing import ScriptedStream
 
 ADDRESS = Address("192.0.2.1", 443)
@@ -1100,32 +1099,7 @@ def test_the_end_of_a_ttl_may_lose_the_endpoint():
     assert caught.value.__cause__ is None
 
 
-@given(spread=st.floats(0, 0.99), place=st.floats(0, 1))
-def test_jitter_stays_within_its_spread(spread, place):
-    supply = jittered(
-        100, spread=spread, uniform=lambda low, high: low + (high - low) * place
-    )
-
-    assert 100 * (1 - spread) - 1e-9 <= supply() <= 100 * (1 + spread) + 1e-9
-
-
-def test_jitter_differs_from_connection_to_connection():
-    supply = jittered(timedelta(hours=24))
-
-    assert len({supply() for _ in range(10)}) > 1
-
-
 # -- values --------------------------------------------------------------------------
-
-
-def test_reasons_can_be_told_apart_and_read():
-    assert str(AutoDisconnect(86400.0)) == "auto disconnect after 86400 s"
-    assert str(Failed(OSError("x"))) == "OSError: x"
-    match Failed(OSError("x")):
-        case AutoDisconnect():
-            raise AssertionError("a failure is no auto disconnect")
-        case Failed(error=OSError()):
-            pass
 
 
 @pytest.mark.parametrize(
@@ -1140,11 +1114,6 @@ def test_reasons_can_be_told_apart_and_read():
 def test_times_that_make_no_sense_are_refused(options, text):
     with pytest.raises(ValueError, match=text):
         IOService(DirectSelector(), **options)
-
-
-def test_a_spread_of_one_or_more_is_refused():
-    with pytest.raises(ValueError, match="was 1"):
-        jittered(10, spread=1)
 
 
 def test_a_service_prints_how_many_there_are():
@@ -1229,3 +1198,37 @@ def test_a_refused_connection_does_not_look_pending_for_ever(selector):
 
         assert isinstance(feed.reasons[0].error, ConnectError)
         assert [endpoint for _, endpoint in service.pending()] == [feed]
+
+
+def test_plaintext_that_epoll_does_not_see_is_not_forgotten():
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server_context)
+    client_context = secure_context()
+    authority.configure_trust(client_context)
+
+    class Sipping(Feed):
+        def create(self, address, context):
+            return TlsStream(super().create(address, context), client_context)
+
+        def poll(self, target, context):
+            data = target.receive(3)
+            if data:
+                self.got.append(data)
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        IOService(EpollSelector(), clock=ManualClock()) as service,
+    ):
+        feed = Sipping(ConnectionInfo("127.0.0.1", listener.getsockname()[1]))
+        service.register(feed)
+        service.poll()
+        accepted, _ = listener.accept()
+        server = TlsStream(TcpStream.adopt(accepted), server_context, server_side=True)
+        until(service, server.connected)
+        server.send(b"one record that is read in many turns")
+        until(service, lambda: len(b"".join(feed.got)) == 37)
+        server.close()
+
+    assert b"".join(feed.got) == b"one record that is read in many turns"
+    assert len(feed.got) == 13

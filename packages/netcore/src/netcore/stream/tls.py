@@ -285,7 +285,7 @@ class TlsStream:
         if self._send_fault is not None:
             raise self._send_fault.with_traceback(None)
         if not data:
-            return 0  # OpenSSL would write an empty record
+            return 0  # even while a blocked record waits to be offered again
         write = self._live.write
         taken = 0
         try:

@@ -15,7 +15,14 @@ from netcore.errors import NetError, RemoteError, SendMismatch
 from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
 from netcore.stream.tcp import TcpStream
 
-__all__ = ["MAX_RECORD", "Engine", "KernelTls", "make_engine"]
+__all__ = [
+    "MAX_RECORD",
+    "Engine",
+    "HasOptions",
+    "KernelTls",
+    "kernel_tls_of",
+    "make_engine",
+]
 
 MAX_RECORD = 1 << 14
 """The most plaintext of one record (RFC 8446 §5.1)."""
@@ -24,6 +31,7 @@ MAX_RECORD = 1 << 14
 _SOL_TLS = 282
 _TLS_TX = 1
 _TLS_RX = 2
+_CRYPTO_INFO_SIZE = 4
 
 
 class KernelTls(enum.Flag):
@@ -32,6 +40,26 @@ class KernelTls(enum.Flag):
     NONE = 0
     SEND = 1
     RECEIVE = 2
+
+
+class HasOptions(Protocol):
+    """A socket, as far as `kernel_tls_of` needs one."""
+
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
+        """Return the raw value of an option."""
+        ...
+
+
+def kernel_tls_of(sock: HasOptions) -> KernelTls:
+    """Return which directions of a socket the kernel en- and decrypts."""
+    found = KernelTls.NONE
+    for flag, option in ((KernelTls.SEND, _TLS_TX), (KernelTls.RECEIVE, _TLS_RX)):
+        # struct tls_crypto_info: version and cipher, two 16-bit numbers, zero while
+        # off. Without the kernel's tls module there is no such option.
+        with suppress(OSError):
+            if any(sock.getsockopt(_SOL_TLS, option, _CRYPTO_INFO_SIZE)):
+                found |= flag
+    return found
 
 
 class Engine(Protocol):
@@ -164,16 +192,7 @@ class _SocketEngine:
         return self.session.fileno()
 
     def kernel_tls(self) -> KernelTls:
-        found = KernelTls.NONE
-        for flag, option in ((KernelTls.SEND, _TLS_TX), (KernelTls.RECEIVE, _TLS_RX)):
-            try:
-                # struct tls_crypto_info: two 16-bit numbers, zero while off
-                head = socket.socket.getsockopt(self.session, _SOL_TLS, option, 4)
-            except OSError:
-                continue
-            if any(head):
-                found |= flag
-        return found
+        return kernel_tls_of(self.session)
 
 
 @final
