@@ -27,6 +27,8 @@ from netcore.fix import (
     utc_timestamp,
 )
 from netcore.info import ConnectionInfo
+from netcore.select import EpollSelector
+from netcore.service import Endpoint, IOService
 from netcore.stream.tcp import TcpStream
 from netcore.testing import (
     ChaosStream,
@@ -314,6 +316,49 @@ class TestBlocking:
         assert not thread.is_alive()
         us.close()
         them.close()
+
+
+class TestService:
+    def test_a_busy_service_drives_a_session_and_connects_it_anew(self):
+        session, theirs = sessions()
+        listener = socket.create_server(("127.0.0.1", 0))
+        logons = []
+
+        class Venue(Endpoint[FixConnection, None]):
+            every_turn = True
+
+            def create(self, address, context):
+                stream = TcpStream.connect(self.info, address)
+                return FixConnection(session, stream)
+
+            def poll(self, target, context):
+                for event in target.poll():
+                    if isinstance(event, LoggedOn):
+                        logons.append(event)
+                        target.send("D", [(11, f"{len(logons)}")])
+                if target.closed:
+                    raise ConnectionLost("the session has ended")
+
+        info = ConnectionInfo("127.0.0.1", listener.getsockname()[1])
+        got = []
+        with (
+            listener,
+            IOService(EpollSelector(), connect_interval=0.0) as service,
+        ):
+            service.register(Venue(info))
+            for number in (1, 2):
+                service.poll()
+                accepted, _ = listener.accept()
+                with FixConnection(theirs, TcpStream.adopt(accepted)) as them:
+                    while len(got) < number:
+                        service.poll()
+                        events = them.poll()
+                        got += [e for e in events if isinstance(e, Message)]
+                while session.state is not SessionState.CLOSED:
+                    service.poll()
+
+        assert [message[11] for message in got] == [b"1", b"2"]
+        assert len(logons) == 2
 
 
 class TestAcceptor:

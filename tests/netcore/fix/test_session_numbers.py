@@ -114,8 +114,10 @@ class TestNumbers:
 
         assert [text for text in peer.hear() if "35=2" in text] == []
 
-    def test_messages_beyond_the_limit_are_asked_for_again(self):
-        peer = active(max_held=2)
+    @pytest.mark.parametrize("limit", [{"max_held": 2}, {"max_held_bytes": 150}])
+    def test_messages_beyond_the_limit_are_asked_for_again(self, limit):
+        # A Heartbeat has 71 bytes here.
+        peer = active(**limit)
         for number in (5, 6, 7, 8):
             peer.say(f"35=0|34={number}")
         peer.hear()

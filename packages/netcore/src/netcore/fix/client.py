@@ -171,6 +171,15 @@ class FixConnection:
         """Return the stream's descriptor, -1 if there is none."""
         return self._stream.fileno()
 
+    def connected(self) -> bool:
+        """Return whether the stream stands; the session begins with the next `poll`.
+
+        Raises:
+            ConnectError: If the connection could not be made.
+            TlsError: If its handshake failed.
+        """
+        return self._stream.connected()
+
     # -- doing -----------------------------------------------------------------------
 
     def poll(self) -> list[Event]:

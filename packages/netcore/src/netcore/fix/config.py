@@ -94,6 +94,7 @@ class SessionConfig(Model, frozen=True, kw_only=True):
             FIX 4.0 and 4.1, which know none, else 3.
         max_held: How many messages behind a gap are held back. Those beyond are
             asked for again.
+        max_held_bytes: How many bytes of messages, likewise.
         max_resends: How many ResendRequests may wait to be served.
         max_message_size: The most bytes of a message.
         resync: Where reading goes on after a garbled message.
@@ -115,6 +116,7 @@ class SessionConfig(Model, frozen=True, kw_only=True):
     test_request_factor: float = 1.2
     time_precision: TimePrecision | None = None
     max_held: int = 10_000
+    max_held_bytes: int = 16 << 20
     max_resends: int = 16
     max_message_size: int = MAX_MESSAGE_SIZE
     resync: Resync = Resync.CLAIMED_END

@@ -88,7 +88,9 @@ class SessionMachine:
         self._authenticate = authenticate
         self._state = SessionState.LOGGED_OUT
         self._out = Outgoing(config, self._store, may_resend)
-        self._sequence = Sequencer(self._store.next_expected, config.max_held)
+        self._sequence = Sequencer(
+            self._store.next_expected, config.max_held, config.max_held_bytes
+        )
         self._parser = self._new_parser()
         self._events: list[Event] = []
         self._now: Timestamp = 0

@@ -23,6 +23,7 @@ class Sequencer:
     Args:
         expected: The number due at first.
         max_held: The most messages to hold back.
+        max_held_bytes: The most bytes of messages to hold back.
 
     Attributes:
         expected: The number that is due.
@@ -33,17 +34,21 @@ class Sequencer:
     __slots__ = (
         "_asked_first",
         "_held",
+        "_held_bytes",
         "_highest",
         "_max_held",
+        "_max_held_bytes",
         "asked_at",
         "expected",
         "tries",
     )
 
-    def __init__(self, expected: int, max_held: int) -> None:
+    def __init__(self, expected: int, max_held: int, max_held_bytes: int) -> None:
         self.expected = expected
         self._max_held = max_held
+        self._max_held_bytes = max_held_bytes
         self._held: dict[int, Message | None] = {}
+        self._held_bytes = 0
         self._highest = 0
         self._asked_first = 0
         self.asked_at: Timestamp | None = None
@@ -53,6 +58,7 @@ class Sequencer:
         """Forget everything but the number due."""
         self.expected = expected
         self._held.clear()
+        self._held_bytes = 0
         self._highest = 0
         self._asked_first = 0
         self.asked_at = None
@@ -70,11 +76,12 @@ class Sequencer:
     def jump(self, expected: int, now: Timestamp) -> None:
         """Numbers below `expected` are processed or filled."""
         if expected - self.expected > len(self._held):
-            for number in [n for n in self._held if n < expected]:
-                del self._held[number]
+            passed = [number for number in self._held if number < expected]
         else:
-            for number in range(self.expected, expected):
-                self._held.pop(number, None)
+            between = range(self.expected, expected)
+            passed = [number for number in between if number in self._held]
+        for number in passed:
+            self.release(number)
         self.expected = expected
         if self.asked_at is not None:
             self.tries = 0
@@ -88,8 +95,11 @@ class Sequencer:
         self._highest = max(self._highest, number)
         if number in self._held:
             return
-        if len(self._held) < self._max_held:
+        size = 0 if message is None else len(message.raw)
+        room = self._max_held_bytes - self._held_bytes
+        if len(self._held) < self._max_held and size <= room:
             self._held[number] = message
+            self._held_bytes += size
 
     def holds(self, number: int) -> bool:
         """Return whether `number` was held back."""
@@ -97,7 +107,10 @@ class Sequencer:
 
     def release(self, number: int) -> Message | None:
         """Return a message that was held back, and forget it."""
-        return self._held.pop(number)
+        message = self._held.pop(number)
+        if message is not None:
+            self._held_bytes -= len(message.raw)
+        return message
 
     def asks(self, number: int, *, resent: bool) -> bool:
         """Return whether a message beyond the one due is a reason to ask.
