@@ -8,7 +8,7 @@ What is watched is a `Selectable`: a stream, or a protocol object over one.
 
 import select
 import selectors
-from collections.abc import Container, Iterable
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from typing import Protocol, final, runtime_checkable
 
@@ -65,7 +65,7 @@ class Selector(Protocol):
         """Stop watching; to be called before the target is closed."""
         ...
 
-    def poll(self, timeout: float = 0.0) -> Iterable[Readiness]:
+    def poll(self, timeout: float = 0.0) -> Sequence[Readiness]:
         """Return what is ready, waiting up to `timeout` seconds for it."""
         ...
 
@@ -104,7 +104,7 @@ class DirectSelector:
         """
         del self._ready[key]
 
-    def poll(self, timeout: float = 0.0) -> Iterable[Readiness]:
+    def poll(self, timeout: float = 0.0) -> Sequence[Readiness]:
         """Return every key as readable and writable, at once."""
         return list(self._ready.values())
 
@@ -183,14 +183,15 @@ class EpollSelector:
             del self._keys[fd]
             self._poller.remove(fd)
 
-    def poll(self, timeout: float = 0.0) -> Iterable[Readiness]:
+    def poll(self, timeout: float = 0.0) -> Sequence[Readiness]:
         """Return what is ready; does not wait if a target has no descriptor."""
+        events = self._poller.poll(0.0 if self._bare else timeout)
+        if not events and not self._bare:
+            return ()  # the usual case of a busy loop
         keys = self._keys
         ready = [
             (keys[fd], readable, writable)
-            for fd, readable, writable in self._poller.poll(
-                0.0 if self._bare else timeout
-            )
+            for fd, readable, writable in events
             if fd in keys
         ]
         ready.extend(self._bare.values())
@@ -235,6 +236,9 @@ class _Epoll:
             self._epoll.unregister(fd)
 
     def poll(self, timeout: float) -> list[Readiness]:
+        found = self._epoll.poll(timeout, _MAX_EVENTS)
+        if not found:
+            return []
         # A broken or hung-up connection is for every reader and writer to find out.
         either = select.EPOLLERR | select.EPOLLHUP
         return [
@@ -243,7 +247,7 @@ class _Epoll:
                 bool(events & (select.EPOLLIN | either)),
                 bool(events & (select.EPOLLOUT | either)),
             )
-            for fd, events in self._epoll.poll(timeout, _MAX_EVENTS)
+            for fd, events in found
         ]
 
     def close(self) -> None:

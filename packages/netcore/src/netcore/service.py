@@ -28,7 +28,7 @@ after all others had theirs. Deadlines are measured by the monotonic clock.
 
 import enum
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast, final
@@ -49,7 +49,7 @@ from netcore.endpoint import (
 from netcore.errors import ConnectTimeout, EndpointLost, ResolveError, ResolveTimeout
 from netcore.idle import IdleStrategy
 from netcore.info import Address
-from netcore.select import Selectable, Selector
+from netcore.select import Readiness, Selectable, Selector
 
 __all__ = [
     "Action",
@@ -300,12 +300,13 @@ class IOService(Generic[T, C]):
             EndpointLost: If an endpoint ended and may not be made again.
         """
         work = self._connect_pending() if self._pending else 0
-        ready = {key: None for key, _, _ in self._selector.poll()}
+        ready = self._selector.poll()
         work += self._expire()
-        for handle in self._with_silent(ready):
-            node = self._nodes.get(handle)
-            if node is not None:
-                work += self._turn(node, action)
+        if ready or self._buffered or self._every_turn:  # mostly nobody
+            for handle in self._with_silent(ready):
+                node = self._nodes.get(handle)
+                if node is not None:
+                    work += self._turn(node, action)
         if self._idle is not None:
             self._idle.idle(work)
         if self._lost:
@@ -323,12 +324,13 @@ class IOService(Generic[T, C]):
         while not until():
             self.poll(action)
 
-    def _with_silent(self, ready: dict[int, None]) -> list[Handle]:
+    def _with_silent(self, ready: Iterable[Readiness]) -> list[Handle]:
         """Return who acts in this turn: the ready, then those no selector reports."""
-        for handles in (self._buffered, self._every_turn):
-            for handle in sorted(handles):
-                ready[handle] = None
-        return [Handle(key) for key in ready]
+        handles = {Handle(key): None for key, _, _ in ready}
+        for silent in (self._buffered, self._every_turn):
+            for handle in sorted(silent):
+                handles[handle] = None
+        return list(handles)
 
     def _turn(self, node: _Node[T, C], action: Action[T, C] | None) -> int:
         try:
