@@ -36,7 +36,6 @@ Errors of the operating system are mapped once, in the streams, with the origina
 payload, a header value or a key.
 """
 
-# ruff: noqa: N818 -- the names say what happened, as trio's and websockets' do
 from collections.abc import Sequence
 
 __all__ = [
