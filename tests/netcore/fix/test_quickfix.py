@@ -1,13 +1,17 @@
 """Our sessions against QuickFIX's, an independent engine, both ways round.
 
-QuickFIX is no dependency: `uv pip install quickfix-py` brings it for these tests.
+QuickFIX is no dependency: `uv pip install quickfix-py` brings it for these tests. It
+runs in a process of its own, since its Python binding may crash when it stops.
 """
 
-import threading
+import subprocess
+import sys
 
 import pytest
+import trio
 
 from netcore.fix import (
+    Acceptor,
     FixSession,
     LoggedOn,
     LoggedOut,
@@ -17,22 +21,34 @@ from netcore.fix import (
     SessionConfig,
     dictionary,
 )
+from netcore.fix.trio import open_fix, serve_fix
 
-quickfix = pytest.importorskip("quickfix")
-
-import trio  # noqa: E402 - after the skip
-
-from netcore.fix import Acceptor  # noqa: E402 - after the skip
-from netcore.fix.trio import open_fix, serve_fix  # noqa: E402 - after the skip
+pytest.importorskip("quickfix")
 
 BODY = [
-    (11, "a"),
-    (21, "1"),
-    (55, "X"),
-    (54, "1"),
-    (60, "20240808-12:00:00"),
-    (40, "1"),
-]
+    (11, "a"), (21, "1"), (55, "X"), (54, "1"), (60, "20240808-12:00:00"), (40, "1")
+]  # fmt: skip
+
+# An engine that echoes application messages until it is killed.
+ENGINE = """
+import sys, quickfix
+
+class Application(quickfix.Application):
+    def onCreate(self, session_id): pass
+    def onLogon(self, session_id): pass
+    def onLogout(self, session_id): pass
+    def toAdmin(self, message, session_id): pass
+    def fromAdmin(self, message, session_id): pass
+    def toApp(self, message, session_id): pass
+    def fromApp(self, message, session_id):
+        quickfix.Session.sendToTarget(quickfix.Message(message), session_id)
+
+settings = quickfix.SessionSettings(sys.argv[2])
+parts = (Application(), quickfix.MemoryStoreFactory(), settings)
+engine = getattr(quickfix, sys.argv[1])(*parts)
+engine.start()
+sys.stdin.read()
+"""
 
 SETTINGS = """
 [DEFAULT]
@@ -54,50 +70,25 @@ TargetCompID=US
 """
 
 
-class Application(quickfix.Application):
-    """Echoes application messages and counts what it got; called by QuickFIX."""
+@pytest.fixture
+async def start(tmp_path):
+    """Start an engine; it is killed at the end."""
+    processes = []
 
-    def __init__(self):
-        super().__init__()
-        self.logged_on = threading.Event()
-        self.logged_out = threading.Event()
-        self.session_id = None
-        self.got = []
+    async def run(kind, port):
+        path = tmp_path / "quickfix.cfg"
+        path.write_text(SETTINGS.format(kind=kind, port=port))
+        name = {"acceptor": "SocketAcceptor", "initiator": "SocketInitiator"}[kind]
+        processes.append(
+            await trio.lowlevel.open_process(
+                [sys.executable, "-c", ENGINE, name, str(path)], stdin=subprocess.PIPE
+            )
+        )
 
-    def onCreate(self, session_id):  # noqa: N802 - QuickFIX's name
-        self.session_id = session_id
-
-    def onLogon(self, session_id):  # noqa: N802 - QuickFIX's name
-        self.logged_on.set()
-
-    def onLogout(self, session_id):  # noqa: N802 - QuickFIX's name
-        self.logged_out.set()
-
-    def toAdmin(self, message, session_id):  # noqa: N802 - QuickFIX's name
-        pass
-
-    def fromAdmin(self, message, session_id):  # noqa: N802 - QuickFIX's name
-        pass
-
-    def toApp(self, message, session_id):  # noqa: N802 - QuickFIX's name
-        pass
-
-    def fromApp(self, message, session_id):  # noqa: N802 - QuickFIX's name
-        self.got.append(message.getField(11))
-        echo = quickfix.Message(message)
-        quickfix.Session.sendToTarget(echo, session_id)
-
-
-def start(kind, port, tmp_path):
-    path = tmp_path / "quickfix.cfg"
-    path.write_text(SETTINGS.format(kind=kind, port=port))
-    application = Application()
-    settings = quickfix.SessionSettings(str(path))
-    make = quickfix.SocketAcceptor if kind == "acceptor" else quickfix.SocketInitiator
-    parts = (application, quickfix.MemoryStoreFactory(), settings)
-    engine = make(*parts)
-    engine.start()
-    return application, engine, parts
+    yield run
+    for process in processes:
+        process.kill()
+        await process.wait()
 
 
 def config(role):
@@ -117,29 +108,37 @@ async def free_port():
     return port
 
 
-async def test_we_connect_to_quickfix(tmp_path):
+async def reach(port):
+    """Wait until somebody listens."""
+    while True:
+        try:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+        except OSError:
+            await trio.lowlevel.checkpoint()
+        else:
+            await stream.aclose()
+            return
+
+
+async def test_we_connect_to_quickfix(start):
     port = await free_port()
-    application, engine, _parts = start("acceptor", port, tmp_path)
+    await start("acceptor", port)
     session = FixSession(config(Role.INITIATOR), dictionary=dictionary("FIX.4.4"))
-    try:
+    with trio.fail_after(60):
+        await reach(port)
         for round_ in range(2):
             async with open_fix(f"tcp://127.0.0.1:{port}", session) as connection:
                 assert isinstance(await anext(connection), LoggedOn)
-                for number in range(50):
-                    body = [
-                        (t, f"{round_}.{number}" if t == 11 else v) for t, v in BODY
-                    ]
-                    connection.send("D", body)
-                got = [await anext(connection) for _ in range(50)]
-                assert {type(message) for message in got} == {Message}
+                orders = [f"{round_}.{number}" for number in range(50)]
+                for order in orders:
+                    connection.send("D", [(11, order), *BODY[1:]])
+                got = [await anext(connection) for _ in orders]
+                assert [message.text(11) for message in got] == orders
                 connection.logout()
                 assert [event async for event in connection] == [LoggedOut("")]
-    finally:
-        await trio.to_thread.run_sync(engine.stop)
-    assert len(application.got) == 100
 
 
-async def test_quickfix_connects_to_us_and_resends_what_we_ask_for(tmp_path, nursery):
+async def test_quickfix_connects_to_us_and_resends_what_we_ask_for(start, nursery):
     session = FixSession(config(Role.ACCEPTOR))
     acceptor = Acceptor([session])
     got, again = [], trio.Event()
@@ -154,19 +153,16 @@ async def test_quickfix_connects_to_us_and_resends_what_we_ask_for(tmp_path, nur
                     again.set()
                 case Message():
                     got.append(event)
-                    # As if we had never heard anything: QuickFIX has to send it again.
+                    # As if we had never heard anything: it has to be sent again.
                     session.commit()
                     connection.abort()
                     session.store.expect(1)
                     session._sequence.reset(1)
 
     server = await nursery.start(serve_fix, handle, acceptor, 0)
-    _application, engine, _parts = start("initiator", server.port, tmp_path)
-    try:
-        with trio.fail_after(30):
-            await again.wait()
-    finally:
-        await trio.to_thread.run_sync(engine.stop)
+    await start("initiator", server.port)
+    with trio.fail_after(60):
+        await again.wait()
 
     first, second = got
     assert first.sequence == second.sequence
