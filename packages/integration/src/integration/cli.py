@@ -8,6 +8,7 @@ can be had from `integration.market` as well.
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from integration.models import (
     Level,
     MarketDataInstrument,
     MarketEvent,
+    OptionKind,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
@@ -192,8 +194,11 @@ _SAMPLES = (
     MarketDataInstrument.spot("btc", "usd"),
     MarketDataInstrument.perpetual("btc", "usd"),
     MarketDataInstrument.future("btc", "usd", expiry=_EXPIRY),
+    MarketDataInstrument.option(
+        "btc", "usd", kind=OptionKind.CALL, strike=Decimal(1), expiry=_EXPIRY
+    ),
 )
-"""One instrument of each kind; options are offered where futures are, or alone."""
+"""One instrument of each kind."""
 
 
 # watch and book

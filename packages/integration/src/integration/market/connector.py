@@ -220,9 +220,10 @@ class VenueTransformer(ABC, Generic[MessageT]):
     def forget(self, topic: Topic, instrument: MarketDataInstrument) -> None:
         """Expect no more of one instrument of a topic that serves several."""
 
+    @staticmethod
     @abstractmethod
-    def decode(self, payload: bytes) -> MessageT:
-        """Decode one message.
+    def decode(payload: bytes) -> MessageT:
+        """Decode one message; a plain function, because a frame more is felt here.
 
         Raises:
             msgspec.DecodeError: it is not one of the venue's.
@@ -392,9 +393,11 @@ class Symbols(Protocol):
 
     def native(self, instrument: MarketDataInstrument, /) -> str:
         """Spell an instrument as the venue does."""
+        ...
 
     def instrument(self, symbol: str, /) -> MarketDataInstrument:
         """Read the venue's symbol."""
+        ...
 
 
 class Channels(Protocol):
@@ -402,6 +405,7 @@ class Channels(Protocol):
 
     def topic(self, subscription: Subscription, /) -> Topic:
         """Name a subscription as the venue does."""
+        ...
 
 
 class PlainConnector(Connector):

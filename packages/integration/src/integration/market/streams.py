@@ -121,7 +121,7 @@ class _Venue:
                 rest_url,
                 PublicNoHeaders(),
                 parser(),
-                transport=config.http_transport or _transport(config),
+                transport=_transport(config),
                 limiter=self.limiter,
                 clock=config.clock,
             )
@@ -130,14 +130,16 @@ class _Venue:
             )
 
 
-def _transport(config: StreamConfig) -> HttpTransport:
-    # httpx takes a third of a second to import: only venues with HTTP images pay.
+def _transport(config: StreamConfig) -> HttpTransport | None:
+    """Return what sends requests; None lets the client choose."""
+    if config.http_transport is not None or config.ssl_context is None:
+        return config.http_transport
+    # The one use of httpx outside its seam: only its own constructor takes a context.
     import httpx
 
     from integration.rest.httpx_transport import HttpxTransport
 
-    verify = True if config.ssl_context is None else config.ssl_context
-    pool = httpx.AsyncHTTPTransport(verify=verify, trust_env=False)
+    pool = httpx.AsyncHTTPTransport(verify=config.ssl_context, trust_env=False)
     return HttpxTransport(pool, clock=config.clock)
 
 

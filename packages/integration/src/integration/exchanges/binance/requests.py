@@ -185,7 +185,7 @@ class BinanceConnector(Connector):
     def __init__(self, server: Server) -> None:
         self.exchange = server.exchange
         self.websocket_url = server.websocket_url
-        self.rest_url: str = server.rest_url
+        self.rest_url = server.rest_url
         self.limits = server.limits
         self._server = server
         inverse = server.exchange is ExchangeId.BINANCE_FUTURES_COIN
