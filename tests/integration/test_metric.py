@@ -155,6 +155,7 @@ def test_prometheus_keeps_a_family_together_and_the_newest_sample_of_each():
         metric(time=9, tags=[("v", "b")], x=Int(5)),
         metric(time=1, tags=[("v", "a")], x=Int(10)),
         metric(time=3, tags=[("v", "a")], x=Int(30)),
+        metric(time=2, tags=[("v", "a")], x=Int(40)),
     ]
 
     assert encode_prometheus(samples).decode() == (

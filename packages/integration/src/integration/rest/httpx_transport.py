@@ -1,7 +1,8 @@
 """The transport over httpx, and the only module that knows it.
 
-httpx's client layer follows redirects, keeps cookies, reads the environment and logs
-whole URLs; only its transports are used, which do none of that.
+httpx's client layer follows redirects, keeps cookies, takes proxies and passwords from
+the environment and logs whole URLs; only its transports are used, which do none of
+that. (`SSL_CERT_FILE` says whom to trust here as everywhere.)
 """
 
 import socket
@@ -55,8 +56,7 @@ class HttpxTransport:
         clock: Clock | None = None,
         max_body: int = MAX_BODY,
     ) -> None:
-        # trust_env would let variables redirect signed requests through a proxy.
-        self._transport = transport or httpx.AsyncHTTPTransport(trust_env=False)
+        self._transport = transport or httpx.AsyncHTTPTransport()
         self._clock: Clock = SystemClock() if clock is None else clock
         self._max_body = max_body
 

@@ -2,8 +2,9 @@
 
 A transport takes a prepared request, sends exactly its bytes and returns the whole
 response with the moments at which it came. It follows no redirects, keeps no cookies,
-reads no environment and logs no URL. `integration.rest.httpx_transport` is the one we
-have; whoever has another HTTP client implements `HttpTransport`.
+takes no proxy from the environment and logs no URL. The one we have is in
+`integration.rest.httpx_transport`; whoever has another HTTP client implements
+`HttpTransport`.
 """
 
 from collections.abc import Mapping

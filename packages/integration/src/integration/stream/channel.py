@@ -554,9 +554,6 @@ class _Channel(Generic[T]):
         taken = [store.pop() for _ in range(min(most, len(store)))]
         store.stats.received += len(taken)
         self.room.unpark(count=len(taken))
-        if len(store):
-            # Woken for one item each, others may wait while several are left.
-            self.items.unpark()
         return taken
 
     def close_receiver(self) -> None:
