@@ -17,6 +17,9 @@ Timestamp: TypeAlias = int
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A record of our own files and API: immutable, and a typo in it is an error.
 
+    `kw_only` is a matter of each class in msgspec, not inherited: a subclass whose
+    fields must be named repeats it (`class X(Model, frozen=True, kw_only=True)`).
+
     Messages of exchanges are decoded into plain Structs instead: venues add fields
     without notice, and that must not stop a feed.
     """
