@@ -8,7 +8,7 @@ change places. The socket side is `integration.testing.server` and `.simulator`.
 
 from collections.abc import Mapping, Set
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 from integration.testing.book import PriceBook
 from integration.testing.events import MarketEvent, SymbolSpec
@@ -82,19 +82,24 @@ class MarketView(Protocol):
     @property
     def specs(self) -> Mapping[str, SymbolSpec]:
         """Instruments by venue symbol."""
+        ...
 
     @property
     def limits(self) -> Limits:
         """What clients are allowed."""
+        ...
 
     def clock_ns(self) -> Timestamp:
         """Return the venue's clock: market time, plus any skew told to it."""
+        ...
 
     def skew_ns(self) -> int:
         """Return how much the venue's clock is off."""
+        ...
 
     def snapshot(self, symbol: str, view: SnapshotView) -> PriceBook | None:
         """Return a book to read at once, or None where there is none."""
+        ...
 
 
 class HttpRequest(Model, frozen=True):
@@ -144,9 +149,11 @@ class Session(Protocol):
     @property
     def topics(self) -> Set[str]:
         """What is subscribed to, in the spelling of `StreamMessage.topic`."""
+        ...
 
     def opened(self) -> list[Action]:
         """Return what the venue says first."""
+        ...
 
     def receive(self, message: str | bytes, now_s: float) -> list[Action]:
         """Answer one inbound message.
@@ -155,39 +162,48 @@ class Session(Protocol):
             message: Text, or the payload of a binary frame.
             now_s: A monotonic clock, for limits.
         """
+        ...
 
     def render(self, message: StreamMessage) -> str:
         """Return the text of a subscribed message on this connection."""
+        ...
 
 
 class Dialect(Protocol):
     """One venue's way of speaking."""
 
-    @property
-    def name(self) -> str:
-        """The exchange id, such as "binance_spot"."""
+    name: ClassVar[str]
+    """The exchange id, such as "binance_spot"."""
 
-    @property
-    def websocket_path(self) -> str:
-        """Path of the plain WebSocket endpoint."""
+    websocket_path: ClassVar[str]
+    """Path of the plain WebSocket endpoint."""
+
+    limits: ClassVar[Limits]
+    """What the venue allows unless it is told otherwise."""
 
     def sequence(self, symbol: str) -> int | None:
         """Return the sequence that a client's book has; None: the market's own."""
+        ...
 
     def connect(self, path: str, query: str) -> Session | HttpReply:
         """Open a session for a handshake's target, or refuse it with a response."""
+        ...
 
     def publish(self, event: MarketEvent, topics: Set[str]) -> list[StreamMessage]:
         """Spell an event for those of `topics` it belongs to.
 
         Called for every event in order, whether anybody listens or not.
         """
+        ...
 
     def respond(self, request: HttpRequest, now_s: float) -> HttpReply:
         """Answer an HTTP request; `now_s` is a monotonic clock."""
+        ...
 
     def turn_away(self, status: int, retry_after: int | None) -> HttpReply:
         """Return the venue's words for 429 and 418."""
+        ...
 
     def shutdown_notice(self) -> str | None:
         """Return the venue's announcement of maintenance, if it has one."""
+        ...

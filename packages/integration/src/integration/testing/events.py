@@ -111,27 +111,34 @@ class MarketSource(Protocol):
     @property
     def specs(self) -> Mapping[str, SymbolSpec]:
         """Instruments by venue symbol, in a fixed order."""
+        ...
 
     @property
     def start_ns(self) -> Timestamp:
         """Market time before the first event."""
+        ...
 
     @property
     def time_ns(self) -> Timestamp:
         """Market time reached so far."""
+        ...
 
     @property
     def finished(self) -> bool:
         """Whether no event can ever follow."""
+        ...
 
     def advance(self, until_ns: Timestamp) -> list[MarketEvent]:
         """Return, in time order, the events after `time_ns` up to `until_ns`."""
+        ...
 
     def settled(self, until_ns: Timestamp) -> Timestamp:
         """Return the last time up to `until_ns` at which depth is fully published.
 
         Advanced to that time, `book` equals what the depth events add up to.
         """
+        ...
 
     def book(self, symbol: str) -> PriceBook | None:
         """Return the live book to look at, or None where there is none."""
+        ...

@@ -146,15 +146,19 @@ class Handler(Protocol):
     @property
     def max_message_bytes(self) -> int:
         """Largest inbound WebSocket message."""
+        ...
 
     def connect(self, path: str, query: str, peer: str) -> Session | HttpReply:
         """Open a session for a handshake, or refuse it."""
+        ...
 
     def respond(self, request: HttpRequest) -> HttpReply:
         """Answer a request."""
+        ...
 
     async def converse(self, peer: WebSocketPeer, session: Session) -> None:
         """Talk until the connection is over."""
+        ...
 
 
 class VenueListener:
@@ -283,9 +287,10 @@ class _Connection:
         http = h11.Connection(h11.SERVER)
         try:
             while True:
-                with trio.move_on_after(_HEAD_TIMEOUT) as patience:
+                head: bytes | None = None
+                with trio.move_on_after(_HEAD_TIMEOUT):
                     head = await self._stream.read_head()
-                if patience.cancelled_caught or head is None:
+                if head is None:
                     return
                 # A scout looks at the head only: if it asks for a WebSocket, the
                 # bytes belong to trio-websocket, which has to read them itself.
@@ -309,8 +314,9 @@ class _Connection:
             return
         path, _, query = request.target.decode("ascii").partition("?")
         answer = self._handler.connect(path, query, self._peer)
+        socket: trio_websocket.WebSocketConnection | None = None
         async with trio.open_nursery() as nursery:
-            with trio.move_on_after(_HANDSHAKE_TIMEOUT) as patience:
+            with trio.move_on_after(_HANDSHAKE_TIMEOUT):
                 proposal = await trio_websocket.wrap_server_stream(
                     nursery,
                     self._stream,
@@ -321,7 +327,7 @@ class _Connection:
                     await _reject(proposal, answer)
                 else:
                     socket = await proposal.accept()
-            if not patience.cancelled_caught and not isinstance(answer, HttpReply):
+            if socket is not None and not isinstance(answer, HttpReply):
                 peer = WebSocketPeer(socket, self._stream, self._peer)
                 await self._handler.converse(peer, answer)
             nursery.cancel_scope.cancel()

@@ -30,6 +30,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from functools import partial
 from types import TracebackType
 from typing import Final, TypeAlias
 
@@ -108,7 +109,7 @@ _STRIDE_NS: Final = 100_000_000
 _MS: Final = 1_000_000
 
 
-_Planned: TypeAlias = Fault | Callable[[], Awaitable[None]]
+_Planned: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class UnknownDialectError(IntegrationError, ValueError):
@@ -183,7 +184,8 @@ class SimulatedExchange(MarketView, Handler):
         self._order = itertools.count()
         self._agenda: list[tuple[Timestamp, int, _Planned]] = []
         for entry in faults:
-            self._plan(source.start_ns + entry.after_ms * _MS, entry.fault)
+            at_ns = source.start_ns + entry.after_ms * _MS
+            self._plan(at_ns, partial(self.inject, entry.fault))
         self._counts = dict.fromkeys(SimulatorStats.__struct_fields__, 0)
 
     def __repr__(self) -> str:
@@ -406,10 +408,7 @@ class SimulatedExchange(MarketView, Handler):
             await self._publish_until(
                 max(at_ns, self._time_ns), patient=patient, settle=settle
             )
-            if isinstance(action, Model):
-                await self.inject(action)
-            else:
-                await action()
+            await action()
         await self._publish_until(until_ns, patient=patient, settle=settle)
 
     async def _publish_until(

@@ -5,6 +5,7 @@ among them. `BookWindow` keeps what subscribers of one depth know; every one of 
 knows the same, since a snapshot shows the window as the last delta left it.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Set
 from typing import ClassVar
 
@@ -112,7 +113,6 @@ class TopicDialect(Dialect):
         view: The exchange that speaks.
     """
 
-    limits: ClassVar[Limits]
     depths: ClassVar[tuple[int, ...]]
     """Depths of books on offer."""
     tells_pushed_out: ClassVar[bool] = True
@@ -126,36 +126,37 @@ class TopicDialect(Dialect):
 
     # ---- what a subclass spells
 
+    @abstractmethod
     def native(self, spec: SymbolSpec) -> str:
         """Return the venue's spelling of a symbol."""
-        raise NotImplementedError
 
+    @abstractmethod
     def book_topic(self, spec: SymbolSpec, depth: int) -> str:
         """Return the topic of a book."""
-        raise NotImplementedError
 
+    @abstractmethod
     def trade_topic(self, spec: SymbolSpec) -> str:
         """Return the topic of trades."""
-        raise NotImplementedError
 
+    @abstractmethod
     def quote_topic(self, spec: SymbolSpec) -> str:
         """Return the topic of best bid and ask."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spell_trade(self, spec: SymbolSpec, event: TradeDone) -> str:
         """Spell a trade."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spell_quote(
         self, spec: SymbolSpec, event: QuoteChanged, before: QuoteChanged | None
     ) -> str:
         """Spell best bid and ask, or what changed since `before`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spell_book(self, spec: SymbolSpec, window: BookWindow, time_ns: int) -> str:
         """Spell a whole window."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spell_delta(
         self,
         spec: SymbolSpec,
@@ -164,7 +165,6 @@ class TopicDialect(Dialect):
         changes: tuple[list[Pair], list[Pair]],
     ) -> str:
         """Spell what changed in a window; moves `window.sequence`."""
-        raise NotImplementedError
 
     def spell_quiet(
         self, spec: SymbolSpec, window: BookWindow, event: DepthChanged
@@ -313,9 +313,9 @@ class TopicSession(Session):
             message = message.decode("utf-8", "replace")
         return self.answer(message)
 
+    @abstractmethod
     def answer(self, text: str) -> list[Action]:
         """Answer one request."""
-        raise NotImplementedError
 
     def has_room(self, topics: Iterable[str]) -> bool:
         """Whether so many more topics are allowed here."""
