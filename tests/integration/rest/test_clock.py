@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integration.errors import HttpTimeout
-from integration.rest.clock import ServerClock, synchronise
+from integration.rest.clock import ServerClock, resynchronise, synchronise
 from netcore.clock import Clock, ManualClock
 
 MS = 1_000_000
@@ -151,3 +151,33 @@ async def test_a_failing_venue_is_reported_and_earlier_answers_count():
 async def test_no_samples_make_no_estimate():
     with pytest.raises(ValueError, match="at least one"):
         await synchronise(ServerClock(), None, samples=0)
+
+
+async def test_after_a_refusal_a_better_looking_old_sample_does_not_win():
+    local = ManualClock(now_ns=0)
+    clock = ServerClock(local)
+    clock.observe(0, 2, 1)  # a short trip, but the venue's clock was set since
+
+    async def ask():
+        local.advance_ns(40 * MS)
+        return local.now_ns() - 20 * MS + 9 * S
+
+    await resynchronise(clock, ask, samples=1)
+
+    assert clock.offset_ns == 9 * S
+
+
+def test_what_is_known_of_the_clock_can_be_measured():
+    clock = ServerClock(ManualClock(now_ns=7_000 * MS))
+    assert [f.key for f in clock.metric().fields] == ["offset_ns"]
+
+    clock.observe(0, 10 * MS, 7_005 * MS)
+    clock.observe(100 * S, 100 * S + 20 * MS, 107_010 * MS)
+    metric = clock.metric(exchange="x")
+
+    assert metric.name == "server_clock"
+    assert metric.time == 7_000
+    assert metric.tag("exchange") == "x"
+    assert metric.field("offset_ns") == 0
+    assert metric.field("uncertainty_ns") == 5 * MS
+    assert metric.field("drift_ppm") == 0.0

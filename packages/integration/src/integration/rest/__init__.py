@@ -4,7 +4,7 @@ Importing this package does not import httpx: `httpx_transport` alone knows it.
 """
 
 from integration.rest.client import RestClient
-from integration.rest.clock import OffsetSample, ServerClock, synchronise
+from integration.rest.clock import OffsetSample, ServerClock, resynchronise, synchronise
 from integration.rest.encoder import Base64Encoder, Encoder, HexEncoder
 from integration.rest.limiter import BucketSpec, Feedback, RateLimiter, TokenBucket
 from integration.rest.parser import HttpParser, PlainParser
@@ -51,5 +51,6 @@ __all__ = [
     "TokenBucket",
     "outcome_of",
     "prepare",
+    "resynchronise",
     "synchronise",
 ]

@@ -58,7 +58,7 @@ class RestClient:
         clock: What stamps metrics.
         on_metric: Gets the metric of every attempt, failed ones included.
         on_clock_skew: Awaited when the venue refused our timestamp, before the
-            request is sent once more; see `integration.rest.clock.synchronise`.
+            request is sent once more; see `integration.rest.clock.resynchronise`.
     """
 
     def __init__(

@@ -16,10 +16,11 @@ from typing import final
 
 import msgspec
 
+from integration.metric import Field, Float, Int, Metric, Tag
 from netcore.clock import Clock, SystemClock
 from netcore.models import Timestamp
 
-__all__ = ["OffsetSample", "ServerClock", "synchronise"]
+__all__ = ["OffsetSample", "ServerClock", "resynchronise", "synchronise"]
 
 _MS = 1_000_000
 _WINDOW = 8
@@ -132,6 +133,21 @@ class ServerClock:
         elapsed = last.taken - first.taken
         return None if elapsed <= 0 else (last.offset - first.offset) / elapsed * 1e6
 
+    def metric(self, **tags: str) -> Metric:
+        """Return how well the venue's clock is known, as the metric `server_clock`."""
+        fields: list[Field] = [Field(key="offset_ns", value=Int(self.offset_ns))]
+        if self.uncertainty_ns is not None:
+            doubt = Int(self.uncertainty_ns)
+            fields.append(Field(key="uncertainty_ns", value=doubt))
+        if self.drift_ppm is not None:
+            fields.append(Field(key="drift_ppm", value=Float(self.drift_ppm)))
+        return Metric(
+            name="server_clock",
+            time=self._clock.now_ns() // _MS,
+            tags=tuple(Tag(key=key, value=value) for key, value in tags.items()),
+            fields=tuple(fields),
+        )
+
 
 async def synchronise(
     clock: ServerClock,
@@ -161,3 +177,18 @@ async def synchronise(
         server_time = await ask()
         taken.append(clock.observe(sent, clock.monotonic_ns(), server_time))
     return min(taken, key=lambda s: s.delay)
+
+
+async def resynchronise(
+    clock: ServerClock,
+    ask: Callable[[], Awaitable[Timestamp]],
+    *,
+    samples: int = 3,
+) -> OffsetSample:
+    """Forget what led to a refused timestamp and ask anew; see `synchronise`.
+
+    Meant for `RestClient(on_clock_skew=...)`: what was believed of the venue's clock
+    has just proved wrong, so that its samples must not compete with the new ones.
+    """
+    clock.forget()
+    return await synchronise(clock, ask, samples=samples)
