@@ -86,8 +86,10 @@ def test_answers_satisfy_the_optimality_conditions(seed, density):
     assert (row <= upper + 1e-7).all()
     for _ in range(20):
         # No feasible point nearby is better: the set and the objective are convex.
+        # Either may leave a row by 1e-9, which is worth that row's multiplier.
         other = inside_point(random, task, answer.x)
-        assert task.value(other) >= task.value(answer.x) - 1e-7
+        slack = 1e-7 + 2e-9 * np.abs(answer.y).sum()
+        assert task.value(other) >= task.value(answer.x) - slack
 
 
 def inside_point(random, task, x):
