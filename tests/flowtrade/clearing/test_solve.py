@@ -340,3 +340,19 @@ def test_conversion_cycles_are_warned_of():
 
     assert report.pseudo == 1
     assert any("convert" in warning for warning in report.warnings)
+
+
+def test_highs_is_not_loaded_by_a_market_that_needs_no_linear_program():
+    probe = (
+        "import sys\n"
+        "from flowtrade.clearing import clear\n"
+        "from flowtrade.clearing.generate import generate\n"
+        "clear(generate('paper', 50, 4, seed=1))\n"
+        "print('highspy' in sys.modules)\n"
+    )
+
+    done = subprocess.run(  # noqa: S603 - our own interpreter, a constant program
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+
+    assert (done.stdout, done.stderr) == ("False\n", "")

@@ -5,14 +5,25 @@ starts from the vertex of the one before. Every status HiGHS returns is checked.
 """
 
 from enum import Enum
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from scipy import sparse
 
-from flowtrade.clearing.arrays import FloatArray
+from flowtrade.clearing.arrays import FloatArray, typical
 
 __all__ = ["Direction", "SmallProgram"]
+
+_Highs: TypeAlias = Any
+"""A HiGHS instance: highspy ships no types."""
+
+_BOX = 1e6
+"""Box of every column, in typical bounds of rows."""
+
+_SUSPECT = 1e3
+"""Values from which on the box may be to blame: it is tried ten times as wide."""
+
+_GROWTH = 10.0
 
 
 class Direction(Enum):
@@ -24,7 +35,12 @@ class Direction(Enum):
 
 @final
 class SmallProgram:
-    """The set lower <= matrix t <= upper, which must contain t = 0."""
+    """The set lower <= matrix t <= upper, which must contain t = 0.
+
+    HiGHS' simplex may end "Unknown" on unbounded programs with free columns. So every
+    column gets a box, far beyond the bounds; a value that grows with the box has no
+    end.
+    """
 
     def __init__(
         self, matrix: sparse.csc_array, lower: FloatArray, upper: FloatArray
@@ -34,17 +50,64 @@ class SmallProgram:
 
         from flowtrade.clearing.highs import checked, new_highs
 
-        self._scale = _scales(matrix, lower, upper)
-        self._highspy = highspy
+        self._scale = _scale(lower, upper)
+        self._statuses = highspy.HighsModelStatus
         self._checked = checked
-        self._highs: Any = new_highs()
-        checked(self._highs.setOptionValue("presolve", "off"), "set presolve")
+        self._boxes = [self._model(new_highs(), matrix, lower, upper, _BOX)]
+        self._boxes.append(
+            self._model(new_highs(), matrix, lower, upper, _BOX * _GROWTH)
+        )
+
+    def extreme(self, column: int, direction: Direction) -> float:
+        """The lowest or highest value of a column, infinite if there is none.
+
+        Raises:
+            SolverFailed: HiGHS answered no optimum.
+        """
+        value = self._solve(self._boxes[0], column, direction)
+        if abs(value) >= _SUSPECT:
+            wider = self._solve(self._boxes[1], column, direction)
+            if abs(wider) > 0.5 * _GROWTH * abs(value):
+                return -direction.value * np.inf
+        return value * self._scale
+
+    def _solve(self, highs: _Highs, column: int, direction: Direction) -> float:
+        self._checked(highs.changeColCost(column, direction.value), "set a cost")
+        self._checked(highs.run(), "solve a range")
+        found = highs.getModelStatus()
+        value = float(highs.getSolution().col_value[column])
+        self._checked(highs.changeColCost(column, 0.0), "clear a cost")
+        if found != self._statuses.kOptimal:
+            from flowtrade.clearing.highs import SolverFailed
+
+            words = highs.modelStatusToString(found)
+            raise SolverFailed(f"a price range ended with {words}")
+        return value
+
+    def _model(
+        self,
+        highs: _Highs,
+        matrix: sparse.csc_array,
+        lower: FloatArray,
+        upper: FloatArray,
+        box: float,
+    ) -> _Highs:
+        import highspy
+
+        options = {
+            "presolve": "off",
+            # The least HiGHS admits: ends of ranges become targets of prices.
+            "primal_feasibility_tolerance": 1e-10,
+            "dual_feasibility_tolerance": 1e-10,
+        }
+        for name, value in options.items():
+            self._checked(highs.setOptionValue(name, value), f"set {name}")
         rows, columns = matrix.shape
         model = highspy.HighsLp()
         model.num_col_, model.num_row_ = columns, rows
         model.col_cost_ = np.zeros(columns)
-        model.col_lower_ = np.full(columns, -np.inf)
-        model.col_upper_ = np.full(columns, np.inf)
+        model.col_lower_ = np.full(columns, -box)
+        model.col_upper_ = np.full(columns, box)
         model.row_lower_ = lower / self._scale
         model.row_upper_ = upper / self._scale
         model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
@@ -52,36 +115,11 @@ class SmallProgram:
         model.a_matrix_.start_ = matrix.indptr.astype(np.int32)
         model.a_matrix_.index_ = matrix.indices.astype(np.int32)
         model.a_matrix_.value_ = matrix.data
-        checked(self._highs.passModel(model), "pass the program")
-
-    def extreme(self, column: int, direction: Direction) -> float:
-        """The lowest or highest value of a column, infinite if there is none.
-
-        Raises:
-            SolverFailed: HiGHS answered neither an optimum nor unbounded.
-        """
-        highs, status = self._highs, self._highspy.HighsModelStatus
-        cost = direction.value
-        self._checked(highs.changeColCost(column, cost), "set a cost")
-        self._checked(highs.run(), "solve a range")
-        found = highs.getModelStatus()
-        value = float(highs.getSolution().col_value[column])
-        self._checked(highs.changeColCost(column, 0.0), "clear a cost")
-        if found == status.kOptimal:
-            return value * self._scale
-        # The set contains 0, so "unbounded or infeasible" can only mean the former.
-        if found in (status.kUnbounded, status.kUnboundedOrInfeasible):
-            return -cost * np.inf
-        from flowtrade.clearing.highs import SolverFailed
-
-        raise SolverFailed(
-            f"a price range ended with {highs.modelStatusToString(found)}"
-        )
+        self._checked(highs.passModel(model), "pass the program")
+        return highs
 
 
-def _scales(matrix: sparse.csc_array, lower: FloatArray, upper: FloatArray) -> float:
+def _scale(lower: FloatArray, upper: FloatArray) -> float:
     """A common size of all bounds: HiGHS' tolerances are absolute."""
-    del matrix
     ends = np.concatenate([lower[np.isfinite(lower)], upper[np.isfinite(upper)]])
-    ends = np.abs(ends[ends != 0.0])
-    return float(np.median(ends)) if len(ends) else 1.0
+    return typical(np.abs(ends[ends != 0.0])) or 1.0

@@ -15,9 +15,8 @@ import numpy as np
 
 from flowtrade.clearing.arrays import FloatArray, IntArray, Ragged
 from flowtrade.clearing.assembly import Assembler
+from flowtrade.clearing.auxiliary import settle
 from flowtrade.clearing.faces import Face, OpenRows, Ranges, open_rows
-from flowtrade.clearing.interior import solve_interior
-from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.rowmap import RowMap
 
@@ -105,10 +104,8 @@ def _choose(
     if bound == 0.0:
         return np.zeros(len(members))
     auction = _auction(rows, members, np.searchsorted(members, drawn), wish, bound)
-    point = solve_interior(auction, deadline=deadline)
-    if not (np.isfinite(point.z).all() and np.isfinite(point.y).all()):
-        return None
-    return polish(auction, point.z, point.y, deadline=deadline).z
+    point = settle(auction, deadline=deadline)
+    return None if point is None else point.z
 
 
 def _auction(

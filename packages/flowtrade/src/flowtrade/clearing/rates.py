@@ -24,9 +24,8 @@ from flowtrade.clearing.arrays import (
     ragged_index,
 )
 from flowtrade.clearing.assembly import Assembler
+from flowtrade.clearing.auxiliary import settle
 from flowtrade.clearing.graph import label_parts
-from flowtrade.clearing.interior import solve_interior
-from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.rowmap import RowMap
 from flowtrade.clearing.structure import Structure
@@ -92,13 +91,12 @@ def smallest_rates(
         return rates
     bound = 2.0 * float(np.linalg.norm(rates[task.open])) + form.scales.rate
     auction = task.auction(basis, rates, bound)
-    point = solve_interior(auction.form, deadline=deadline)
-    if not (np.isfinite(point.z).all() and np.isfinite(point.y).all()):
+    point = settle(auction.form, deadline=deadline)
+    if point is None:
         return None
-    flow = polish(auction.form, point.z, point.y, deadline=deadline).y
     out = rates.copy()
     members = auction.portfolios
-    out[members] = flow[: len(members)]
+    out[members] = point.y[: len(members)]
     return out
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flowtrade.clearing.arrays import FloatArray
-from flowtrade.clearing.interior import solve_interior
-from flowtrade.clearing.polish import polish
+from flowtrade.clearing.auxiliary import settle
 from flowtrade.clearing.priceform import PriceForm
 
 __all__ = ["Ray", "find_ray", "has_unlimited"]
@@ -65,11 +64,10 @@ def find_ray(form: PriceForm, *, deadline: float = np.inf) -> Ray | None:
         bottom=form.bottom[moving],
         demand=form.demand[moving],
     )
-    point = solve_interior(box, deadline=deadline)
-    if not (np.isfinite(point.z).all() and np.isfinite(point.y).all()):
+    point = settle(box, deadline=deadline)
+    if point is None:
         return None
-    polished = polish(box, point.z, point.y, deadline=deadline)
-    y = polished.y
+    y = point.y
     gains = float(box.top @ y)
     size = float(np.abs(box.top) @ np.abs(y))
     # What the remaining imbalance could be worth must not explain the gains.

@@ -1,0 +1,65 @@
+"""Small auctions that answer questions about large ones.
+
+The choice among equally good rates, the choice among equally good prices and the search
+for unlimited gains are auctions themselves. They are cleared by the same solvers and
+compared by the same merit; there is nobody to publish them to, so no certificate.
+"""
+
+import numpy as np
+
+from flowtrade.clearing.highs import Core, SolverFailed, solve_highs
+from flowtrade.clearing.interior import solve_interior
+from flowtrade.clearing.polish import Polished, polish
+from flowtrade.clearing.priceform import PriceForm
+
+__all__ = ["settle"]
+
+_GOOD = 1e-11
+"""Merit that is taken without asking anybody else."""
+
+
+def settle(form: PriceForm, *, deadline: float = np.inf) -> Polished | None:
+    """Clear an auxiliary auction.
+
+    Args:
+        form: The auction.
+        deadline: Value of `time.monotonic` at which to stop.
+
+    Returns:
+        The best point anybody found, or None if nobody found any.
+    """
+    best, merit = None, np.inf
+    for attempt in (_interior, _interior_wide, _highs):
+        point = attempt(form, deadline)
+        if point is None:
+            continue
+        found = form.merit(point.z, point.y)
+        if found < merit:
+            best, merit = point, found
+        if merit <= _GOOD:
+            break
+    return best
+
+
+def _interior(form: PriceForm, deadline: float) -> Polished | None:
+    point = solve_interior(form, deadline=deadline)
+    if not (np.isfinite(point.z).all() and np.isfinite(point.y).all()):
+        return None
+    return polish(form, point.z, point.y, deadline=deadline)
+
+
+def _interior_wide(form: PriceForm, deadline: float) -> Polished | None:
+    point = solve_interior(form, max_iterations=200, deadline=deadline)
+    if not (np.isfinite(point.z).all() and np.isfinite(point.y).all()):
+        return None
+    return polish(
+        form, point.z, point.y, deadline=deadline, windows=(np.inf,), flat=1e-4
+    )
+
+
+def _highs(form: PriceForm, deadline: float) -> Polished | None:
+    try:
+        z, y, _ = solve_highs(form, Core.HIPO, deadline=deadline)
+    except SolverFailed:
+        return None
+    return polish(form, z, y, deadline=deadline)
