@@ -1,10 +1,6 @@
 """A WebSocket over streams that block, break and lie; time moves by hand."""
 
-import contextlib
-import ssl
-
 import pytest
-import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,19 +16,15 @@ from netcore.errors import (
     TruncatedStream,
 )
 from netcore.info import ConnectionInfo
-from netcore.stream.tcp import TcpStream
-from netcore.stream.tls import TlsStream
 from netcore.testing import (
     ChaosStream,
     ScriptedStream,
     memory_stream_pair,
     random_sizes,
-    tcp_stream_pair,
 )
 from netcore.ws import (
     DeflateConfig,
     FrameReader,
-    Heartbeat,
     Opcode,
     Role,
     State,
@@ -40,7 +32,6 @@ from netcore.ws import (
     WebSocketOptions,
     encode_frame,
 )
-from netcore.ws.heartbeat import Occasion
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -539,193 +530,3 @@ def test_a_server_knows_what_was_asked_and_agreed():
 def test_only_websocket_urls_can_be_connected_to(url):
     with pytest.raises(InvalidURL):
         WebSocket.connect(url)
-
-
-# -- time ------------------------------------------------------------------------------
-
-
-def test_heartbeats_leave_in_time_and_measure_the_way():
-    clock = ManualClock()
-    ws, stream = opened(
-        clock=clock, heartbeat=Heartbeat(interval=10, timeout=3, message=b"hb")
-    )
-    assert ws.deadline == clock.monotonic_ns() + to_ns(10)
-    assert ws.read_batch() is None
-    assert stream.sent == b""
-    clock.advance(10)
-    assert ws.read_batch() is None
-    assert sent(stream) == [(PING, b"hb")]
-
-    clock.advance(0.5)
-    stream.feed(frame(PONG, b"hb"))
-    assert ws.read_batch() is None
-    assert ws.latency_ns == to_ns(0.5)
-    clock.advance(3)
-    assert ws.read_batch() is None
-    assert ws.state is State.OPEN
-
-
-def test_a_silent_peer_is_given_up_and_told():
-    clock = ManualClock()
-    ws, stream = opened(clock=clock, heartbeat=Heartbeat(interval=10, timeout=3))
-    clock.advance(10)
-    ws.read_batch()
-    clock.advance(3)
-    with pytest.raises(ConnectionClosed) as caught:
-        ws.read_batch()
-
-    assert (caught.value.code, caught.value.initiated_by) == (1011, "local")
-    assert [opcode for opcode, _ in sent(stream)] == [PING, CLOSE]
-
-
-def test_a_venues_own_heartbeat_is_a_message():
-    clock = ManualClock()
-    heartbeat = Heartbeat(
-        interval=20,
-        timeout=None,
-        message=lambda: '{"op":"ping"}',
-        opcode=Opcode.TEXT,
-        occasion=Occasion.IDLE,
-    )
-    ws, stream = opened(clock=clock, heartbeat=heartbeat)
-    stream.feed(frame(TEXT, b"data"))
-    assert ws.read_batch() is not None
-    clock.advance(20)
-    ws.read_batch()
-    assert stream.sent == b""
-    clock.advance(20)
-    ws.read_batch()
-
-    assert sent(stream) == [(TEXT, b'{"op":"ping"}')]
-
-
-def test_a_heartbeat_never_slips_into_a_message_under_way():
-    clock = ManualClock()
-    heartbeat = Heartbeat(interval=1, message=b"hb", opcode=Opcode.TEXT)
-    ws, stream = opened(clock=clock, heartbeat=heartbeat)
-    ws.send_text("a", fin=False)
-    clock.advance(1)
-    ws.read_batch()
-    ws.send_text("b")
-    clock.advance(1)
-    ws.read_batch()
-
-    assert [payload for _, payload in sent(stream)][-2:] == [b"b", b"hb"]
-
-
-def test_a_flood_does_not_starve_the_heartbeat():
-    clock = ManualClock()
-    ws, stream = opened(clock=clock, heartbeat=Heartbeat(interval=1, timeout=1))
-    for _ in range(5):
-        stream.feed(frame(TEXT, b"data"))
-        clock.advance(1)
-        assert ws.read_batch() is not None
-
-    assert [opcode for opcode, _ in sent(stream)] == [PING] * 5
-
-
-def test_a_heartbeat_that_finds_no_room_still_counts_down():
-    clock = ManualClock()
-    ws, _ = opened(
-        takes=[0] * 100,
-        clock=clock,
-        outbox_limit=10,
-        heartbeat=Heartbeat(interval=1, timeout=1, message=bytes(100)),
-    )
-    clock.advance(1)
-    assert ws.read_batch() is None
-    clock.advance(1)
-    with pytest.raises(ConnectionClosed) as caught:
-        ws.read_batch()
-    assert caught.value.code == 1011
-
-
-# -- sockets ---------------------------------------------------------------------------
-
-
-def over_sockets(client: TcpStream, server: TcpStream, wrap_client, wrap_server):
-    ours, theirs = WebSocket(wrap_client(client)), WebSocket.serve(wrap_server(server))
-    ends = [ours, theirs]
-    while ours.state is State.CONNECTING:
-        for end in ends:
-            end.read_batch()
-        if theirs.state is State.CONNECTING and theirs.request is not None:
-            theirs.accept()
-    return ours, theirs
-
-
-def talk(ours: WebSocket, theirs: WebSocket) -> None:
-    with ours, theirs:
-        assert not ours.wait(0)
-        theirs.send_binary(bytes(200_000))
-        while (batch := ours.read_batch()) is None:
-            theirs.flush()
-            assert ours.wait(5)
-        assert batch.payloads == [bytes(200_000)]
-        ours.close()
-        read_to_the_end(theirs)
-        read_to_the_end(ours)
-        assert (theirs.close_code, ours.close_code) == (1000, 1000)
-
-
-def read_to_the_end(ws: WebSocket) -> None:
-    while not ws.closed:
-        assert ws.wait(5)
-        with contextlib.suppress(ConnectionClosed):
-            ws.read_batch()
-
-
-def test_a_script_can_wait_on_plain_sockets():
-    ours, theirs = over_sockets(*tcp_stream_pair(), lambda s: s, lambda s: s)
-    talk(ours, theirs)
-
-
-def test_a_script_can_wait_on_tls():
-    authority = trustme.CA()
-    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(server_context)
-    client_context = ssl.create_default_context()
-    authority.configure_trust(client_context)
-    ours, theirs = over_sockets(
-        *tcp_stream_pair(),
-        lambda s: TlsStream(s, client_context),
-        lambda s: TlsStream(s, server_context, server_side=True),
-    )
-    talk(ours, theirs)
-
-
-def test_waiting_ends_with_the_timeout_or_a_deadline():
-    a, b = tcp_stream_pair()
-    patient = WebSocketOptions(heartbeat=Heartbeat(interval=60))
-    with WebSocket.open(a, options=patient) as ws:
-        assert ws.read_batch() is None
-        assert not ws.wait(0)
-        b.send(frame(TEXT, b"x"))
-        assert ws.wait(5)
-    clock = ManualClock()
-    options = WebSocketOptions(heartbeat=Heartbeat(interval=1))
-    c, d = tcp_stream_pair()
-    with WebSocket.open(c, options=options, clock=clock) as ws:
-        clock.advance(2)
-        assert ws.wait(60)
-    b.close()
-    d.close()
-
-
-def test_connecting_by_url_reaches_a_listening_server():
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        ours = WebSocket.connect(f"ws://127.0.0.1:{port}/a?b=c", headers=[("X", "y")])
-        accepted, _ = listener.accept()
-        theirs = WebSocket.serve(TcpStream.adopt(accepted))
-    with ours, theirs:
-        while theirs.request is None:
-            ours.read_batch()
-            theirs.read_batch()
-        assert theirs.request.target == "/a?b=c"
-        assert theirs.request.header("host") == f"127.0.0.1:{port}"
-        theirs.accept()
-        while ours.state is State.CONNECTING:
-            ours.read_batch()

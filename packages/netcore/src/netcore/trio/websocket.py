@@ -24,6 +24,7 @@ from netcore.ws.batch import Batch
 from netcore.ws.closing import CloseCode
 from netcore.ws.connection import State
 from netcore.ws.deflate import DeflateConfig
+from netcore.ws.endpoint import WebSocketWatch
 from netcore.ws.frames import Frame, Masking, Opcode
 from netcore.ws.handshake import Agreement, Request
 from netcore.ws.heartbeat import Heartbeat
@@ -58,7 +59,7 @@ class TrioWebSocket:
         self, websocket: WebSocket, *, spin: float = 0.0, budget: float = 0.001
     ) -> None:
         self._websocket = websocket
-        self._driver = TrioDriver(_Waits(websocket), spin=spin, budget=budget)
+        self._driver = TrioDriver(WebSocketWatch(websocket), spin=spin, budget=budget)
         self._idle = trio.lowlevel.ParkingLot()
         self._reading: trio.lowlevel.Task | None = None
         self._batch: Iterator[Frame] = iter(())
@@ -374,27 +375,6 @@ class TrioWebSocket:
 
 def _shaking(websocket: WebSocket) -> bool:
     return websocket.state is State.CONNECTING and websocket.request is None
-
-
-@final
-class _Waits:
-    """A WebSocket as the driver sees it."""
-
-    __slots__ = ("_websocket",)
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
-
-    @property
-    def buffered(self) -> bool:
-        return self._websocket.buffered
-
-    @property
-    def want_write(self) -> bool:
-        return self._websocket.want_write
-
-    def fileno(self) -> int:
-        return self._websocket.stream.fileno()
 
 
 @asynccontextmanager

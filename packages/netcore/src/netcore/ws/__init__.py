@@ -4,6 +4,7 @@ from netcore.ws.batch import Batch
 from netcore.ws.closing import CloseCode
 from netcore.ws.connection import State, WsConnection
 from netcore.ws.deflate import DeflateConfig
+from netcore.ws.endpoint import WebSocketEndpoint, WebSocketWatch
 from netcore.ws.frames import Frame, Masking, Opcode, Role, encode_frame
 from netcore.ws.handshake import (
     Agreement,
@@ -34,7 +35,9 @@ __all__ = [
     "ServerHandshake",
     "State",
     "WebSocket",
+    "WebSocketEndpoint",
     "WebSocketOptions",
+    "WebSocketWatch",
     "WsConnection",
     "encode_frame",
     "parse_ws_url",

@@ -11,7 +11,10 @@ import msgspec
 from netcore.models import Timestamp
 from netcore.ws.frames import Frame, Opcode
 
-__all__ = ["Batch", "Decoder"]
+__all__ = ["Batch", "Decoder", "Head", "mixed_batch"]
+
+Head = tuple[Opcode, bool]
+"""Opcode and fin of something delivered."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -43,7 +46,7 @@ class Batch(msgspec.Struct, frozen=True):
     timestamp_ns: Timestamp
     payloads: list[bytes]
     opcode: Opcode = Opcode.TEXT
-    heads: list[tuple[Opcode, bool]] | None = None
+    heads: list[Head] | None = None
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -71,3 +74,13 @@ class Batch(msgspec.Struct, frozen=True):
         """
         decode = decoder.decode
         return [decode(payload) for payload in self.payloads]
+
+
+def mixed_batch(
+    timestamp_ns: Timestamp, payloads: list[bytes], heads: list[Head]
+) -> Batch:
+    """Return a batch, without `heads` if they are all the same after all."""
+    first = heads[0]
+    if first[1] and heads.count(first) == len(heads):
+        return Batch(timestamp_ns, payloads, first[0])
+    return Batch(timestamp_ns, payloads, first[0], heads)

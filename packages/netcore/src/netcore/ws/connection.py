@@ -38,7 +38,7 @@ from netcore.errors import (
 )
 from netcore.models import Timestamp
 from netcore.stream.base import Buffer
-from netcore.ws.batch import Batch
+from netcore.ws.batch import Batch, mixed_batch
 from netcore.ws.closing import CloseCode, decode_close, encode_close
 from netcore.ws.deflate import Deflate, DeflateConfig, accept_offer, check_answer
 from netcore.ws.frames import (
@@ -52,7 +52,7 @@ from netcore.ws.frames import (
 )
 from netcore.ws.handshake import Agreement, ClientHandshake, Request, ServerHandshake
 from netcore.ws.masking import keys
-from netcore.ws.messages import Head, MessageReader
+from netcore.ws.messages import MessageReader
 from netcore.ws.reader import DEFAULT_MAX_FRAME
 
 __all__ = ["State", "WsConnection"]
@@ -322,7 +322,7 @@ class WsConnection:
         heads = reader.heads
         if heads is None:
             return Batch(timestamp_ns, payloads, reader.opcode)
-        return _mixed_batch(timestamp_ns, payloads, heads)
+        return mixed_batch(timestamp_ns, payloads, heads)
 
     def feed_eof(self) -> None:
         """Take the end of the stream."""
@@ -692,13 +692,3 @@ _MOST_PONGS: Final = 1024
 
 def _zero_key() -> int:
     return 0
-
-
-def _mixed_batch(
-    timestamp_ns: Timestamp, payloads: list[bytes], heads: list[Head]
-) -> Batch:
-    """Return a batch, without `heads` if they are all the same after all."""
-    first = heads[0]
-    if first[1] and heads.count(first) == len(heads):
-        return Batch(timestamp_ns, payloads, first[0])
-    return Batch(timestamp_ns, payloads, first[0], heads)

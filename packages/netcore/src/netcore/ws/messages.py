@@ -9,7 +9,7 @@ walks payloads and marks in their order, holds at most one fragmented message, a
 stops at the first fault or close frame.
 """
 
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from netcore.ws.closing import CloseCode
 from netcore.ws.deflate import Deflate
@@ -17,10 +17,10 @@ from netcore.ws.frames import Fault, Mark, Opcode, Role
 from netcore.ws.reader import FrameReader, Partial
 from netcore.ws.utf8 import Utf8Check
 
-__all__ = ["Head", "MessageReader"]
+if TYPE_CHECKING:
+    from netcore.ws.batch import Head
 
-Head = tuple[Opcode, bool]
-"""Opcode and fin of something delivered."""
+__all__ = ["MessageReader"]
 
 _NOT_UTF8: Final = Fault(CloseCode.INVALID_DATA, "a text message that is not UTF-8")
 _INTERRUPTED: Final = Fault(

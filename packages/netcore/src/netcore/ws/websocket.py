@@ -9,7 +9,6 @@ The way of a byte: `stream.receive` → `WsConnection.feed` → `Batch`. The way
 in order, before everything that follows.
 """
 
-import select
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from ssl import SSLContext
@@ -17,17 +16,10 @@ from types import TracebackType
 from typing import Final, final
 
 from netcore.clock import Clock, SystemClock, to_ns
-from netcore.errors import (
-    BufferFull,
-    ConnectionClosed,
-    HandshakeError,
-    NetError,
-)
+from netcore.errors import BufferFull, ConnectionClosed, HandshakeError, NetError
 from netcore.info import Address, ConnectionInfo
 from netcore.stream.base import Buffer, Stream, clock_of
 from netcore.stream.outbox import Outbox
-from netcore.stream.tcp import TcpStream
-from netcore.stream.tls import TlsStream
 from netcore.ws.batch import Batch
 from netcore.ws.closing import CloseCode
 from netcore.ws.connection import State, WsConnection
@@ -41,6 +33,7 @@ from netcore.ws.options import (
     host_header,
     parse_ws_url,
 )
+from netcore.ws.transport import start_stream, wait_ready
 
 __all__ = ["WebSocket"]
 
@@ -200,21 +193,19 @@ class WebSocket:
             address: The numeric address to take; without it the name is looked up,
                 which *blocks* unless it is numeric.
             ssl_context: For wss; one that verifies by default.
-            headers: As in the class.
-            origin: As in the class.
-            subprotocols: As in the class.
-            options: As in the class.
-            clock: As in the class.
+            headers: As in the class, like all that follow.
+            origin: The Origin header.
+            subprotocols: What to offer.
+            options: How it behaves.
+            clock: For timers.
 
         Raises:
             InvalidURL: If `url` is none of a WebSocket.
             ConnectError: If the system refuses at once.
         """
         parts = parse_ws_url(url)
-        stream: Stream = TcpStream.connect(parts.info, address)
+        stream = start_stream(parts, address=address, ssl_context=ssl_context)
         try:
-            if parts.secure:
-                stream = TlsStream(stream, context=ssl_context)
             return cls(
                 stream,
                 parts.target,
@@ -374,8 +365,7 @@ class WebSocket:
         """Return the next message as text, None if there is none yet.
 
         Raises:
-            UnicodeDecodeError: If it is not UTF-8, which can only be with
-                `validate_utf8` off or a binary message.
+            UnicodeDecodeError: If it is not UTF-8; it may be binary, or unchecked.
             NetError: As `read_batch` does.
         """
         frame = self.receive_next()
@@ -403,14 +393,7 @@ class WebSocket:
         self._send(Opcode.TEXT, payload, fin=fin)
 
     def send_binary(self, data: Buffer, *, fin: bool = True) -> None:
-        """Send a binary message, or a piece of one; as `send_text`.
-
-        Raises:
-            BufferFull: If more would wait than `outbox_limit`; nothing was sent.
-            ConnectionClosed: If the conversation is closing or closed, or the stream
-                broke.
-            ValueError: If a text message is under way.
-        """
+        """Send a binary message, or a piece of one; in all else as `send_text`."""
         self._send(Opcode.BINARY, data, fin=fin)
 
     def send_many(
@@ -447,13 +430,7 @@ class WebSocket:
         self._write(self._connection.ping(payload))
 
     def send_pong(self, payload: Buffer = b"") -> None:
-        """Send a pong nobody asked for; pings are answered without this.
-
-        Raises:
-            BufferFull: If more would wait than `outbox_limit`; nothing was sent.
-            ConnectionClosed: If the conversation is not open.
-            ValueError: If the payload is longer than 125 bytes.
-        """
+        """Send a pong nobody asked for, as `send_ping`; pings are answered anyway."""
         self._check_room(len(payload))
         self._write(self._connection.pong(payload))
 
@@ -636,13 +613,10 @@ class WebSocket:
         if self._deadline is not None:
             left = (self._deadline - self._clock.monotonic_ns()) / 1e9
             limits.append(max(0.0, left))
-        poll = select.poll()
-        poll.register(
-            descriptor, select.POLLIN | (select.POLLOUT if self.want_write else 0)
-        )
-        if poll.poll(min(limits) * 1000 if limits else None):
+        least = min(limits, default=None)
+        if wait_ready(descriptor, write=self.want_write, seconds=least):
             return True
-        return timeout is None or min(limits) < timeout
+        return timeout is None or least != timeout
 
     def _enter(self, state: State) -> None:
         """Start the timer of a state."""
