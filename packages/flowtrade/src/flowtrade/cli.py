@@ -5,6 +5,7 @@ commands do is in `flowtrade.clearing.cli`.
 """
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from flowtrade.clearing.cli import (
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "make_app"]
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[..., ExitCode]] = {
     "solve": solve_auction,
     "verify": verify_batch,
     "export": export_auction,
