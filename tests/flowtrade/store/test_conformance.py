@@ -68,9 +68,18 @@ def clock():
     return ManualClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request, tmp_path, clock):
-    url = "memory:" if request.param == "memory" else f"sqlite:{tmp_path / 's.db'}"
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def url(request, tmp_path):
+    match request.param:
+        case "sqlite":
+            return f"sqlite:{tmp_path / 'store.db'}"
+        case "postgres":
+            return request.getfixturevalue("postgres_url")
+    return "memory:"
+
+
+@pytest.fixture
+async def store(url, clock):
     async with open_store(StoreSettings(url=url), clock=clock) as opened:
         yield opened
 

@@ -22,8 +22,9 @@ from flowtrade.models.curve import ConstantCurve
 from flowtrade.ports import Window
 from flowtrade.settings import StoreSettings
 from flowtrade.store import open_store
-from flowtrade.store.schema import STEPS
-from flowtrade.store.sqlite import SqliteStore
+from flowtrade.store.group import GroupStore
+from flowtrade.store.schema import SQLITE_STEPS
+from flowtrade.store.sqlite import SqliteDatabase
 from netcore.clock import ManualClock
 
 OWNER = str(UUID(int=1))
@@ -120,7 +121,7 @@ async def test_a_full_queue_refuses_at_once_and_recovers(path):
 
 async def test_what_was_taken_is_carried_out_although_the_owner_is_cancelled(path):
     clock = GatedClock()
-    store = SqliteStore(path, clock=clock)
+    store = GroupStore(SqliteDatabase(path), clock=clock)
     await store.open()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -187,7 +188,7 @@ async def test_a_newer_store_is_refused(path):
     async with opened(path):
         pass
     with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+        connection.execute(f"PRAGMA user_version = {len(SQLITE_STEPS) + 1}")
     connection.close()
 
     with pytest.raises(SchemaMismatch, match="upgrade"):
@@ -209,7 +210,7 @@ async def test_a_folder_that_does_not_exist_is_refused(tmp_path):
             pass
 
 
-@pytest.mark.parametrize("url", ["", "sqlite:", "postgres://x", "memory:x"])
+@pytest.mark.parametrize("url", ["", "sqlite:", "memory:x"])
 async def test_an_unknown_url_is_refused(url):
     with pytest.raises(InvalidRequest, match="sqlite:PATH"):
         async with open_store(StoreSettings(url=url), clock=ManualClock()):
@@ -241,3 +242,50 @@ async def test_the_disk_is_told_to_keep_what_is_acknowledged(path):
         (mode,) = store._writer.execute("PRAGMA journal_mode").fetchone()
 
     assert (synchronous, mode) == (2, "wal")  # FULL
+
+
+async def test_a_second_process_is_kept_out(path):
+    async with opened(path) as store:
+        with pytest.raises(StoreFailed, match="another process serves"):
+            async with opened(path):
+                pass
+        await store.execute(add(0))
+    async with opened(path) as store:  # the lock went with its owner
+        assert len((await store.snapshot()).entities) == 1
+
+
+async def test_a_bug_in_the_writer_refuses_what_was_not_committed(path):
+    class Broken:
+        """Works once, then fails as no clock should."""
+
+        def __init__(self):
+            self.left = 2
+
+        def now_ns(self):
+            self.left -= 1
+            if self.left < 0:
+                raise ZeroDivisionError
+            return 1
+
+        def monotonic_ns(self):
+            return 0
+
+    told, results = [], []
+
+    async def write(store, number):
+        try:
+            results.append(await store.execute(add(number)))
+        except StoreClosed as error:
+            results.append(error)
+
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        async with opened(path, Broken()) as store:
+            store.subscribe(told.append)
+            await store.execute(add(0))
+            async with trio.open_nursery() as nursery:
+                for number in (1, 2):
+                    nursery.start_soon(write, store, number)
+
+    async with opened(path) as store:
+        kept = len((await store.snapshot()).entities)
+    assert kept == len(told) < 3

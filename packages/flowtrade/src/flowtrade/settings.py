@@ -68,7 +68,7 @@ class StoreSettings(Model, frozen=True, kw_only=True):
     """Where operations are kept.
 
     Attributes:
-        url: `memory:`, or `sqlite:PATH`.
+        url: `memory:`, `sqlite:PATH`, or `postgresql://…`.
         queue: Writes that may wait before new ones are refused.
         group: Writes in one commit at most.
     """

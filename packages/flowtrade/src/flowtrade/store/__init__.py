@@ -1,4 +1,4 @@
-"""Stores: memory and SQLite behind one port and one conformance suite.
+"""Stores: memory, SQLite and PostgreSQL behind one port and one conformance suite.
 
 `open_store` picks one by URL. Import adapters from their modules.
 """

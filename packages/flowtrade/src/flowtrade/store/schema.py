@@ -1,128 +1,107 @@
-"""The SQLite schema: numbered steps, applied once each, in order.
+"""The schema, in SQLite's words and in PostgreSQL's: numbered steps, each applied once.
 
-`user_version` counts the steps applied, `application_id` says whose file it is. A
-step is never changed after a release; a new one is added. The statements use nothing
-that SQLite 3.37 does not have (STRICT tables), in particular no `jsonb()`.
+A step is never changed after a release; a new one is added, to both lists. The
+SQLite statements use nothing that version 3.37 does not have (STRICT tables), in
+particular no `jsonb()`.
 
 Time is int64 nanoseconds; a timeline's live version is the one without `valid_until`.
+Ids are 16 bytes, curves, groups and records are JSON text.
 """
 
-import sqlite3
 from typing import Final
 
-from flowtrade.errors import SchemaMismatch
+__all__ = ["POSTGRES_STEPS", "SQLITE_STEPS"]
 
-__all__ = ["APPLICATION_ID", "STEPS", "migrate"]
-
-APPLICATION_ID: Final = 0x464C5754  # "FLWT", so that `file` and we know it
-
-STEPS: Final[tuple[str, ...]] = (
+_TABLES: Final = (
     """
     CREATE TABLE head (
         one INTEGER PRIMARY KEY CHECK (one = 1),
-        last_timestamp INTEGER NOT NULL
-    ) STRICT;
+        last_timestamp {bigint} NOT NULL
+    ) {strict};
     INSERT INTO head VALUES (1, 0);
 
     CREATE TABLE entity (
-        pk INTEGER PRIMARY KEY,
+        pk {serial} PRIMARY KEY,
         kind INTEGER NOT NULL,
-        id BLOB NOT NULL,
-        owner BLOB NOT NULL,
-        app_data BLOB NOT NULL,
-        created INTEGER NOT NULL,
-        parent INTEGER REFERENCES entity (pk),
-        ratio REAL NOT NULL,
+        id {blob} NOT NULL,
+        owner {blob} NOT NULL,
+        app_data {blob} NOT NULL,
+        created {bigint} NOT NULL,
+        parent {bigint} REFERENCES entity (pk),
+        ratio {real} NOT NULL,
         UNIQUE (kind, id)
-    ) STRICT;
-    CREATE INDEX entity_owner ON entity (owner, kind, pk) WHERE owner <> x'';
+    ) {strict};
+    CREATE INDEX entity_owner ON entity (owner, kind, pk);
     CREATE INDEX entity_parent ON entity (parent) WHERE parent IS NOT NULL;
 
     CREATE TABLE version (
-        entity INTEGER NOT NULL REFERENCES entity (pk),
+        entity {bigint} NOT NULL REFERENCES entity (pk),
         part INTEGER NOT NULL,
-        valid_from INTEGER NOT NULL,
-        valid_until INTEGER CHECK (valid_until > valid_from),
-        value BLOB,
+        valid_from {bigint} NOT NULL,
+        valid_until {bigint} CHECK (valid_until > valid_from),
+        value {blob},
         PRIMARY KEY (entity, part, valid_from)
-    ) STRICT, WITHOUT ROWID;
+    ) {keyed};
     -- At most one live version in a timeline, and a short way to it.
     CREATE UNIQUE INDEX version_live ON version (entity, part)
         WHERE valid_until IS NULL;
 
     CREATE TABLE attachment (
-        demand INTEGER NOT NULL REFERENCES entity (pk),
-        portfolio INTEGER NOT NULL REFERENCES entity (pk),
+        demand {bigint} NOT NULL REFERENCES entity (pk),
+        portfolio {bigint} NOT NULL REFERENCES entity (pk),
         PRIMARY KEY (demand, portfolio)
-    ) STRICT, WITHOUT ROWID;
+    ) {keyed};
 
     CREATE TABLE batch (
-        seq INTEGER PRIMARY KEY,
-        as_of INTEGER NOT NULL UNIQUE,
-        scheduled INTEGER UNIQUE,
+        seq {bigint} PRIMARY KEY,
+        as_of {bigint} NOT NULL UNIQUE,
+        scheduled {bigint} UNIQUE,
         cleared INTEGER NOT NULL,
-        record BLOB NOT NULL
-    ) STRICT;
-    CREATE INDEX batch_cleared ON batch (as_of) WHERE cleared;
+        record {blob} NOT NULL
+    ) {strict};
+    CREATE INDEX batch_cleared ON batch (as_of) WHERE cleared = 1;
 
     CREATE TABLE outcome (
-        entity INTEGER NOT NULL REFERENCES entity (pk),
-        as_of INTEGER NOT NULL REFERENCES batch (as_of),
-        price REAL,
-        rate REAL NOT NULL,
+        entity {bigint} NOT NULL REFERENCES entity (pk),
+        as_of {bigint} NOT NULL REFERENCES batch (as_of),
+        price {real},
+        rate {real} NOT NULL,
+        -- What a portfolio had traded before the batch, in rate times seconds.
+        traded {real} NOT NULL,
         PRIMARY KEY (entity, as_of)
-    ) STRICT, WITHOUT ROWID;
+    ) {keyed};
     CREATE INDEX outcome_batch ON outcome (as_of);
-    """,
-    """
+
     CREATE TABLE memory (
         scope TEXT NOT NULL,
         key TEXT NOT NULL,
-        fingerprint BLOB NOT NULL,
-        timestamp INTEGER NOT NULL,
-        ids BLOB NOT NULL,
+        fingerprint {blob} NOT NULL,
+        timestamp {bigint} NOT NULL,
+        ids {blob} NOT NULL,
         PRIMARY KEY (scope, key)
-    ) STRICT, WITHOUT ROWID;
+    ) {keyed};
     CREATE INDEX memory_timestamp ON memory (timestamp);
-    """,
-    """
-    -- What a portfolio had traded before the batch, in rate times seconds.
-    ALTER TABLE outcome ADD COLUMN traded REAL NOT NULL DEFAULT 0;
     """,
 )
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database up to the newest schema.
+# SQLite's row id is the INTEGER PRIMARY KEY by exactly this name of its type.
+_SQLITE: Final = {
+    "serial": "INTEGER",
+    "bigint": "INTEGER",
+    "blob": "BLOB",
+    "real": "REAL",
+    "strict": "STRICT",
+    "keyed": "STRICT, WITHOUT ROWID",
+}
+_POSTGRES: Final = {
+    "serial": "BIGSERIAL",
+    "bigint": "BIGINT",
+    "blob": "BYTEA",
+    "real": "DOUBLE PRECISION",
+    "strict": "",
+    "keyed": "",
+}
 
-    Args:
-        connection: Open, in autocommit mode, without a transaction.
-
-    Raises:
-        SchemaMismatch: The file is another program's, or of a newer version of ours.
-    """
-    owner = _pragma(connection, "application_id")
-    version = _pragma(connection, "user_version")
-    if owner not in (0, APPLICATION_ID) or (owner == 0 and _has_tables(connection)):
-        raise SchemaMismatch("the file is a database of another program; name another")
-    if version > len(STEPS):
-        raise SchemaMismatch(
-            f"the store has schema {version}, this program knows {len(STEPS)}; "
-            "upgrade the program"
-        )
-    for number, step in enumerate(STEPS[version:], start=version + 1):
-        # executescript commits what is open first, so the step brings its own bounds.
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; "
-            f"PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
-        )
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
-    return int(value)
-
-
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    (count,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    return bool(count)
+SQLITE_STEPS: Final = tuple(step.format_map(_SQLITE) for step in _TABLES)
+POSTGRES_STEPS: Final = tuple(step.format_map(_POSTGRES) for step in _TABLES)

@@ -1,340 +1,177 @@
-"""The SQLite store: one writer thread with group commit, readers beside it.
+"""SQLite as a `Database`: one file, WAL, everything acknowledged is on the disk.
 
-Theory. Operations queue to one thread. It takes all that wait (up to a bound), opens
-one transaction, carries out each operation in a savepoint of its own (a refused one
-fails alone), commits once, and hands the results to the event loop, which tells the
-listeners and wakes the callers in order. One fsync serves all that waited while the
-one before ran: that is where the throughput comes from.
-
-Promises: acknowledged means durable (WAL with synchronous=FULL); timestamps strictly
-increase; a caller that is cancelled does not undo its operation; a full queue refuses
-at once instead of growing; listeners are never ahead of the disk. If the commit
-itself fails, every operation of the group is refused and none of it is kept.
-
-Reads of the past run on other connections in other threads and never wait for the
-writer (WAL).
+A lock beside the file keeps a second process from writing to it: it would not see our
+mirror, nor we its changes. The lock is the kernel's, so a killed process leaves none.
 """
 
+import fcntl
+import os
 import sqlite3
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TypeVar, final
+from typing import Final, final
 
-import outcome
-import trio
+from flowtrade.errors import SchemaMismatch, StoreFailed
+from flowtrade.store.schema import SQLITE_STEPS
+from flowtrade.store.sessions import Rows
 
-from flowtrade.core.operations import Applied, Operation, apply, issue_timestamp
-from flowtrade.core.state import (
-    DemandView,
-    Kind,
-    Part,
-    PortfolioView,
-    Snapshot,
-    StoredBatch,
-    Version,
-)
-from flowtrade.errors import (
-    RequestError,
-    StoreBusy,
-    StoreClosed,
-    StoreFailed,
-)
-from flowtrade.models.batch import BatchRecord
-from flowtrade.models.ids import Id
-from flowtrade.ports import Clock, Listener, Window
-from flowtrade.settings import StoreSettings
-from flowtrade.store.schema import migrate
-from flowtrade.store.sqlite_tables import SqliteReads, SqliteTransaction, connect
-from netcore.models import Timestamp
+__all__ = ["SqliteDatabase", "SqliteSession"]
 
-__all__ = ["SqliteStore"]
+APPLICATION_ID: Final = 0x464C5754  # "FLWT", so that `file` and we know it
 
-_T = TypeVar("_T")
-
-_READERS = 2
-"""Reader threads: history reads are short, and Python runs one at a time anyway."""
-
-
-class _Ticket:
-    """One operation on its way to the disk and back."""
-
-    __slots__ = ("done", "operation", "result")
-
-    def __init__(self, operation: Operation) -> None:
-        self.operation = operation
-        self.done = trio.Event()
-        self.result: outcome.Outcome[Applied] | None = None
-
-    async def wait(self) -> outcome.Outcome[Applied]:
-        # Cancelling this wait leaves the ticket where it is: it happens all the same.
-        await self.done.wait()
-        assert self.result is not None  # noqa: S101  # set before the event is
-        return self.result
+_NOTHING: Final[Mapping[str, object]] = {}
 
 
 @final
-class SqliteStore:
-    """The port `Store` over one SQLite file.
+class SqliteSession:
+    """The port `Session` over a connection in autocommit mode."""
 
-    Call `open`, then start `run` in a nursery; it serves until `close` is called or it
-    is cancelled, and carries out what it has taken before it ends.
+    def __init__(self, connection: sqlite3.Connection, lock: int | None = None) -> None:
+        self._connection = connection
+        self._lock = lock
+
+    @property
+    def lost(self) -> bool:
+        """Never: the file is here, and a failed commit has not happened."""
+        return False
+
+    def execute(self, sql: str, parameters: Mapping[str, object] = _NOTHING) -> Rows:
+        """See `flowtrade.store.sessions.Session`."""
+        return self._connection.execute(sql, parameters)
+
+    def begin(self) -> None:
+        """See `flowtrade.store.sessions.Session`."""
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def begin_snapshot(self) -> None:
+        """See `flowtrade.store.sessions.Session`."""
+        self._connection.execute("BEGIN")
+
+    def commit(self) -> None:
+        """See `flowtrade.store.sessions.Session`."""
+        self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """See `flowtrade.store.sessions.Session`."""
+        with suppress(sqlite3.Error):  # some errors have rolled back already
+            self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """See `flowtrade.store.sessions.Session`."""
+        self._connection.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@final
+class SqliteDatabase:
+    """The port `Database` over one file.
 
     Args:
         path: The file; made if missing.
-        clock: Gives timestamps; read in the writer thread.
-        settings: Bounds of the queue and of a group.
+        synchronous: `FULL` keeps acknowledged operations through a power failure,
+            `NORMAL` only through a crash of the process.
     """
 
-    def __init__(
-        self, path: Path, *, clock: Clock, settings: StoreSettings | None = None
-    ) -> None:
-        settings = settings or StoreSettings()
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+
+    def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
         self._path = path
-        self._clock = clock
-        self._queue_limit = settings.queue
-        self._group_limit = settings.group
-        self._listeners: list[Listener] = []
-        self._queue: SimpleQueue[_Ticket | None] = SimpleQueue()
-        self._waiting = 0
-        self._writer: sqlite3.Connection | None = None
-        self._open = False
-        self._refused = False
-        self._closing = trio.Event()
-        self._crash: BaseException | None = None
-        self._last: Timestamp = 0
-        self._readers: deque[SqliteReads] = deque()
-        self._reader_limit = trio.CapacityLimiter(_READERS)
-        self._writer_limit = trio.CapacityLimiter(1)
-
-    def __repr__(self) -> str:
-        return f"SqliteStore({str(self._path)!r})"
-
-    async def open(self) -> None:
-        """Open the file and bring it up to the newest schema.
-
-        Raises:
-            SchemaMismatch: The file is not ours, or newer than this program.
-            StoreFailed: The file cannot be opened or written.
-        """
-        self._writer = await self._in_thread(self._open_writer)
-
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Serve, and close the file at the end."""
-        writer = self._writer
-        if writer is None:
-            raise StoreClosed
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write_until_closed, writer)
-                self._open = True
-                task_status.started()
-                try:
-                    await self._closing.wait()
-                finally:
-                    self._open = False
-                    self._queue.put(None)
-            if self._crash is not None:
-                raise self._crash
-        finally:
-            while self._readers:
-                self._readers.pop().close()
-            writer.close()
-
-    def close(self) -> None:
-        """Take no more operations; `run` ends after those it has taken."""
-        self._open = False
-        self._closing.set()
+        self._synchronous = synchronous
 
     @property
-    def healthy(self) -> bool:
-        """See `flowtrade.ports.Store.healthy`."""
-        return self._open and not self._refused
+    def name(self) -> str:
+        """See `flowtrade.store.sessions.Database`."""
+        return str(self._path)
 
-    async def execute(self, operation: Operation) -> Applied:
-        """See `flowtrade.ports.Store.execute`."""
-        (ticket,) = self._enqueue([operation])
-        return (await ticket.wait()).unwrap()
-
-    async def execute_many(
-        self, operations: Sequence[Operation]
-    ) -> list[Applied | RequestError]:
-        """See `flowtrade.ports.Store.execute_many`."""
-        results: list[Applied | RequestError] = []
-        for ticket in self._enqueue(operations):
-            result = await ticket.wait()
-            if isinstance(result, outcome.Error) and isinstance(
-                result.error, RequestError
-            ):
-                results.append(result.error)
-            else:
-                results.append(result.unwrap())
-        return results
-
-    def subscribe(self, listener: Listener) -> None:
-        """See `flowtrade.ports.Store.subscribe`."""
-        self._listeners.append(listener)
-
-    async def snapshot(self, at: Timestamp | None = None) -> Snapshot:
-        """See `flowtrade.ports.Store.snapshot`."""
-        return await self._read(lambda reads: reads.snapshot(at))
-
-    async def demand_at(self, key: Id, at: Timestamp) -> DemandView | None:
-        """See `flowtrade.ports.Store.demand_at`."""
-        return await self._read(lambda reads: reads.demand_at(key, at))
-
-    async def portfolio_at(self, key: Id, at: Timestamp) -> PortfolioView | None:
-        """See `flowtrade.ports.Store.portfolio_at`."""
-        return await self._read(lambda reads: reads.portfolio_at(key, at))
-
-    async def history(self, part: Part, key: Id, window: Window) -> list[Version]:
-        """See `flowtrade.ports.Store.history`."""
-        return await self._read(lambda reads: reads.history(part, key, window))
-
-    async def outcomes(self, kind: Kind, key: Id, window: Window) -> list[Version]:
-        """See `flowtrade.ports.Store.outcomes`."""
-        return await self._read(lambda reads: reads.outcomes(kind, key, window))
-
-    async def batches(self, window: Window) -> list[BatchRecord]:
-        """See `flowtrade.ports.Store.batches`."""
-        return await self._read(lambda reads: reads.batches(window))
-
-    async def batch(self, as_of: Timestamp) -> StoredBatch | None:
-        """See `flowtrade.ports.Store.batch`."""
-        return await self._read(lambda reads: reads.batch(as_of))
-
-    def _enqueue(self, operations: Sequence[Operation]) -> list[_Ticket]:
-        if not self._open:
-            raise StoreClosed
-        if self._waiting + len(operations) > self._queue_limit:
-            raise StoreBusy(self._waiting)
-        tickets = [_Ticket(operation) for operation in operations]
-        self._waiting += len(tickets)
-        for ticket in tickets:
-            self._queue.put(ticket)
-        return tickets
-
-    # The writer thread.
-
-    def _open_writer(self) -> sqlite3.Connection:
+    def open_writer(self) -> SqliteSession:
+        """See `flowtrade.store.sessions.Database`."""
+        lock = self._acquire()
         try:
-            writer = connect(str(self._path))
-        except sqlite3.Error as error:
+            connection = self._connect()
+        except BaseException:
+            os.close(lock)
+            raise
+        session = SqliteSession(connection, lock)
+        try:
+            _migrate(connection)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def open_reader(self) -> SqliteSession:
+        """See `flowtrade.store.sessions.Database`."""
+        return SqliteSession(self._connect())
+
+    def _acquire(self) -> int:
+        try:
+            lock = os.open(
+                f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+            )
+        except OSError as error:
             raise StoreFailed(f"cannot open {self._path}: {error}") from error
         try:
-            migrate(writer)
-            self._last = SqliteReads(writer).last_timestamp()
-        except sqlite3.Error as error:
-            writer.close()
-            raise StoreFailed(f"cannot use {self._path}: {error}") from error
-        except BaseException:
-            writer.close()
-            raise
-        return writer
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise StoreFailed(
+                f"another process serves {self._path}; stop it first"
+            ) from error
+        return lock
 
-    async def _write_until_closed(self, writer: sqlite3.Connection) -> None:
-        token = trio.lowlevel.current_trio_token()
-        # Not abandoned when cancelled: what was taken is carried out first.
-        await trio.to_thread.run_sync(
-            self._write_loop, writer, token, limiter=self._writer_limit
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        for pragma in (
+            "journal_mode = WAL",
+            f"synchronous = {self._synchronous}",
+            "foreign_keys = ON",
+            "busy_timeout = 5000",
+            "temp_store = MEMORY",
+            # The WAL is cut back to this after a checkpoint; the anchor's value.
+            "journal_size_limit = 27103364",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file up to the newest schema.
+
+    `user_version` counts the steps applied, `application_id` says whose file it is.
+
+    Raises:
+        SchemaMismatch: The file is another program's, or of a newer version of ours.
+    """
+    owner = _pragma(connection, "application_id")
+    version = _pragma(connection, "user_version")
+    if owner not in (0, APPLICATION_ID) or (owner == 0 and _has_tables(connection)):
+        raise SchemaMismatch("the file is a database of another program; name another")
+    if version > len(SQLITE_STEPS):
+        raise SchemaMismatch(
+            f"the store has schema {version}, this program knows {len(SQLITE_STEPS)}; "
+            "upgrade the program"
+        )
+    for number, step in enumerate(SQLITE_STEPS[version:], start=version + 1):
+        # executescript commits what is open first, so the step brings its own bounds.
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; "
+            f"PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
         )
 
-    def _write_loop(
-        self, writer: sqlite3.Connection, token: trio.lowlevel.TrioToken
-    ) -> None:
-        while group := self._take():
-            self._commit(writer, group)
-            token.run_sync_soon(self._finish, group)
 
-    def _take(self) -> list[_Ticket]:
-        """Return all that wait, at least one; empty when the store closes."""
-        first = self._queue.get()
-        if first is None:
-            return []
-        group = [first]
-        while len(group) < self._group_limit and not self._queue.empty():
-            ticket = self._queue.get()
-            if ticket is None:
-                self._queue.put(None)  # for the next call
-                break
-            group.append(ticket)
-        return group
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
 
-    def _commit(self, writer: sqlite3.Connection, group: list[_Ticket]) -> None:
-        before = self._last
-        try:
-            writer.execute("BEGIN IMMEDIATE")
-            for ticket in group:
-                ticket.result = self._apply(writer, ticket.operation)
-            writer.execute("UPDATE head SET last_timestamp = ?", (self._last,))
-            writer.execute("COMMIT")
-            self._refused = False
-        except sqlite3.Error as error:
-            self._refused = True
-            self._last = before
-            with suppress(sqlite3.Error):  # some errors have rolled back already
-                writer.execute("ROLLBACK")
-            for ticket in group:
-                failed = StoreFailed(f"{self._path} refused the operation: {error}")
-                failed.__cause__ = error
-                ticket.result = outcome.Error(failed)
 
-    def _apply(
-        self, writer: sqlite3.Connection, operation: Operation
-    ) -> outcome.Outcome[Applied]:
-        now = issue_timestamp(self._clock.now_ns(), self._last, operation)
-        writer.execute("SAVEPOINT operation")
-        try:
-            changes = apply(operation, SqliteTransaction(writer, now))
-        except RequestError as error:
-            writer.execute("ROLLBACK TO operation")
-            writer.execute("RELEASE operation")
-            return outcome.Error(error)
-        writer.execute("RELEASE operation")
-        self._last = now
-        applied = Applied(timestamp=now, operation=operation, changes=changes)
-        return outcome.Value(applied)
-
-    # The event loop's side.
-
-    def _finish(self, group: list[_Ticket]) -> None:
-        for ticket in group:
-            self._waiting -= 1
-            if isinstance(ticket.result, outcome.Value):
-                self._tell(ticket.result.value)
-            ticket.done.set()
-
-    def _tell(self, applied: Applied) -> None:
-        # An exception here would end trio itself; it must end our owner instead.
-        try:
-            for listener in self._listeners:
-                listener(applied)
-        except Exception as error:  # re-raised by `run`
-            self._crash = error
-            self.close()
-
-    async def _read(self, read: Callable[[SqliteReads], _T]) -> _T:
-        def work() -> _T:
-            reads = self._reader()
-            try:
-                return read(reads)
-            finally:
-                self._readers.append(reads)
-
-        return await self._in_thread(work)
-
-    def _reader(self) -> SqliteReads:
-        try:
-            return self._readers.pop()
-        except IndexError:
-            return SqliteReads(connect(str(self._path)))
-
-    async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        try:
-            return await trio.to_thread.run_sync(work, limiter=self._reader_limit)
-        except sqlite3.Error as error:
-            raise StoreFailed(f"{self._path} cannot be read: {error}") from error
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    (count,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return bool(count)

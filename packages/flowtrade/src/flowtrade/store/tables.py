@@ -1,12 +1,13 @@
-"""The SQL of the SQLite store: one operation's transaction, and the reads.
+"""The SQL of the stores: one operation's transaction, and the reads.
 
-Everything here runs in a worker thread on one connection and knows no trio. The
-rules of operations are not here but in `flowtrade.core.operations`.
+Written once for all databases, over `Session`, in words they share. Everything here
+runs in a worker thread and knows no trio. The rules of operations are not here but in
+`flowtrade.core.operations`.
 """
 
-import sqlite3
-from collections.abc import Iterable
-from typing import cast, final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast, final
 
 import msgspec
 
@@ -34,54 +35,31 @@ from flowtrade.store.codec import (
     id_from_blob,
     id_to_blob,
 )
+from flowtrade.store.sessions import Rows, Session
 from netcore.models import Timestamp
 
-__all__ = ["SqliteReads", "SqliteTransaction", "connect"]
+__all__ = ["SqlReads", "SqlTransaction"]
 
 _RECORD = msgspec.json.Decoder(BatchRecord)
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 _ENTITY = """
-    SELECT e.kind, e.id, e.owner, e.app_data, e.created, p.id, e.ratio
+    SELECT e.pk, e.kind, e.id, e.owner, e.app_data, e.created, p.id, e.ratio
     FROM entity e LEFT JOIN entity p ON p.pk = e.parent
 """
 
 
-def connect(path: str, *, synchronous: str = "FULL") -> sqlite3.Connection:
-    """Open a connection in autocommit mode.
-
-    Args:
-        path: The file.
-        synchronous: `FULL` keeps acknowledged operations through a power failure,
-            `NORMAL` only through a crash of the process.
-    """
-    connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=256
-    )
-    for pragma in (
-        "journal_mode = WAL",
-        f"synchronous = {synchronous}",
-        "foreign_keys = ON",
-        "busy_timeout = 5000",
-        "temp_store = MEMORY",
-        # The WAL is cut back to this after a checkpoint; the anchor's value.
-        "journal_size_limit = 27103364",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-    return connection
-
-
 @final
-class SqliteTransaction:
-    """The port `Transaction` over a connection with an open transaction.
+class SqlTransaction:
+    """The port `Transaction` over a session with an open transaction.
 
     Args:
-        connection: Where.
+        session: Where.
         now: The operation's timestamp.
     """
 
-    def __init__(self, connection: sqlite3.Connection, now: Timestamp) -> None:
-        self._execute = connection.execute
+    def __init__(self, session: Session, now: Timestamp) -> None:
+        self._session = session
         self._now = now
         self._keys: dict[tuple[Kind, Id], int] = {}
 
@@ -93,67 +71,75 @@ class SqliteTransaction:
     def entity(self, kind: Kind, key: Id) -> Entity | None:
         """See `flowtrade.core.operations.Transaction`."""
         row = self._execute(
-            f"{_ENTITY} WHERE e.kind = ? AND e.id = ?", (kind, id_to_blob(key))
+            f"{_ENTITY} WHERE e.kind = :kind AND e.id = :id",
+            kind=int(kind),
+            id=id_to_blob(key),
         ).fetchone()
-        return None if row is None else _entity(row)
+        if row is None:
+            return None
+        self._keys[kind, key] = row[0]
+        return _entity(row)
 
     def add_entity(self, entity: Entity) -> None:
         """See `flowtrade.core.operations.Transaction`."""
         parent = self._pk(Kind.PRODUCT, entity.parent) if entity.parent else None
-        cursor = self._execute(
+        (pk,) = self._execute(
             "INSERT INTO entity (kind, id, owner, app_data, created, parent, ratio) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                entity.kind,
-                id_to_blob(entity.id),
-                id_to_blob(entity.owner),
-                entity.app_data,
-                entity.created,
-                parent,
-                entity.ratio,
-            ),
-        )
-        self._keys[entity.kind, entity.id] = cursor.lastrowid or 0
+            "VALUES (:kind, :id, :owner, :app_data, :created, :parent, :ratio) "
+            "RETURNING pk",
+            kind=int(entity.kind),
+            id=id_to_blob(entity.id),
+            owner=id_to_blob(entity.owner),
+            app_data=entity.app_data,
+            created=entity.created,
+            parent=parent,
+            ratio=entity.ratio,
+        ).fetchone()
+        self._keys[entity.kind, entity.id] = pk
 
     def live(self, part: Part, key: Id) -> Version:
         """See `flowtrade.core.operations.Transaction`."""
         valid_from, value = self._execute(
             "SELECT valid_from, value FROM version "
-            "WHERE entity = ? AND part = ? AND valid_until IS NULL",
-            (self._pk(part.kind, key), part),
+            "WHERE entity = :pk AND part = :part AND valid_until IS NULL",
+            pk=self._pk(part.kind, key),
+            part=int(part),
         ).fetchone()
         return Version(valid_from, None, decode_value(part, value))
 
     def put(self, part: Part, key: Id, value: Value) -> Version:
         """See `flowtrade.core.operations.Transaction`."""
-        pk = self._pk(part.kind, key)
+        where = {"pk": self._pk(part.kind, key), "part": int(part), "now": self._now}
+        # Two statements: as one, PostgreSQL would see two live versions at once.
         self._execute(
-            "UPDATE version SET valid_until = ? WHERE entity = ? AND part = ? "
-            "AND valid_until IS NULL AND valid_from < ?",
-            (self._now, pk, part, self._now),
+            "UPDATE version SET valid_until = :now WHERE entity = :pk "
+            "AND part = :part AND valid_until IS NULL AND valid_from < :now",
+            **where,
         )
         self._execute(
-            "INSERT INTO version VALUES (?, ?, ?, NULL, ?) "
+            "INSERT INTO version (entity, part, valid_from, value) "
+            "VALUES (:pk, :part, :now, :value) "
             "ON CONFLICT (entity, part, valid_from) "
             "DO UPDATE SET value = excluded.value",
-            (pk, part, self._now, encode_value(part, value)),
+            **where,
+            value=encode_value(part, value),
         )
         return Version(self._now, None, value)
 
     def owned(self, kind: Kind, owner: Id) -> list[Id]:
         """See `flowtrade.core.operations.Transaction`."""
         rows = self._execute(
-            "SELECT id FROM entity WHERE owner = ? AND owner <> x'' AND kind = ? "
-            "ORDER BY pk",
-            (id_to_blob(owner), kind),
+            "SELECT id FROM entity WHERE owner = :owner AND kind = :kind ORDER BY pk",
+            owner=id_to_blob(owner),
+            kind=int(kind),
         )
         return [id_from_blob(blob) for (blob,) in rows]
 
     def divided(self, product: Id) -> bool:
         """See `flowtrade.core.operations.Transaction`."""
         row = self._execute(
-            "SELECT 1 FROM entity WHERE parent = ? LIMIT 1",
-            (self._pk(Kind.PRODUCT, product),),
+            "SELECT 1 FROM entity WHERE parent = :pk LIMIT 1",
+            pk=self._pk(Kind.PRODUCT, product),
         ).fetchone()
         return row is not None
 
@@ -161,8 +147,10 @@ class SqliteTransaction:
         """See `flowtrade.core.operations.Transaction`."""
         row = self._execute(
             "SELECT fingerprint, timestamp, ids FROM memory "
-            "WHERE scope = ? AND key = ? AND timestamp >= ?",
-            (scope, key, self._now - REMEMBERED),
+            "WHERE scope = :scope AND key = :key AND timestamp >= :since",
+            scope=scope,
+            key=key,
+            since=self._now - REMEMBERED,
         ).fetchone()
         if row is None:
             return None
@@ -172,17 +160,15 @@ class SqliteTransaction:
     def remember(self, once: Once, ids: tuple[Id, ...]) -> None:
         """See `flowtrade.core.operations.Transaction`."""
         self._execute(
-            "DELETE FROM memory WHERE timestamp < ?", (self._now - REMEMBERED,)
+            "DELETE FROM memory WHERE timestamp < :since", since=self._now - REMEMBERED
         )
         self._execute(
-            "INSERT INTO memory VALUES (?, ?, ?, ?, ?)",
-            (
-                once.scope,
-                once.key,
-                once.fingerprint,
-                self._now,
-                msgspec.json.encode(ids),
-            ),
+            "INSERT INTO memory VALUES (:scope, :key, :fingerprint, :now, :ids)",
+            scope=once.scope,
+            key=once.key,
+            fingerprint=once.fingerprint,
+            now=self._now,
+            ids=msgspec.json.encode(ids),
         )
 
     def attach(self, portfolio: Id, demands: Iterable[Id]) -> None:
@@ -190,14 +176,16 @@ class SqliteTransaction:
         pk = self._pk(Kind.PORTFOLIO, portfolio)
         for demand in demands:
             self._execute(
-                "INSERT OR IGNORE INTO attachment VALUES (?, ?)",
-                (self._pk(Kind.DEMAND, demand), pk),
+                "INSERT INTO attachment VALUES (:demand, :portfolio) "
+                "ON CONFLICT DO NOTHING",
+                demand=self._pk(Kind.DEMAND, demand),
+                portfolio=pk,
             )
 
     def scheduled(self, grid: Timestamp) -> bool:
         """See `flowtrade.core.operations.Transaction`."""
         row = self._execute(
-            "SELECT 1 FROM batch WHERE scheduled = ?", (grid,)
+            "SELECT 1 FROM batch WHERE scheduled = :grid", grid=grid
         ).fetchone()
         return row is not None
 
@@ -206,59 +194,65 @@ class SqliteTransaction:
         (seq,) = self._execute("SELECT coalesce(max(seq), 0) + 1 FROM batch").fetchone()
         record = msgspec.structs.replace(batch.record, seq=seq)
         self._execute(
-            "INSERT INTO batch VALUES (?, ?, ?, ?, ?)",
-            (
-                seq,
-                batch.as_of,
-                batch.scheduled,
-                record.outcome_hash is not None,
-                msgspec.json.encode(record),
-            ),
+            "INSERT INTO batch VALUES (:seq, :as_of, :scheduled, :cleared, :record)",
+            seq=seq,
+            as_of=batch.as_of,
+            scheduled=batch.scheduled,
+            cleared=int(record.outcome_hash is not None),
+            record=msgspec.json.encode(record),
         )
-        for kind, outcomes in (
-            (Kind.PORTFOLIO, batch.portfolios),
-            (Kind.PRODUCT, record.products),
-        ):
-            for key, outcome in outcomes.items():
-                self._execute(
-                    "INSERT INTO outcome (entity, as_of, price, rate, traded) "
-                    "VALUES (?, ?, ?, ?, ?)",
-                    (
-                        self._pk(kind, key),
-                        batch.as_of,
-                        outcome.price,
-                        outcome.rate,
-                        batch.traded.get(key, 0.0),
-                    ),
-                )
+        for key, outcome in batch.portfolios.items():
+            self._add_outcome(batch, Kind.PORTFOLIO, key, outcome)
+        for key, result in record.products.items():
+            self._add_outcome(batch, Kind.PRODUCT, key, result)
         return msgspec.structs.replace(batch, record=record)
+
+    def _add_outcome(
+        self, batch: StoredBatch, kind: Kind, key: Id, outcome: RatePrice
+    ) -> None:
+        self._execute(
+            "INSERT INTO outcome VALUES (:pk, :as_of, :price, :rate, :traded)",
+            pk=self._pk(kind, key),
+            as_of=batch.as_of,
+            price=outcome.price,
+            rate=outcome.rate,
+            traded=batch.traded.get(key, 0.0),
+        )
+
+    def _execute(self, sql: str, **parameters: object) -> Rows:
+        return self._session.execute(sql, parameters)
 
     def _pk(self, kind: Kind, key: Id) -> int:
         pk = self._keys.get((kind, key))
         if pk is None:
             (pk,) = self._execute(
-                "SELECT pk FROM entity WHERE kind = ? AND id = ?",
-                (kind, id_to_blob(key)),
+                "SELECT pk FROM entity WHERE kind = :kind AND id = :id",
+                kind=int(kind),
+                id=id_to_blob(key),
             ).fetchone()
             self._keys[kind, key] = pk
         return pk
 
 
 @final
-class SqliteReads:
-    """Reads of the past and of the whole, each in one read transaction.
+class SqlReads:
+    """Reads of the past and of the whole.
 
     Args:
-        connection: Where; used by one thread at a time.
+        session: Where; used by one thread at a time.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._execute = connection.execute
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Close the session."""
+        self._session.close()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the session is of no more use."""
+        return self._session.lost
 
     def last_timestamp(self) -> Timestamp:
         """Return the last timestamp issued, 0 for none."""
@@ -267,9 +261,7 @@ class SqliteReads:
 
     def snapshot(self, at: Timestamp | None) -> Snapshot:
         """See `flowtrade.ports.Store.snapshot`."""
-        # One transaction, so that the reads see one state of the database.
-        self._execute("BEGIN")
-        try:
+        with self._one_state():
             moment = self.last_timestamp() if at is None else at
             return Snapshot(
                 at=moment,
@@ -278,44 +270,39 @@ class SqliteReads:
                 batch=self._last_cleared(moment),
                 positions=self._positions(moment),
             )
-        finally:
-            self._execute("ROLLBACK")
 
     def demand_at(self, key: Id, at: Timestamp) -> DemandView | None:
         """See `flowtrade.ports.Store.demand_at`."""
-        self._execute("BEGIN")
-        try:
+        with self._one_state():
             found = self._entity_at(Kind.DEMAND, key, at)
             if found is None:
                 return None
             pk, entity = found
             curve = self._version_at(Part.CURVE, pk, at)
             return DemandView(entity, curve, self._attached_at(pk, key, at))
-        finally:
-            self._execute("ROLLBACK")
 
     def portfolio_at(self, key: Id, at: Timestamp) -> PortfolioView | None:
         """See `flowtrade.ports.Store.portfolio_at`."""
-        self._execute("BEGIN")
-        try:
+        with self._one_state():
             found = self._entity_at(Kind.PORTFOLIO, key, at)
             if found is None:
                 return None
             pk, entity = found
             demand = self._version_at(Part.DEMAND, pk, at)
             return PortfolioView(entity, demand, self._version_at(Part.BASIS, pk, at))
-        finally:
-            self._execute("ROLLBACK")
 
     def history(self, part: Part, key: Id, window: Window) -> list[Version]:
         """See `flowtrade.ports.Store.history`."""
         rows = self._execute(
             "SELECT v.valid_from, v.valid_until, v.value FROM version v "
-            "JOIN entity e ON e.pk = v.entity WHERE e.kind = ? AND e.id = ? "
-            "AND v.part = ? AND v.value IS NOT NULL "
-            "AND v.valid_from >= ? AND v.valid_from < ? "
-            "ORDER BY v.valid_from DESC LIMIT ?",
-            (part.kind, id_to_blob(key), part, *_bounds(window)),
+            "JOIN entity e ON e.pk = v.entity WHERE e.kind = :kind AND e.id = :id "
+            "AND v.part = :part AND v.value IS NOT NULL "
+            "AND v.valid_from >= :after AND v.valid_from < :before "
+            "ORDER BY v.valid_from DESC LIMIT :limit",
+            kind=int(part.kind),
+            id=id_to_blob(key),
+            part=int(part),
+            **_bounds(window),
         )
         return [Version(a, b, decode_value(part, value)) for a, b, value in rows]
 
@@ -323,11 +310,14 @@ class SqliteReads:
         """See `flowtrade.ports.Store.outcomes`."""
         rows = self._execute(
             "SELECT o.as_of, (SELECT min(b.as_of) FROM batch b "
-            "WHERE b.cleared AND b.as_of > o.as_of), o.price, o.rate "
+            "WHERE b.cleared = 1 AND b.as_of > o.as_of), o.price, o.rate "
             "FROM outcome o JOIN entity e ON e.pk = o.entity "
-            "WHERE e.kind = ? AND e.id = ? AND o.as_of >= ? AND o.as_of < ? "
-            "ORDER BY o.as_of DESC LIMIT ?",
-            (kind, id_to_blob(key), *_bounds(window)),
+            "WHERE e.kind = :kind AND e.id = :id "
+            "AND o.as_of >= :after AND o.as_of < :before "
+            "ORDER BY o.as_of DESC LIMIT :limit",
+            kind=int(kind),
+            id=id_to_blob(key),
+            **_bounds(window),
         )
         return [
             Version(as_of, until, RatePrice(price=price, rate=rate))
@@ -337,35 +327,50 @@ class SqliteReads:
     def batches(self, window: Window) -> list[BatchRecord]:
         """See `flowtrade.ports.Store.batches`."""
         rows = self._execute(
-            "SELECT record FROM batch WHERE as_of >= ? AND as_of < ? "
-            "ORDER BY as_of DESC LIMIT ?",
-            _bounds(window),
+            "SELECT record FROM batch WHERE as_of >= :after AND as_of < :before "
+            "ORDER BY as_of DESC LIMIT :limit",
+            **_bounds(window),
         )
         return [_RECORD.decode(record) for (record,) in rows]
 
     def batch(self, as_of: Timestamp) -> StoredBatch | None:
         """See `flowtrade.ports.Store.batch`."""
         row = self._execute(
-            "SELECT as_of, scheduled, record FROM batch WHERE as_of = ?", (as_of,)
+            "SELECT as_of, scheduled, record FROM batch WHERE as_of = :as_of",
+            as_of=as_of,
         ).fetchone()
         return None if row is None else self._batch(*row)
+
+    @contextmanager
+    def _one_state(self) -> Iterator[None]:
+        self._session.begin_snapshot()
+        try:
+            yield
+        finally:
+            self._session.rollback()
+
+    def _execute(self, sql: str, **parameters: object) -> Rows:
+        return self._session.execute(sql, parameters)
 
     def _entity_at(
         self, kind: Kind, key: Id, at: Timestamp
     ) -> tuple[int, Entity] | None:
         row = self._execute(
-            _ENTITY.replace("SELECT ", "SELECT e.pk, ", 1)
-            + "WHERE e.kind = ? AND e.id = ? AND e.created <= ?",
-            (kind, id_to_blob(key), at),
+            f"{_ENTITY} WHERE e.kind = :kind AND e.id = :id AND e.created <= :at",
+            kind=int(kind),
+            id=id_to_blob(key),
+            at=at,
         ).fetchone()
-        return None if row is None else (row[0], _entity(row[1:]))
+        return None if row is None else (row[0], _entity(row))
 
     def _version_at(self, part: Part, pk: int, at: Timestamp) -> Version:
         start, until, value = self._execute(
             "SELECT valid_from, valid_until, value FROM version "
-            "WHERE entity = ? AND part = ? AND valid_from <= ? "
+            "WHERE entity = :pk AND part = :part AND valid_from <= :at "
             "ORDER BY valid_from DESC LIMIT 1",
-            (pk, part, at),
+            pk=pk,
+            part=int(part),
+            at=at,
         ).fetchone()
         return Version(start, until, decode_value(part, value))
 
@@ -373,10 +378,12 @@ class SqliteReads:
         rows = self._execute(
             "SELECT e.id, v.value FROM attachment a "
             "JOIN entity e ON e.pk = a.portfolio "
-            "JOIN version v ON v.entity = a.portfolio AND v.part = ?2 "
-            "WHERE a.demand = ?1 AND v.valid_from <= ?3 "
-            "AND (v.valid_until IS NULL OR v.valid_until > ?3) ORDER BY e.pk",
-            (pk, Part.DEMAND, at),
+            "JOIN version v ON v.entity = a.portfolio AND v.part = :part "
+            "WHERE a.demand = :pk AND v.valid_from <= :at "
+            "AND (v.valid_until IS NULL OR v.valid_until > :at) ORDER BY e.pk",
+            pk=pk,
+            part=int(Part.DEMAND),
+            at=at,
         )
         groups = {
             id_from_blob(blob): cast("Group", decode_value(Part.DEMAND, value) or {})
@@ -385,17 +392,19 @@ class SqliteReads:
         return {k: group[key] for k, group in groups.items() if key in group}
 
     def _entities(self, moment: Timestamp) -> tuple[Entity, ...]:
-        rows = self._execute(f"{_ENTITY} WHERE e.created <= ? ORDER BY e.pk", (moment,))
+        rows = self._execute(
+            f"{_ENTITY} WHERE e.created <= :at ORDER BY e.pk", at=moment
+        )
         return tuple(map(_entity, rows))
 
     def _versions(self, moment: Timestamp) -> tuple[tuple[Part, Id, Version], ...]:
         rows = self._execute(
             "SELECT v.part, e.id, v.valid_from, v.valid_until, v.value "
             "FROM version v JOIN entity e ON e.pk = v.entity "
-            "WHERE v.valid_from <= ?1 "
-            "AND (v.valid_until IS NULL OR v.valid_until > ?1) "
+            "WHERE v.valid_from <= :at "
+            "AND (v.valid_until IS NULL OR v.valid_until > :at) "
             "ORDER BY v.entity, v.part",
-            (moment,),
+            at=moment,
         )
         return tuple(
             (
@@ -409,19 +418,20 @@ class SqliteReads:
     def _last_cleared(self, moment: Timestamp) -> StoredBatch | None:
         row = self._execute(
             "SELECT as_of, scheduled, record FROM batch "
-            "WHERE cleared AND as_of <= ? ORDER BY as_of DESC LIMIT 1",
-            (moment,),
+            "WHERE cleared = 1 AND as_of <= :at ORDER BY as_of DESC LIMIT 1",
+            at=moment,
         ).fetchone()
         return None if row is None else self._batch(*row)
 
     def _positions(self, moment: Timestamp) -> dict[Id, Position]:
         rows = self._execute(
-            "SELECT e.id, o.traded, o.rate, o.as_of, (SELECT min(b.as_of) "
-            "FROM batch b WHERE b.cleared AND b.as_of > o.as_of AND b.as_of <= ?1) "
+            "SELECT e.id, o.traded, o.rate, o.as_of, (SELECT min(b.as_of) FROM batch b "
+            "WHERE b.cleared = 1 AND b.as_of > o.as_of AND b.as_of <= :at) "
             "FROM entity e JOIN outcome o ON o.entity = e.pk AND o.as_of = "
-            "(SELECT max(as_of) FROM outcome WHERE entity = e.pk AND as_of <= ?1) "
-            "WHERE e.kind = ?2",
-            (moment, Kind.PORTFOLIO),
+            "(SELECT max(as_of) FROM outcome WHERE entity = e.pk AND as_of <= :at) "
+            "WHERE e.kind = :kind",
+            at=moment,
+            kind=int(Kind.PORTFOLIO),
         )
         return {id_from_blob(blob): Position(*values) for blob, *values in rows}
 
@@ -430,9 +440,10 @@ class SqliteReads:
     ) -> StoredBatch:
         rows = self._execute(
             "SELECT e.id, o.price, o.rate, o.traded FROM outcome o "
-            "JOIN entity e ON e.pk = o.entity WHERE o.as_of = ? AND e.kind = ? "
-            "ORDER BY e.pk",
-            (as_of, Kind.PORTFOLIO),
+            "JOIN entity e ON e.pk = o.entity "
+            "WHERE o.as_of = :as_of AND e.kind = :kind ORDER BY e.pk",
+            as_of=as_of,
+            kind=int(Kind.PORTFOLIO),
         )
         outcomes, totals = {}, {}
         for blob, price, rate, traded in rows:
@@ -447,17 +458,17 @@ class SqliteReads:
         )
 
 
-def _bounds(window: Window) -> tuple[int, int, int]:
-    return (
-        _LOWEST if window.after is None else window.after,
+def _bounds(window: Window) -> dict[str, int]:
+    return {
+        "after": _LOWEST if window.after is None else window.after,
         # Exclusive; no timestamp is the very highest number.
-        _HIGHEST if window.before is None else window.before,
-        window.limit,
-    )
+        "before": _HIGHEST if window.before is None else window.before,
+        "limit": window.limit,
+    }
 
 
-def _entity(row: tuple[int, bytes, bytes, bytes, int, bytes | None, float]) -> Entity:
-    kind, key, owner, app_data, created, parent, ratio = row
+def _entity(row: Any) -> Entity:  # noqa: ANN401  # the columns of _ENTITY
+    _, kind, key, owner, app_data, created, parent, ratio = row
     return Entity(
         kind=Kind(kind),
         id=id_from_blob(key),

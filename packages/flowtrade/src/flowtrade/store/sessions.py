@@ -1,0 +1,80 @@
+"""What the SQL stores need from a database: a connection, and how to get one.
+
+Everything here is called in worker threads, one thread at a time for each session, and
+knows no trio. SQL is written once, with parameters as `:name`; a session translates.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+__all__ = ["Database", "Rows", "Session"]
+
+
+class Rows(Protocol):
+    """The result of a query."""
+
+    def fetchone(self) -> Any:  # noqa: ANN401  # rows have the columns of their query
+        """Return the next row, or None."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Session(Protocol):
+    """One connection."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone, so that a commit's fate is unknown."""
+        ...
+
+    def execute(self, sql: str, parameters: Mapping[str, object] = ...) -> Rows:
+        """Run one statement."""
+        ...
+
+    def begin(self) -> None:
+        """Begin a transaction that may write."""
+        ...
+
+    def begin_snapshot(self) -> None:
+        """Begin a transaction that reads one state of the database."""
+        ...
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        ...
+
+    def rollback(self) -> None:
+        """End the transaction without its changes; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class Database(Protocol):
+    """How to reach one store."""
+
+    @property
+    def name(self) -> str:
+        """What people know it by; without passwords."""
+        ...
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its driver raises."""
+        ...
+
+    def open_writer(self) -> Session:
+        """Open the one connection that writes, with the newest schema.
+
+        Raises:
+            SchemaMismatch: The database is not ours, or newer than this program.
+            StoreFailed: It cannot be opened, or another process writes to it.
+        """
+        ...
+
+    def open_reader(self) -> Session:
+        """Open a connection for reading."""
+        ...
