@@ -45,9 +45,10 @@ def settings(tmp_path, *, every=None, **server):
 class Running:
     """A service and clients of it."""
 
-    def __init__(self, auction, shutdown):
+    def __init__(self, auction, shutdown, stopped):
         self.auction = auction
         self.shutdown = shutdown
+        self.stopped = stopped
         self.admin = self.client(None, admin=True)
         self.alice = self.client(ALICE)
         self.bob = self.client(BOB)
@@ -69,7 +70,7 @@ class Running:
 
 
 async def start(nursery, config, solver=None):
-    shutdown = trio.Event()
+    shutdown, stopped = trio.Event(), trio.Event()
 
     async def run(task_status):
         await run_auction(
@@ -79,8 +80,9 @@ async def start(nursery, config, solver=None):
             shutdown=shutdown,
             task_status=task_status,
         )
+        stopped.set()
 
-    return Running(await nursery.start(run), shutdown)
+    return Running(await nursery.start(run), shutdown, stopped)
 
 
 @pytest.fixture
@@ -202,7 +204,7 @@ async def test_a_stream_goes_on_after_a_restart_of_the_service(tmp_path):
         await first.admin.run_batch()
         seen.append(await receive.receive())
         first.shutdown.set()
-        await until_refused(port)
+        await first.stopped.wait()
 
         second = await start(nursery, settings(tmp_path, port=port))
         await second.admin.run_batch()
@@ -214,15 +216,6 @@ async def test_a_stream_goes_on_after_a_restart_of_the_service(tmp_path):
     await second.aclose()
     assert [type(update) for update in seen][:2] == [BatchUpdate, GapUpdate]
     assert {u.seq for u in seen if isinstance(u, BatchUpdate)} == {1, 2}
-
-
-async def until_refused(port):
-    while True:
-        try:
-            stream = await trio.open_tcp_stream("127.0.0.1", port)
-        except OSError:
-            return
-        await stream.aclose()
 
 
 async def test_the_schedule_clears_without_being_asked(tmp_path, nursery):
