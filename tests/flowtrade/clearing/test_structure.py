@@ -147,3 +147,62 @@ def test_a_cap_over_many_demands_needs_blocks_larger_than_one():
     assert north + clearing.portfolios["x2"].rate == pytest.approx(1.5)
     assert clearing.demands["all"].box_dual > 0.0
     assert clearing.certificate.worst < 1e-12
+
+
+@pytest.mark.parametrize("weight", [2.0, -0.5])
+def test_weights_on_own_and_shared_demands_scale_prices_and_rates(weight):
+    # The same auction told in units of demand that are `weight` times as large.
+    curve = [{"rate": 0, "price": 10}, {"rate": 4, "price": 2}]
+    plain = {
+        "demand_curves": {
+            "d": curve,
+            "cap": {"min_rate": -1, "max_rate": 1, "price": 0},
+            "pair": [{"rate": 0, "price": 9}, {"rate": 2, "price": 1}],
+            "s": {"max_rate": 0, "price": 5},
+        },
+        "portfolios": {
+            "s": {"demand": "s", "basis": "A"},
+            "x": {"demand": ["d", "cap"], "basis": "A"},
+            "y": {"demand": "pair", "basis": "A"},
+            "z": {"demand": {"pair": 1.0}, "basis": {"A": 1.0, "B": 1.0}},
+            "b": {"demand": "cap", "basis": "A"},
+        },
+    }
+    scaled = {
+        "demand_curves": {
+            "s": {"max_rate": 0, "price": 5},
+            **{
+                name: sorted(
+                    (
+                        {"rate": p["rate"] * weight, "price": p["price"] / weight}
+                        for p in points
+                    ),
+                    key=lambda p: (p["rate"], -p["price"]),
+                )
+                for name, points in (
+                    ("d", curve),
+                    ("pair", plain["demand_curves"]["pair"]),
+                    ("cap", [{"rate": -1, "price": 0}, {"rate": 1, "price": 0}]),
+                )
+            },
+        },
+        "portfolios": {
+            "s": {"demand": "s", "basis": "A"},
+            "x": {"demand": {"d": weight, "cap": weight}, "basis": "A"},
+            "y": {"demand": {"pair": weight}, "basis": "A"},
+            "z": {"demand": {"pair": weight}, "basis": {"A": 1.0, "B": 1.0}},
+            "b": {"demand": {"cap": weight}, "basis": "A"},
+        },
+    }
+
+    one, other = (clear(Market.from_auction(a)) for a in (plain, scaled))
+
+    assert one.report.solver == other.report.solver == "interior"
+    assert other.gains == pytest.approx(one.gains)
+    for name, row in one.portfolios.items():
+        assert other.portfolios[name].rate == pytest.approx(row.rate, abs=1e-9)
+        assert other.portfolios[name].price == pytest.approx(row.price, abs=1e-9)
+    for name in ("d", "pair", "cap"):
+        assert other.demands[name].price == pytest.approx(
+            one.demands[name].price / weight, abs=1e-9
+        )

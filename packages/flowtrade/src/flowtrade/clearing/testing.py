@@ -213,6 +213,11 @@ class _Odd:
             return {**curve, "min_rate": 0.0, "max_rate": chance.uniform(0.1, 10)}
         if kind < 0.9:
             return {**curve, "min_rate": -chance.uniform(0.1, 10), "max_rate": 0.0}
+        if self.oddity is Oddity.TANGLED:
+            # Unlimited, and with any weights it may well cross another one.
+            away = 0.3 if chance.random() < 0.5 else 1.8
+            end = "min_rate" if away < 1.0 else "max_rate"
+            return {"price": self._round(value * away), end: 0.0}
         # Unlimited, and too far out to cross another one.
         if chance.random() < 0.5:
             return {"price": self._round(value - abs(value) - 40), "min_rate": 0.0}
