@@ -129,6 +129,20 @@ async def test_who_lost_a_message_is_resynced(connect, recording):
     assert (book.gaps, book.snapshots) == (1, 2)
 
 
+async def test_what_precedes_the_snapshot_is_sent_but_changes_no_book(tmp_path):
+    path = tmp_path / "recording"
+    shot = {"lastUpdateId": 18, "bids": [["89.0", "5"]], "asks": [["111.0", "5"]]}
+    lines = [depth(n * STEP, n) for n in range(1, 5)]
+    path.write_text("\n".join([*lines, message(5 * STEP, json.dumps(shot))]) + "\n")
+
+    async with SimulatedExchange(RecordedMarket([path])) as sim:
+        before = sim.final_book("BTCUSDT")
+        assert await sim.advance(2 * STEP) == 2
+        assert sim.final_book("BTCUSDT") == before
+        await sim.advance(3 * STEP)
+        assert sim.sequence("BTCUSDT") == 21
+
+
 async def test_a_loop_is_one_long_session(connect, recording):
     market = RecordedMarket([recording], loop=True)
     async with following(connect, market) as (sim, client, book):

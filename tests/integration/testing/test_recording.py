@@ -135,6 +135,7 @@ def test_after_a_gap_the_next_snapshot_is_taken(record):
     market = record(
         snapshot(1000, 9),
         depth(1010, 10, 12, bids=[["99.5", "2"]]),
+        snapshot(1015, 11, bids=[["1.0", "1"]]),  # of no use after the gap
         depth(1020, 20, 22, bids=[["96.0", "1"]]),
         depth(1030, 23, 25, bids=[["95.0", "1"]]),
         snapshot(1040, 23, bids=[["94.0", "9"]]),

@@ -177,6 +177,14 @@ async def test_lockstep_sends_the_same_bytes_however_time_is_cut(connect):
     assert await record(6, 2 * SECOND) != whole
 
 
+async def test_lockstep_stops_only_where_requests_and_messages_agree(sim, connect):
+    async with connect(sim) as client:
+        for _ in range(20):
+            await sim.advance(sim.time_ns + 77_777_777)
+            reply = await client.get("/api/v3/depth", symbol="BTCUSDT")
+            assert reply.json()["lastUpdateId"] == sim.sequence("BTCUSDT")
+
+
 async def test_trades_and_quotes_arrive_in_the_order_of_the_market(sim, connect):
     async with connect(sim, "/stream?streams=btcusdt@trade/btcusdt@bookTicker") as c:
         await sim.wait_subscribed("btcusdt@trade")
@@ -313,6 +321,19 @@ async def test_a_disconnect_carries_its_code_and_reason(sim, connect, code):
 
     assert closed.value.reason.code == code
     assert closed.value.reason.reason == "because"
+
+
+async def test_the_venue_waits_for_its_close_to_be_answered(sim):
+    async with raw_websocket(sim) as stream:
+        await sim.wait_clients(1)
+        await sim.inject(Disconnect(code=1001))
+        assert await stream.receive_some() == b"\x88\x02\x03\xe9"
+
+        with trio.move_on_after(0.1) as patience:
+            await stream.receive_some()
+        assert patience.cancelled_caught  # still open
+        await stream.send_all(b"\x88\x82\x00\x00\x00\x00\x03\xe9")
+        assert await stream.receive_some() == b""
 
 
 async def test_disconnect_1006_sends_no_close_frame(sim, connect):
