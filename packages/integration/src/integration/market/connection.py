@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from integration.errors import GaveUp, IntegrationError, Overload, Subscribe
+from integration.market.books import BookState
 from integration.market.config import FirstConnect, StreamConfig
 from integration.market.connector import Connector, Topic, connection_id
 from integration.market.images import ImageScheduler
@@ -33,7 +34,12 @@ from integration.market.reports import (
     StreamEvent,
 )
 from integration.market.session import Role, Session
-from integration.models import MarketDataInstrument, SubKind, Subscription
+from integration.models import (
+    ExchangeId,
+    MarketDataInstrument,
+    SubKind,
+    Subscription,
+)
 from integration.rest.limiter import RateLimiter
 from integration.stream.mapping import socket_error
 from integration.stream.reconnect import (
@@ -45,18 +51,49 @@ from integration.stream.reconnect import (
 )
 from integration.stream.reconnect import Reconnecting as _Lost
 from netcore.errors import NetError
+from netcore.models import Model
 from netcore.stream.record import Recorder
 from netcore.trio import open_websocket
 from netcore.ws.frames import Opcode
 from netcore.ws.heartbeat import Heartbeat
 
-__all__ = ["Confirmation", "Connection"]
+__all__ = ["Confirmation", "Connection", "ConnectionStatus"]
 
 _ROTATION_SHARE = (0.9, 0.98)
 """Of a session's lifetime, drawn anew each time: 24 h end between 21:36 and 23:31."""
 
 _ROTATION_PAUSE = 30.0
 """Seconds before a failed change is tried again; the old session serves meanwhile."""
+
+
+class ConnectionStatus(Model, frozen=True):
+    """How a connection is at the moment.
+
+    Attributes:
+        name: such as `binance_spot#0`.
+        exchange: to whom.
+        url: where.
+        up: whether it is connected.
+        topics: subscriptions that it carries.
+        live_books: books that may be relied upon ...
+        books: ... of so many.
+        changes: how often it was changed for another since it was last lost.
+        messages: messages since it was connected or changed.
+        faults: those of them that could not be read.
+        silence: seconds without data that would be suspicious; None: none are.
+    """
+
+    name: str
+    exchange: ExchangeId
+    url: str
+    up: bool
+    topics: int
+    live_books: int
+    books: int
+    changes: int = 0
+    messages: int = 0
+    faults: int = 0
+    silence: float | None = None
 
 
 @final
@@ -148,6 +185,26 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.name} {self.url}: {len(self._wanted)} topics>"
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """How it is at the moment."""
+        relay = self.relay
+        stats = None if relay is None else relay.current.stats
+        books = [manager.book for manager in self.keeper.managers.values()]
+        return ConnectionStatus(
+            name=self.name,
+            exchange=self.exchange,
+            url=self.url,
+            up=relay is not None,
+            topics=len(self._wanted),
+            live_books=sum(book.state is BookState.LIVE for book in books),
+            books=len(books),
+            changes=0 if relay is None else relay.changes,
+            messages=0 if stats is None else stats.messages,
+            faults=0 if stats is None else stats.faults,
+            silence=self.silence.limit,
+        )
 
     # What it carries
 

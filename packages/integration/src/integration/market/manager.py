@@ -114,6 +114,11 @@ class BookManager:
         return self._sequencer.rule.images
 
     @property
+    def sequenced(self) -> bool:
+        """Whether the venue numbers its updates."""
+        return self._sequencer.rule.sequenced
+
+    @property
     def wants_image(self) -> bool:
         """Whether an image is needed and nobody is getting one yet."""
         return self._image is _Image.WANTED

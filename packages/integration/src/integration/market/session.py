@@ -189,18 +189,23 @@ class Session:
                 await self.next_batch()
 
     def joined(self) -> bool:
-        """Say whether every book goes on where what was kept begins."""
-        begun: set[BookManager] = set()
+        """Say whether every live book goes on where what was kept begins.
+
+        A book of which nothing was kept yet has not shown that it does: what the
+        other connection still has on its way may be older than this one.
+        """
+        first: dict[BookManager, MarketEvent] = {}
+        managers = self._connection.keeper.managers
         for output, _ in self._kept:
-            if not isinstance(output, MarketEvent):
-                continue
-            manager = self._connection.keeper.managers.get(output.instrument)
-            if manager is None or manager in begun or output.kind_name != "l2":
-                continue
-            begun.add(manager)
-            if not manager.joins(output):
-                return False
-        return True
+            if isinstance(output, MarketEvent) and output.kind_name == "l2":
+                manager = managers.get(output.instrument)
+                if manager is not None:
+                    first.setdefault(manager, output)
+        return all(
+            manager in first and manager.joins(first[manager])
+            for manager in managers.values()
+            if manager.sequenced and not manager.awaits_image
+        )
 
     def _overhear(self, output: Output, time: int) -> None:
         """Keep what counts once this session is promoted; heed what concerns it."""

@@ -29,7 +29,11 @@ import trio
 from integration.exchanges.registry import connector_for
 from integration.market.books import OrderBook
 from integration.market.config import StreamConfig
-from integration.market.connection import Confirmation, Connection
+from integration.market.connection import (
+    Confirmation,
+    Connection,
+    ConnectionStatus,
+)
 from integration.market.images import ImageScheduler
 from integration.market.outlet import Outlet
 from integration.market.planner import ConnectionPlan, Wanted, plan
@@ -173,6 +177,11 @@ class MarketStreams:
     def stats(self) -> ChannelStats:
         """What went through the queue to the consumer."""
         return self._outlet.stats
+
+    @property
+    def connections(self) -> list[ConnectionStatus]:
+        """How every connection is at the moment; for people and for metrics."""
+        return [connection.status for connection in self._connections]
 
     # Consuming
 
