@@ -143,8 +143,11 @@ def _app_data(service: Service) -> dict[str, Any]:
 
 
 def _set_reference(
-    service: Service, clock: Clock, product: str, price: float, _time: Timestamp
+    service: Service, clock: Clock, product: str, price: float | None, _time: Timestamp
 ) -> None:
     # Stamped by our clock, the one batches are stamped by: an image fetched by HTTP
     # has no time of the exchange, and a recording's times lie in the past.
-    service.set_reference(product, price, clock.now_ns())
+    if price is None:
+        service.clear_reference(product, clock.now_ns())
+    else:
+        service.set_reference(product, price, clock.now_ns())

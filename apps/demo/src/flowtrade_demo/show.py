@@ -63,7 +63,7 @@ class TableShow:
         self._live = Live(console=Console(file=stream), auto_refresh=False)
         self._url = ""
         self._batch: BatchUpdate | None = None
-        self._mids: dict[str, float] = {}
+        self._mids: dict[str, float | None] = {}
 
     def start(self, url: str) -> None:
         """Begin to draw."""
@@ -113,7 +113,7 @@ def _summary(batch: BatchUpdate) -> Text:
     return line
 
 
-def _products(batch: BatchUpdate, mids: dict[str, float]) -> Table:
+def _products(batch: BatchUpdate, mids: dict[str, float | None]) -> Table:
     table = Table("product", box=None, pad_edge=False)
     for title in ("clearing price", "exchange mid", "difference", "rate traded"):
         table.add_column(title, justify="right")

@@ -36,8 +36,9 @@ from netcore.models import Model, Timestamp
 
 __all__ = ["FeedInstrument", "MarketFeed", "MidListener", "instrument_of"]
 
-MidListener: TypeAlias = Callable[[str, float, Timestamp], None]
-"""Called with product, mid price and the time of the message that changed it."""
+MidListener: TypeAlias = Callable[[str, float | None, Timestamp], None]
+"""Called with product, mid price and the time of the message that changed it; the price
+is None from the moment on at which the book may not be believed."""
 
 _KINDS = (SubKind.ORDER_BOOKS_L2, SubKind.ORDER_BOOKS_L1, SubKind.PUBLIC_TRADES)
 
@@ -120,7 +121,7 @@ class MarketFeed:
         self._on_mid = on_mid
         self._on_event = on_event
         self._streams: MarketStreams | None = None
-        self._mids: dict[str, float] = {}
+        self._mids: dict[str, float | None] = {}
         self._trades: dict[str, MarketEvent] = {}
         self._quotes: dict[str, MarketEvent] = {}
         self._seen: dict[str, int] = {}
@@ -209,6 +210,8 @@ class MarketFeed:
                         self._seen[product] = event.kind.sequence
             elif isinstance(event, BookStale | Reconnecting):
                 _log.warning("market data: %s", event)
+                if isinstance(event, BookStale):
+                    touched |= self._stale(event)
             if self._on_event is not None:
                 self._on_event(event)
         for product, time in touched.items():
@@ -216,9 +219,13 @@ class MarketFeed:
         progress, self._progress = self._progress, trio.Event()
         progress.set()
 
+    def _stale(self, event: BookStale) -> dict[str, Timestamp]:
+        product = self._products.get(FeedInstrument(event.exchange, event.instrument))
+        return {} if product is None else {product: event.time}
+
     def _tell_mid(self, product: str, time: Timestamp) -> None:
         mid = self.mid(product)
-        if mid is None or self._mids.get(product) == mid:
+        if self._mids.get(product) == mid:
             return
         self._mids[product] = mid
         if self._on_mid is not None:

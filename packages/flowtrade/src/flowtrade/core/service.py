@@ -536,12 +536,29 @@ class Service:
         self._dirty.add(product)
         self._news.set()
 
+    def clear_reference(self, product: Id, time: Timestamp) -> None:
+        """Forget a reference price whose source may not be believed any more.
+
+        Batches carry none until there is a new one, and the public stream says null.
+
+        Raises:
+            NotFound: There is no such product.
+        """
+        self._product(product)
+        if self.auctioneer.reference.pop(product, None) is None:
+            return
+        self._reference_times[product] = max(
+            time, self._reference_times.get(product, time)
+        )
+        self._dirty.add(product)
+        self._news.set()
+
     def publish_reference(self) -> None:
         """Publish the reference prices that changed since the last call, if any."""
         if not self._dirty:
             return
         known = self.auctioneer.reference
-        mids = {key: known[key] for key in known if key in self._dirty}
+        mids = {key: known.get(key) for key in sorted(self._dirty)}
         time = max(self._reference_times[key] for key in mids)
         self._dirty.clear()
         update = ReferenceUpdate(time=format_timestamp(time), mids=mids)

@@ -75,11 +75,11 @@ class ReferenceUpdate(Model, frozen=True, kw_only=True):
 
     Attributes:
         time: The latest of the prices' times.
-        mids: Price by product.
+        mids: Price by product; null where it may not be believed any more.
     """
 
     time: Rfc3339
-    mids: dict[str, float]
+    mids: dict[str, float | None]
 
 
 class ProductUpdate(Model, frozen=True, kw_only=True):

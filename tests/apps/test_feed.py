@@ -1,0 +1,87 @@
+"""The feed behind products, against the simulated exchange."""
+
+import pytest
+import trio
+
+from flowtrade.feed import FeedInstrument, MarketFeed, instrument_of
+from integration.market.config import StreamConfig
+from integration.market.reports import BookResynced, BookStale
+from integration.models import ExchangeId, MarketDataInstrument
+from integration.testing import SimulatedExchange, SyntheticMarket
+from integration.testing.faults import Gap
+
+SECOND = 1_000_000_000
+BTC = FeedInstrument(
+    ExchangeId.BINANCE_SPOT, MarketDataInstrument("btc", "usdt", "spot")
+)
+
+
+def config(exchange):
+    return StreamConfig(
+        websocket_url={ExchangeId.BINANCE_SPOT: exchange.websocket_url},
+        rest_url={ExchangeId.BINANCE_SPOT: exchange.rest_url},
+    )
+
+
+async def test_a_lost_message_withdraws_the_mid_until_the_book_is_true_again():
+    mids, events = [], []
+    async with (
+        SimulatedExchange(SyntheticMarket(3, ("BTCUSDT",))) as exchange,
+        trio.open_nursery() as nursery,
+    ):
+        feed = MarketFeed(
+            {"BTC": BTC},
+            config=config(exchange),
+            on_mid=lambda product, mid, time: mids.append((product, mid)),
+            on_event=events.append,
+        )
+        await nursery.start(feed.run)
+        await exchange.advance(exchange.time_ns + SECOND)
+        with trio.fail_after(20):
+            await feed.reached("BTC", exchange.sequence("BTCUSDT"))
+        before = feed.mid("BTC")
+        mids.clear()
+
+        await exchange.inject(Gap(symbol="BTCUSDT"))
+        await exchange.advance(exchange.time_ns + SECOND)
+        with trio.fail_after(20):
+            await feed.reached("BTC", exchange.sequence("BTCUSDT"))
+        nursery.cancel_scope.cancel()
+
+    told = [mid for _, mid in mids]
+    assert before is not None
+    assert None in told
+    assert told[-1] is not None
+    assert {type(e) for e in events} >= {BookStale, BookResynced}
+
+
+async def test_a_product_without_an_instrument_has_no_price():
+    feed = MarketFeed({}, config=StreamConfig())
+
+    assert feed.book("BTC") is None
+    assert feed.mid("BTC") is None
+    assert feed.trade("BTC") is None
+
+
+@pytest.mark.parametrize("app_data", [None, "BTC", {"name": "BTC"}, []])
+def test_app_data_without_an_exchange_names_no_instrument(app_data):
+    assert instrument_of(app_data) is None
+
+
+def test_app_data_names_an_instrument_in_any_case():
+    data = {"name": "x", "exchange": "binance_spot", "base": "BTC", "quote": "USDT"}
+
+    assert instrument_of(data) == BTC
+
+
+@pytest.mark.parametrize(
+    "app_data",
+    [
+        {"exchange": "binance_spot"},
+        {"exchange": "no_such_venue", "base": "btc", "quote": "usdt"},
+        {"exchange": "binance_spot", "base": 1, "quote": "usdt"},
+    ],
+)
+def test_half_an_instrument_is_refused(app_data):
+    with pytest.raises(ValueError, match="app_data"):
+        instrument_of(app_data)
