@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("trio_websocket")
 
-from integration.testing.dialect import (
-    HttpReply,
-    HttpRequest,
-    Send,
-)
+from integration.testing.dialect import HttpReply, HttpRequest
 from integration.testing.server import (
     CannotListenError,
     VenueListener,
@@ -312,5 +308,23 @@ async def test_writers_take_turns():
     assert runs == {b"a" * 1000, b"b" * 1000, b"c" * 1000}
 
 
-def test_actions_are_values():
-    assert Send(text="x") == Send(text="x")
+async def test_what_is_held_goes_out_in_one_piece():
+    ours, theirs = trio.testing.memory_stream_pair()
+    stream = VenueStream(ours)
+    sent = []
+    ours.send_stream.send_all_hook = lambda: _note(sent)
+
+    stream.hold()
+    await stream.send_all(b"one ")
+    await stream.send_raw(b"two")
+    assert (stream.held_bytes, sent) == (7, [])
+    await stream.release()
+
+    assert await theirs.receive_some() == b"one two"
+    assert (stream.held_bytes, sent) == (0, ["sent"])
+    await stream.release()
+    assert sent == ["sent"]
+
+
+async def _note(sent):
+    sent.append("sent")

@@ -68,6 +68,7 @@ class VenueStream(trio.abc.Stream):
         self._ahead = bytearray()
         self._turn = trio.Lock()
         self._dead = False
+        self._held: bytearray | None = None
 
     async def read_head(self) -> bytes | None:
         """Read up to the end of a request's head and keep it for `receive_some`.
@@ -103,10 +104,29 @@ class VenueStream(trio.abc.Stream):
                 return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send everything, or nothing at all when playing dead."""
+        """Send everything, or nothing at all when playing dead; see `hold`."""
+        if self._held is not None:
+            self._held += data
+            await trio.lowlevel.checkpoint()
+            return
         async with self._turn:
             if not self._dead:
                 await self._stream.send_all(data)
+
+    def hold(self) -> None:
+        """Collect what is sent from now on, until `release`."""
+        self._held = bytearray()
+
+    @property
+    def held_bytes(self) -> int:
+        """How much was collected."""
+        return len(self._held or b"")
+
+    async def release(self) -> None:
+        """Send what was collected in one piece: one system call for many frames."""
+        held, self._held = self._held, None
+        if held:
+            await self.send_all(held)
 
     async def send_raw(self, data: bytes) -> None:
         """Send bytes past the WebSocket layer, between two of its frames."""
