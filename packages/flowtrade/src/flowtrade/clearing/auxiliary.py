@@ -14,8 +14,12 @@ from flowtrade.clearing.priceform import PriceForm
 
 __all__ = ["settle"]
 
-_GOOD = 1e-11
-"""Merit that is taken without asking anybody else."""
+_REGRET = 1e-13
+"""Regrets that are taken without asking anybody else: a price that is off by e costs
+the square of e."""
+
+_IMBALANCE = 1e-8
+"""Imbalance that is taken likewise: columns that hardly trade never do better."""
 
 
 def settle(form: PriceForm, *, deadline: float = np.inf) -> Polished | None:
@@ -33,11 +37,11 @@ def settle(form: PriceForm, *, deadline: float = np.inf) -> Polished | None:
         point = attempt(form, deadline)
         if point is None:
             continue
-        found = form.merit(point.z, point.y)
-        if found < merit:
-            best, merit = point, found
-        if merit <= _GOOD:
-            break
+        regret, imbalance = form.measures(point.z, point.y)
+        if max(regret, imbalance) < merit:
+            best, merit = point, max(regret, imbalance)
+        if regret <= _REGRET and imbalance <= _IMBALANCE:
+            return point
     return best
 
 

@@ -179,11 +179,15 @@ class PriceForm:
     def merit(self, z: FloatArray, y: FloatArray) -> float:
         """How far a point is from optimal; 0 is optimal, infinite is no number.
 
-        The largest of the relative imbalance and the relative sum of regrets. It is
-        what candidates are compared by before the certificate has the last word.
+        The larger of `measures`. It is what candidates are compared by before the
+        certificate has the last word.
         """
+        return max(self.measures(z, y))
+
+    def measures(self, z: FloatArray, y: FloatArray) -> tuple[float, float]:
+        """The relative sum of regrets, and the largest relative imbalance."""
         if not (np.isfinite(z).all() and np.isfinite(y).all()):
-            return float("inf")
+            return float("inf"), float("inf")
         price = self.map.forward(z)[self.row]
         drop = self.top - self.bottom
         with np.errstate(all="ignore"):  # infinite widths: flat, sorted out below
@@ -208,4 +212,4 @@ class PriceForm:
         floor = 1e-6 * self.scales.rate
         volume = np.maximum(self.gross_volume(y), floor)
         imbalance = np.abs(self.balance(y)) / volume
-        return max(regret / worth, float(imbalance.max(initial=0.0)))
+        return regret / worth, float(imbalance.max(initial=0.0))
