@@ -60,7 +60,7 @@ class ImageScheduler:
         self._client = client
         self._concurrency = concurrency
         self._order = itertools.count()
-        self._jobs: list[tuple[bool, int, ImageJob]] = []
+        self._jobs: list[tuple[bool, int, ImageJob, int]] = []
         self._ready = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
 
@@ -72,29 +72,36 @@ class ImageScheduler:
     def request(self, job: ImageJob, *, delay: float = 0.0) -> None:
         """Queue a job, now or in `delay` seconds; synchronous."""
         if delay > 0 and self._nursery is not None:
-            self._nursery.start_soon(self._request_later, job, delay)
-            return
+            self._nursery.start_soon(self._queue_later, job, delay, 0)
+        else:
+            self._queue(job, 0)
+
+    def _queue(self, job: ImageJob, attempt: int) -> None:
         # False sorts before True: urgent first, then first come first served.
-        heapq.heappush(self._jobs, (not job.urgent, next(self._order), job))
+        entry = (not job.urgent, next(self._order), job, attempt)
+        heapq.heappush(self._jobs, entry)
         self._ready.unpark()
 
-    async def _request_later(self, job: ImageJob, delay: float) -> None:
+    async def _queue_later(self, job: ImageJob, delay: float, attempt: int) -> None:
         await trio.sleep(delay)
-        self.request(job)
+        self._queue(job, attempt)
 
     async def run(self) -> None:
         """Fetch until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             for _ in range(self._concurrency):
-                nursery.start_soon(self._work)
+                nursery.start_soon(self._work, nursery)
 
-    async def _work(self) -> None:
+    async def _work(self, nursery: trio.Nursery) -> None:
         while True:
             while not self._jobs:
                 await self._ready.park()
-            _, _, job = heapq.heappop(self._jobs)
-            await self._fetch(job)
+            _, _, job, attempt = heapq.heappop(self._jobs)
+            pause = await self._fetch(job, attempt)
+            if pause is not None:
+                # Somebody else's image need not wait for this one's turn.
+                nursery.start_soon(self._queue_later, job, pause, attempt + 1)
 
     def _read(self, response: Any) -> Image:  # noqa: ANN401  whatever the venue answers
         try:
@@ -102,22 +109,19 @@ class ImageScheduler:
         except UNREADABLE as error:
             raise Deserialise(str(error), repr(response)) from error
 
-    async def _fetch(self, job: ImageJob) -> None:
-        attempt = 0
-        while job.wanted():
-            try:
-                response, _ = await self._client.execute(job.request)
-                image = self._read(response)
-            except IntegrationError as error:
-                job.failed(error)
-                if not error.recoverable:
-                    return
-                await trio.sleep(_pause(error, attempt))
-                attempt += 1
-                continue
-            if job.wanted():
-                job.deliver(image)
-            return
+    async def _fetch(self, job: ImageJob, attempt: int) -> float | None:
+        """Fetch once; return the seconds after which to try again, None for not."""
+        if not job.wanted():
+            return None
+        try:
+            response, _ = await self._client.execute(job.request)
+            image = self._read(response)
+        except IntegrationError as error:
+            job.failed(error)
+            return _pause(error, attempt) if error.recoverable else None
+        if job.wanted():
+            job.deliver(image)
+        return None
 
 
 def _pause(error: IntegrationError, attempt: int) -> float:

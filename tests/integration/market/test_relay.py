@@ -1,0 +1,95 @@
+from decimal import Decimal
+
+from integration.market.relay import Overlap
+from integration.market.reports import BookStale, StaleReason
+from integration.models import (
+    ExchangeId,
+    MarketDataInstrument,
+    MarketEvent,
+    OrderBookL1,
+    OrderBookUpdate,
+    PublicTrade,
+    Side,
+)
+
+OKX = ExchangeId.OKX
+BTC = MarketDataInstrument.spot("btc", "usdt")
+
+
+def event(kind, received=1):
+    return MarketEvent(1, received, OKX, BTC, kind)
+
+
+def trade(number, received=1):
+    kind = PublicTrade(str(number), Decimal(1), Decimal(1), Side.BUY)
+    return event(kind, received)
+
+
+def quote(sequence, received=1):
+    # Without a time of the venue's, the record holds the time of receipt.
+    return event(OrderBookL1(received, None, None, sequence), received)
+
+
+UPDATE = event(OrderBookUpdate([], [], 5))
+STALE = BookStale(exchange=OKX, instrument=BTC, reason=StaleReason.GAP, time=1)
+
+
+def test_nothing_is_remembered_outside_of_a_change():
+    overlap = Overlap()
+
+    assert not overlap.active
+    assert overlap.once([trade(1)], 0.0) == [trade(1)]
+    assert overlap.once([trade(1)], 0.0) == [trade(1)]
+
+
+def test_what_was_delivered_is_not_delivered_again():
+    overlap = Overlap()
+    overlap.begin()
+    first = overlap.once([trade(1), quote(7), trade(2)], 0.0)
+
+    second = overlap.once([trade(2, 9), quote(7, 9), trade(3, 9)], 1.0)
+
+    assert first == [trade(1), quote(7), trade(2)]
+    assert second == [trade(3, 9)]
+
+
+def test_books_and_reports_are_never_dropped_here():
+    overlap = Overlap()
+    overlap.begin()
+
+    assert overlap.once([UPDATE, STALE], 0.0) == [UPDATE, STALE]
+    assert overlap.once([UPDATE, STALE], 0.0) == [UPDATE, STALE]
+
+
+def test_repetitions_are_expected_for_a_while_after_the_change():
+    overlap = Overlap()
+    overlap.begin()
+    overlap.once([trade(1)], 0.0)
+
+    overlap.changed(100.0)
+
+    assert overlap.once([trade(1)], 109.0) == []
+    assert overlap.once([trade(1)], 110.0) == [trade(1)]
+    assert not overlap.active
+
+
+def test_a_change_that_did_not_come_about_leaves_nothing():
+    overlap = Overlap()
+    overlap.begin()
+    overlap.once([trade(1)], 0.0)
+
+    overlap.cancel()
+
+    assert overlap.once([trade(1)], 0.0) == [trade(1)]
+
+
+def test_trades_without_an_id_are_told_apart_by_all_they_have():
+    overlap = Overlap()
+    overlap.begin()
+
+    def anonymous(price):
+        return event(PublicTrade(None, Decimal(price), Decimal(1), Side.BUY))
+
+    overlap.once([anonymous(1)], 0.0)
+
+    assert overlap.once([anonymous(1), anonymous(2)], 0.0) == [anonymous(2)]
