@@ -471,6 +471,25 @@ async def test_closing_on_a_socket_keeps_its_time_too(sockets, autojump_clock):
     assert trio.current_time() - start == pytest.approx(3)
 
 
+async def test_closing_keeps_its_time_while_another_task_is_parked_reading(
+    sockets, autojump_clock
+):
+    ours, _ = sockets(close_timeout=3)
+    start = trio.current_time()
+
+    async def read() -> None:
+        with pytest.raises(ConnectionClosed):
+            await ours.read_batch()
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(ours.aclose)
+
+    assert trio.current_time() - start == pytest.approx(3)
+
+
 async def test_a_cancelled_close_gives_the_socket_back_at_once(autojump_clock):
     ours, theirs = end_over_memory(close_timeout=1000)
     with trio.move_on_after(1) as scope:

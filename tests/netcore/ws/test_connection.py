@@ -259,6 +259,20 @@ def test_bad_text_is_found_before_its_frame_is_complete(role, opening):
 
 
 @ROLES
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_good_text_passes_in_any_fragments_and_pieces(role, size):
+    peer = Peer(role)
+    key = key_for(role)
+    wire = encode_frame(1, b"\xe2", fin=False, key=key)
+    wire += encode_frame(0, b"\x82\xac and \xf0\x9f", fin=False, key=key)
+    wire += encode_frame(0, b"\x98\x80", key=key)
+    for start in range(0, len(wire), size):
+        peer.raw(wire[start : start + size])
+
+    assert peer.got == [(Opcode.TEXT, "€ and 😀".encode())]
+
+
+@ROLES
 def test_text_is_not_judged_where_nobody_asked(role):
     peer = Peer(role, validate_utf8=False)
     peer.say(1, b"\xff").say(1, b"\xfe", fin=False).say(0, b"\xfd")

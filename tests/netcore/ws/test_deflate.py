@@ -1,5 +1,6 @@
 """permessage-deflate: negotiation and codec, by RFC 7692's words and examples."""
 
+import tracemalloc
 import zlib
 
 import pytest
@@ -118,10 +119,17 @@ def test_a_bomb_is_not_expanded_beyond_the_limit():
     data += bomb.flush(zlib.Z_SYNC_FLUSH)
     assert len(data) < 100_000
 
-    fault = Deflate(PLAIN).expand(data, 4096, fin=True)
+    codec = Deflate(PLAIN)
+    tracemalloc.start()
+    try:
+        fault = codec.expand(data, 4096, fin=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
     assert isinstance(fault, Fault)
     assert fault.code == 1009
+    assert peak < 1 << 20
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x07", b"not deflate at all"])
