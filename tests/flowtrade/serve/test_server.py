@@ -28,6 +28,7 @@ class App:
     def __init__(self):
         self.streaming = trio.Event()
         self.release = trio.Event()
+        self.flooded = trio.Event()
         self.ended = []
 
     async def __call__(self, scope, receive, send):
@@ -74,8 +75,9 @@ class App:
         await send(head)
         chunk = {"type": "http.response.body", "body": b"x" * 2**20, "more_body": True}
         self.streaming.set()
-        while True:
+        for _ in range(64):  # more than any socket's buffers
             await send(chunk)
+        self.flooded.set()
 
 
 @pytest.fixture
@@ -206,28 +208,49 @@ async def test_what_is_not_done_within_the_grace_is_cut_off(
     assert await stream.receive_some() == b""
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """A server that would wait ten minutes for a peer that stops reading."""
+    monkeypatch.setattr(server_module, "_WRITE_STALL_MS", 600_000)
+
+
 async def test_a_peer_that_stops_reading_does_not_hold_up_the_stop(
-    app, shutdown, connect
+    app, shutdown, connect, patient
 ):
     async def run(task_status):
         await serve(app, shutdown=shutdown, grace=0.1, task_status=task_status)
 
-    async with trio.open_nursery() as nursery:  # ends when the server does
-        stream = await connect(await nursery.start(run))
-        await stream.send_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
-        await app.streaming.wait()  # and read nothing
-        shutdown.set()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:  # ends when the server does
+            stream = await connect(await nursery.start(run))
+            await stream.send_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+            await app.streaming.wait()  # and read nothing
+            shutdown.set()
 
 
-async def test_cancelling_the_server_frees_a_send_that_is_stuck(app, connect):
-    async with trio.open_nursery() as nursery:
-        url = await nursery.start(
-            lambda task_status: serve(app, task_status=task_status)
-        )
-        stream = await connect(url)
-        await stream.send_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
-        await app.streaming.wait()
-        nursery.cancel_scope.cancel()
+async def test_cancelling_the_server_frees_a_send_that_is_stuck(app, connect, patient):
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            url = await nursery.start(
+                lambda task_status: serve(app, task_status=task_status)
+            )
+            stream = await connect(url)
+            await stream.send_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+            await app.streaming.wait()
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
+async def test_a_peer_that_stops_reading_is_given_up(
+    app, connect, nursery, monkeypatch
+):
+    monkeypatch.setattr(server_module, "_WRITE_STALL_MS", 100)
+    url = await nursery.start(lambda task_status: serve(app, task_status=task_status))
+    stream = await connect(url)
+    await stream.send_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    with trio.fail_after(60):
+        await app.flooded.wait()
 
 
 async def test_idle_connections_are_closed_by_a_stop(url, shutdown, connect):

@@ -285,7 +285,8 @@ class Transaction(Protocol):
     def put(self, part: Part, key: Id, value: Value) -> Version:
         """Close the live version at `now`, open one with `value`; return it.
 
-        A live version that began at `now` itself is replaced.
+        An operation changes a timeline at most once, and timestamps increase, so the
+        live version began before `now`.
         """
         ...
 

@@ -255,11 +255,8 @@ class _MemoryTransaction:
         keep = len(timeline) - len(last)
         self._undo.append(lambda: _replace_tail(timeline, keep, last))
         version = Version(self._now, None, value)
-        if last and last[0].valid_from == self._now:
-            timeline[keep:] = [version]
-        else:
-            closed = [Version(v.valid_from, self._now, v.value) for v in last]
-            timeline[keep:] = [*closed, version]
+        closed = [Version(v.valid_from, self._now, v.value) for v in last]
+        timeline[keep:] = [*closed, version]
         return version
 
     def owned(self, kind: Kind, owner: Id) -> list[Id]:

@@ -23,6 +23,7 @@ from flowtrade.store.sessions import Rows
 __all__ = ["PostgresDatabase", "PostgresSession"]
 
 _LOCK: Final = 0x464C5754  # "FLWT"; unique within one database, as advisory locks are
+_PATIENCE: Final = "2s"
 _PARAMETER: Final = re.compile(r":(\w+)")
 _NOTHING: Final[Mapping[str, object]] = {}
 
@@ -101,9 +102,16 @@ class PostgresDatabase:
         return PostgresSession(self._connect())
 
     def _acquire(self, connection: psycopg.Connection[Any]) -> None:
-        row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone()
-        if row != (True,):
-            raise StoreFailed(f"another process serves {self.name}; stop it first")
+        # Waits a little: the server notices the end of a killed process's session
+        # some milliseconds after the process.
+        connection.execute(f"SET lock_timeout = '{_PATIENCE}'")
+        try:
+            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        except psycopg.errors.LockNotAvailable as error:
+            raise StoreFailed(
+                f"another process serves {self.name}; stop it first"
+            ) from error
+        connection.execute("RESET lock_timeout")
 
     def _connect(self) -> psycopg.Connection[Any]:
         # Keep-alives find a dead server within a minute rather than in hours.

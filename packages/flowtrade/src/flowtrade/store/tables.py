@@ -113,14 +113,12 @@ class SqlTransaction:
         # Two statements: as one, PostgreSQL would see two live versions at once.
         self._execute(
             "UPDATE version SET valid_until = :now WHERE entity = :pk "
-            "AND part = :part AND valid_until IS NULL AND valid_from < :now",
+            "AND part = :part AND valid_until IS NULL",
             **where,
         )
         self._execute(
             "INSERT INTO version (entity, part, valid_from, value) "
-            "VALUES (:pk, :part, :now, :value) "
-            "ON CONFLICT (entity, part, valid_from) "
-            "DO UPDATE SET value = excluded.value",
+            "VALUES (:pk, :part, :now, :value)",
             **where,
             value=encode_value(part, value),
         )
