@@ -99,7 +99,19 @@ def test_a_book_without_messages_has_no_top():
 
 @pytest.mark.parametrize(
     "name",
-    ["binance_spot_blzeth", "binance_spot_nknusdt", "binance_futures_akrousdt"],
+    [
+        "binance_spot_blzeth",
+        "binance_spot_nknusdt",
+        "binance_futures_akrousdt",
+        "bitstamp_ethusd",
+        "coinbase_nu-gbp",
+        "deribit_btc-24sep21-8000-p",
+        "gateio_futures_quick_usdt",
+        "gateio_spot_hai_eth",
+        "gateio_spot_neo_btc",
+        "kraken_ocean_xbt",
+        "okx_btc-usdt",
+    ],
 )
 def test_the_replay_program_prints_every_outcome_and_the_final_book(name):
     path = REPLAYS / f"{name}.json"
