@@ -9,8 +9,6 @@ import httpx
 import pytest
 import trio
 
-trio_websocket = pytest.importorskip("trio_websocket")
-
 
 class Follower:
     """Keeps one Binance book by the seven documented steps; counts what it notices."""
@@ -123,6 +121,7 @@ class VenueClient:
 @pytest.fixture
 def connect():
     """Open a `VenueClient` at a path of a running simulator."""
+    trio_websocket = pytest.importorskip("trio_websocket")
 
     @asynccontextmanager
     async def _connect(sim, path: str = "/ws", **kwargs) -> AsyncIterator[VenueClient]:

@@ -1,6 +1,5 @@
 """One port, two protocols, and clients that break every rule."""
 
-import h11
 import pytest
 import trio
 import trio.testing
@@ -8,9 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("trio_websocket")
+h11 = pytest.importorskip("h11")
 
-from integration.testing.dialect import HttpReply, HttpRequest
-from integration.testing.server import (
+from integration.testing.dialect import (  # noqa: E402 - after the checks above
+    HttpReply,
+    HttpRequest,
+)
+from integration.testing.server import (  # noqa: E402
     CannotListenError,
     VenueListener,
     VenueStream,
@@ -312,7 +315,13 @@ async def test_what_is_held_goes_out_in_one_piece():
     ours, theirs = trio.testing.memory_stream_pair()
     stream = VenueStream(ours)
     sent = []
-    ours.send_stream.send_all_hook = lambda: _note(sent)
+    carry_over = ours.send_stream.send_all_hook
+
+    async def note():
+        sent.append("sent")
+        await carry_over()
+
+    ours.send_stream.send_all_hook = note
 
     stream.hold()
     await stream.send_all(b"one ")
@@ -324,7 +333,3 @@ async def test_what_is_held_goes_out_in_one_piece():
     assert (stream.held_bytes, sent) == (0, ["sent"])
     await stream.release()
     assert sent == ["sent"]
-
-
-async def _note(sent):
-    sent.append("sent")
