@@ -168,61 +168,73 @@ def _parse(raw: bytes, time_ns: Timestamp, line: int) -> _Item | None:
     Raises:
         ValueError: If it is not valid (msgspec's errors are ValueErrors).
     """
-    probe = _probe.decode(raw)
+    stream, probe = "", _probe.decode(raw)
     if isinstance(probe.data, msgspec.Raw):
         stream, raw = probe.stream or "", bytes(probe.data)
         probe = _probe.decode(raw)
-    else:
-        stream = ""
     named, _, channel = stream.partition("@")
     if probe.last_update_id is not None and channel in {"", "snapshot"}:
-        shot = _snapshot.decode(raw)
-        return _Book(
-            line=line,
-            symbol=named.upper() or None,
-            sequence=shot.last_update_id,
-            bids=_pairs(shot.bids),
-            asks=_pairs(shot.asks),
-        )
-    text = raw.decode()
+        return _parse_snapshot(raw, line, named.upper() or None)
     if probe.e == "depthUpdate":
-        depth = _depth.decode(raw)
-        return DepthChanged(
-            symbol=depth.s,
-            time_ns=time_ns,
-            first_id=depth.U,
-            last_id=depth.u,
-            bids=_pairs(depth.b),
-            asks=_pairs(depth.a),
-            raw=text,
-        )
+        return _parse_depth(raw, time_ns)
     if probe.e == "trade":
-        trade = _trade.decode(raw)
-        return TradeDone(
-            symbol=trade.s,
-            time_ns=time_ns,
-            trade_id=trade.t,
-            price=to_units(trade.p),
-            amount=to_units(trade.q),
-            buyer_is_maker=trade.m,
-            buyer_order=trade.b,
-            seller_order=trade.a,
-            raw=text,
-        )
+        return _parse_trade(raw, time_ns)
     if probe.e is None and probe.u is not None and probe.s is not None:
-        quote = _ticker.decode(raw)
-        return QuoteChanged(
-            symbol=quote.s,
-            time_ns=time_ns,
-            update_id=quote.u,
-            bid=(to_units(quote.b), to_units(quote.B)),
-            ask=(to_units(quote.a), to_units(quote.A)),
-            raw=text,
-        )
+        return _parse_quote(raw, time_ns)
     if not stream:
         return None
-    symbol = probe.s or stream.partition("@")[0].upper()
-    return OtherMessage(symbol=symbol, time_ns=time_ns, stream=stream, raw=text)
+    return OtherMessage(probe.s or named.upper(), time_ns, stream, raw.decode())
+
+
+def _parse_snapshot(raw: bytes, line: int, symbol: str | None) -> _Book:
+    shot = _snapshot.decode(raw)
+    return _Book(
+        line=line,
+        symbol=symbol,
+        sequence=shot.last_update_id,
+        bids=_pairs(shot.bids),
+        asks=_pairs(shot.asks),
+    )
+
+
+def _parse_depth(raw: bytes, time_ns: Timestamp) -> DepthChanged:
+    depth = _depth.decode(raw)
+    return DepthChanged(
+        symbol=depth.s,
+        time_ns=time_ns,
+        first_id=depth.U,
+        last_id=depth.u,
+        bids=_pairs(depth.b),
+        asks=_pairs(depth.a),
+        raw=raw.decode(),
+    )
+
+
+def _parse_trade(raw: bytes, time_ns: Timestamp) -> TradeDone:
+    trade = _trade.decode(raw)
+    return TradeDone(
+        symbol=trade.s,
+        time_ns=time_ns,
+        trade_id=trade.t,
+        price=to_units(trade.p),
+        amount=to_units(trade.q),
+        buyer_is_maker=trade.m,
+        buyer_order=trade.b,
+        seller_order=trade.a,
+        raw=raw.decode(),
+    )
+
+
+def _parse_quote(raw: bytes, time_ns: Timestamp) -> QuoteChanged:
+    quote = _ticker.decode(raw)
+    return QuoteChanged(
+        symbol=quote.s,
+        time_ns=time_ns,
+        update_id=quote.u,
+        bid=(to_units(quote.b), to_units(quote.B)),
+        ask=(to_units(quote.a), to_units(quote.A)),
+        raw=raw.decode(),
+    )
 
 
 # ---- files
