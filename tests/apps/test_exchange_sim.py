@@ -101,6 +101,19 @@ async def test_it_serves_and_a_signal_ends_it_with_zero(number):
     assert closed.value.reason.code == 1001
 
 
+async def test_another_venue_is_spoken():
+    async with running("--dialect", "kraken_v2") as program:
+        ready = await program.logged("listening")
+        address = ready["websocket_url"]
+        async with trio_websocket.open_websocket_url(address) as client:
+            status = json.loads(await client.get_message())
+            assert await program.stop(signal.SIGTERM) == 0
+        await trio.aclose_forcefully(client._stream)
+
+    assert ready["websocket_url"].endswith("/v2")
+    assert status["channel"] == "status"
+
+
 async def read_on(client):
     while True:
         await client.get_message()
