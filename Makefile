@@ -7,6 +7,8 @@ SYSTEM_UV := $(shell command -v uv 2>/dev/null)
 UV := $(if $(SYSTEM_UV),$(SYSTEM_UV),.tools/bin/uv)
 # The interpreter that is there is used; none is fetched.
 export UV_PYTHON_DOWNLOADS := never
+# The machine's own certificates: behind a proxy that re-signs, uv's bundled ones fail.
+export UV_SYSTEM_CERTS ?= 1
 PACKAGES := netcore integration flowtrade
 ARGS ?=
 
