@@ -218,30 +218,95 @@ async def test_a_solver_that_does_not_come_back_is_given_up(autojump_clock):
         assert "did not answer within 1 s" in record.error
 
 
-async def test_reference_prices_are_stored_and_ambiguous_prices_are_drawn_to_them(home):
+@pytest.fixture
+async def ambiguous(home):
+    """A house whose one product may clear at any price of [5, 7]."""
     service = home.service
-    item = (await service.create_product(b'{"name":"BTC"}')).id
+    home.item = (await service.create_product(b'{"name":"BTC"}')).id
+    home.demands = []
     for bidder, curve in (
         (ALICE, ConstantCurve(min_rate=-1, max_rate=0, price=7)),
         (BOB, ConstantCurve(min_rate=0, max_rate=1, price=5)),
     ):
         demand = await service.create_demand(bidder, b"null", curve)
+        home.demands.append(demand.id)
         await service.create_portfolio(
-            bidder, b"null", demand={demand.id: 1.0}, basis={item: 1.0}
+            bidder, b"null", demand={demand.id: 1.0}, basis={home.item: 1.0}
         )
-    service.set_reference(item, 6.5, 1)
+    return home
+
+
+async def test_the_first_ambiguous_price_is_drawn_to_the_reference(ambiguous):
+    home, item = ambiguous, ambiguous.item
+    home.service.set_reference(item, 6.5, 1)
 
     drawn = await home.run_batch()
-    service.set_reference(item, 99.0, 2)
-    bounded = await home.run_batch()
 
-    assert drawn.products[item].price == pytest.approx(6.5)  # any of [5, 7] clears
+    assert drawn.products[item].price == pytest.approx(6.5)
     assert drawn.products[item].reference == 6.5
     assert drawn.targets == {item: 6.5}
-    assert bounded.products[item].price == pytest.approx(7.0)
 
 
-async def test_the_last_price_is_the_target_where_there_is_no_reference():
+async def test_without_last_price_and_reference_the_middle_of_the_range_is_taken(
+    ambiguous,
+):
+    drawn = await ambiguous.run_batch()
+
+    assert drawn.products[ambiguous.item].price == pytest.approx(6.0)
+    assert drawn.targets == {}
+
+
+async def test_an_ambiguous_price_stays_where_it_cleared_last_whatever_the_reference(
+    ambiguous,
+):
+    home, item = ambiguous, ambiguous.item
+    home.service.set_reference(item, 6.5, 1)
+    await home.run_batch()
+    home.service.set_reference(item, 99.0, 2)
+
+    stays = await home.run_batch()
+
+    assert stays.products[item].price == pytest.approx(6.5)
+    assert stays.products[item].reference == 99.0
+    assert stays.targets == {item: stays.products[item].price}
+
+
+async def test_a_last_price_that_is_no_longer_supported_gives_way_to_the_nearest(
+    ambiguous,
+):
+    home, item = ambiguous, ambiguous.item
+    home.service.set_reference(item, 5.5, 1)
+    await home.run_batch()
+    better = ConstantCurve(min_rate=0, max_rate=1, price=6.25)
+    await home.service.set_curve(home.demands[1], better)
+
+    moved = await home.run_batch()
+
+    assert moved.products[item].price == pytest.approx(6.25)  # of [6.25, 7]
+
+
+async def test_a_failed_batch_leaves_the_last_clearing_price_the_target(ambiguous):
+    home, item = ambiguous, ambiguous.item
+    home.service.set_reference(item, 6.5, 1)
+    await home.run_batch()
+    endless = ConstantCurve(min_rate=0, price=9)
+    bid = await home.service.create_demand(BOB, b"null", endless)
+    offer = await home.service.create_demand(
+        ALICE, b"null", ConstantCurve(max_rate=0, price=8)
+    )
+    for bidder, demand in ((BOB, bid), (ALICE, offer)):
+        await home.service.create_portfolio(
+            bidder, b"null", demand={demand.id: 1.0}, basis={item: 1.0}
+        )
+    home.service.set_reference(item, 99.0, 2)
+
+    failed = await home.run_batch()
+
+    assert failed.status is BatchStatus.FAILED
+    assert failed.targets[item] == pytest.approx(6.5)
+
+
+async def test_the_last_price_is_the_target_after_the_first_batch():
     solver = FixedSolver(price=3.25)
     async with house(solver) as home:
         item, _ = await home.market()

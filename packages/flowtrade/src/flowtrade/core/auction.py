@@ -201,13 +201,7 @@ class Auctioneer:
     def _gather(self, at: Timestamp) -> _Input:
         mirror = self._mirror
         auction = mirror.gather(self._limits(at))
-        last = mirror.batch.record.products if mirror.batch is not None else {}
-        targets = {
-            key: result.price
-            for key, result in last.items()
-            if result.price is not None
-        }
-        targets |= self.reference
+        targets = _targets(mirror.batch, self.reference)
         held = {key for terms in auction.portfolios.values() for key in terms.basis}
         bids = {
             key: view.entity
@@ -312,6 +306,21 @@ def input_hash(auction: AuctionInput, targets: Mapping[Id, float]) -> str:
 def outcome_hash(solution: Solution) -> str:
     """Return the SHA-256 of all prices and rates, hexadecimal."""
     return _sha256({"portfolios": solution.portfolios, "products": solution.products})
+
+
+def _targets(
+    last: StoredBatch | None, reference: Mapping[Id, float]
+) -> dict[Id, float]:
+    """Where ambiguous prices are drawn to: the last clearing price, else outside's.
+
+    A price that the market itself found stands until its bids support it no longer;
+    an exchange's mid moves with every message and would move idle prices along.
+    """
+    targets = dict(reference)
+    for key, result in last.record.products.items() if last is not None else ():
+        if result.price is not None:
+            targets[key] = result.price
+    return targets
 
 
 def _numbers(curve: Curve) -> list[tuple[float, float]]:
