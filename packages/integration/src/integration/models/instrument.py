@@ -278,19 +278,24 @@ class QuantityUnit(StrEnum):
 
 
 class PriceSpec(Model, frozen=True):
-    """The lowest price and the step between prices."""
+    """The lowest price, the step between prices, and the highest if there is one."""
 
     min: Decimal
     tick_size: Decimal
+    max: Decimal | None = None
 
 
 class QuantitySpec(Model, frozen=True):
-    """The unit, lowest value and step of quantities; `asset` names the unit."""
+    """The unit, lowest value and step of quantities; `asset` names the unit.
+
+    `max` is the most of one limit order, None where the venue states none.
+    """
 
     unit: QuantityUnit
     min: Decimal
     increment: Decimal
     asset: AssetNameInternal | None = None
+    max: Decimal | None = None
 
 
 class NotionalSpec(Model, frozen=True):
