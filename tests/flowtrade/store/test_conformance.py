@@ -13,12 +13,15 @@ from flowtrade.core.operations import (
     AddPortfolio,
     AddProduct,
     Cut,
+    DemandEntry,
     NewProduct,
     PartitionProduct,
     SetCap,
     SetCurve,
     SetGroups,
     StoreBatch,
+    Submit,
+    TakeLead,
 )
 from flowtrade.core.state import Batched, Kind, Part, Position, StoredBatch
 from flowtrade.errors import (
@@ -26,6 +29,8 @@ from flowtrade.errors import (
     BatchExists,
     IdTaken,
     NotFound,
+    RequestError,
+    Superseded,
     UnknownReference,
     VersionMismatch,
 )
@@ -394,3 +399,69 @@ async def test_a_caller_that_is_cancelled_does_not_undo_its_operation(store):
 
     await store.execute(Cut())  # queued after it, so it has happened by now
     assert [entity.id for entity in (await store.snapshot()).entities] == [key(1)]
+
+
+async def test_a_leader_is_fenced_by_its_epoch(store):
+    (first,) = (await store.execute(TakeLead())).changes
+    cut = await store.execute(Cut(fence=first.epoch))
+    (second,) = (await store.execute(TakeLead())).changes
+
+    assert second.epoch == first.epoch + 1
+    with pytest.raises(Superseded):
+        await store.execute(Cut(fence=first.epoch))
+    with pytest.raises(Superseded):
+        await store.execute(StoreBatch(batch=batch(cut.timestamp), fence=first.epoch))
+    assert await store.batches(ALL) == []
+
+
+async def test_one_list_of_operations_sees_what_it_has_just_done(store):
+    results = await store.execute_many(
+        [
+            AddProduct(product=product(9)),
+            add_demand(1),
+            add_demand(1),
+            SetCurve(id=key(1), curve=FLAT),
+            add_portfolio(5, {key(1): 1.0}, {key(9): 1.0}),
+            add_portfolio(6, {key(2): 1.0}, {key(9): 1.0}),
+            PartitionProduct(parent=key(9), children=(product(10, 2.0),)),
+            PartitionProduct(parent=key(9), children=(product(11, 2.0),)),
+            SetCurve(id=key(1), curve=SLOPE, expected=1),
+            SetCurve(id=key(1), curve=None),
+            SetGroups(id=key(5), demand={}, basis=None),
+            Submit(
+                owner=OWNER,
+                demands=(DemandEntry(id=key(3), app_data=b"1", curve=FLAT),),
+                portfolios=(),
+            ),
+        ]
+    )
+    refused = {n: type(r) for n, r in enumerate(results) if isinstance(r, RequestError)}
+    stamps = [None if n in refused else r.timestamp for n, r in enumerate(results)]
+
+    assert refused == {
+        2: IdTaken,
+        5: UnknownReference,
+        7: AlreadyPartitioned,
+        8: VersionMismatch,
+    }
+    assert [(a, b) for a, b, _ in await values(store, Part.CURVE, 1)] == [
+        (stamps[3], stamps[9]),
+        (stamps[1], stamps[3]),
+    ]
+    assert [(a, b) for a, b, _ in await values(store, Part.BASIS, 5)] == [
+        (stamps[4], stamps[11])  # the submission stopped what was left of it
+    ]
+    snapshot = await store.snapshot()
+    assert [e.id for e in snapshot.entities] == [key(n) for n in (9, 1, 5, 10, 3)]
+    mirror = Mirror.from_snapshot(snapshot)
+    assert [view.entity.id for view in mirror.demands_of(OWNER)] == [key(1), key(3)]
+
+
+async def test_more_operations_than_one_group_holds_keep_their_order(store):
+    count = 1300
+    results = await store.execute_many([add_demand(n) for n in range(count)])
+
+    assert [r.operation.id for r in results] == [key(n) for n in range(count)]
+    assert [e.id for e in (await store.snapshot()).entities] == [
+        key(n) for n in range(count)
+    ]

@@ -5,19 +5,64 @@ from uuid import UUID
 import pytest
 import trio
 
-from flowtrade.core.operations import AddDemand
-from flowtrade.errors import SchemaMismatch, StoreFailed
+from flowtrade.core.mirror import Mirror
+from flowtrade.core.operations import (
+    AddDemand,
+    AddProduct,
+    Cut,
+    NewProduct,
+    SetCurve,
+    StoreBatch,
+    TakeLead,
+)
+from flowtrade.core.state import Led, StoredBatch
+from flowtrade.errors import (
+    IdTaken,
+    SchemaMismatch,
+    StoreFailed,
+    Superseded,
+    VersionMismatch,
+)
+from flowtrade.models.batch import BatchRecord, BatchStatus, ProductResult
 from flowtrade.models.curve import ConstantCurve
+from flowtrade.models.time import format_timestamp
 from flowtrade.ports import Window
 from flowtrade.settings import StoreSettings
 from flowtrade.store import open_store
 from netcore.clock import ManualClock
+
+pytest.importorskip("psycopg", reason="the extra postgres is absent")
+
+from flowtrade.store import postgres
+from flowtrade.store.postgres import PostgresDatabase
+
+ITEM = str(UUID(int=7))
 
 
 def add(number):
     curve = ConstantCurve(price=number)
     key = str(UUID(int=100 + number))
     return AddDemand(id=key, owner=str(UUID(int=1)), app_data=b"null", curve=curve)
+
+
+def batch_of(as_of, price):
+    result = ProductResult(price=price, rate=0.0, reference=None, name=None)
+    record = BatchRecord(
+        as_of=format_timestamp(as_of),
+        seq=0,
+        scheduled=None,
+        status=BatchStatus.CLEARED,
+        gains=0.0,
+        products={ITEM: result},
+        demands=1,
+        portfolios=0,
+        report=None,
+        certificate=None,
+        input_hash="i",
+        outcome_hash="o",
+        targets={},
+    )
+    return StoredBatch(as_of=as_of, scheduled=None, record=record, portfolios={})
 
 
 def opened(url):
@@ -34,13 +79,116 @@ async def test_what_was_acknowledged_is_there_after_reopening(postgres_url):
     assert snapshot.at == last.timestamp
 
 
-async def test_a_second_process_is_kept_out(postgres_url):
-    async with opened(postgres_url):
-        with pytest.raises(StoreFailed, match="another process serves"):
-            async with opened(postgres_url):
-                pass
-    async with opened(postgres_url):
-        pass
+class Follower:
+    """A mirror of a store, and what was told to it."""
+
+    def __init__(self, store):
+        self.mirror = Mirror()
+        self.told = []
+        self.news = trio.Event()
+        store.subscribe(self.hear)
+
+    def hear(self, applied):
+        self.told.append(applied)
+        self.mirror.apply(applied.timestamp, applied.changes)
+        self.news.set()
+        self.news = trio.Event()
+
+    async def reached(self, timestamp):
+        while self.mirror.at < timestamp:
+            await self.news.wait()
+
+
+def contents(mirror):
+    auction = mirror.gather()
+    batch = None if mirror.batch is None else mirror.batch.record
+    return auction, batch, mirror.positions, [p.id for p in mirror.products]
+
+
+async def test_two_processes_hear_one_order_of_each_others_writes(postgres_url):
+    async with opened(postgres_url) as one, opened(postgres_url) as two:
+        first, second = Follower(one), Follower(two)
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                store = (one, two)[number % 2]
+                nursery.start_soon(store.execute, add(number))
+        last = await one.execute(SetCurve(id=add(1).id, curve=None))
+        with trio.fail_after(30):
+            await second.reached(last.timestamp)
+        snapshot = await one.snapshot()
+
+    orders = [
+        [(a.timestamp, [type(c) for c in a.changes]) for a in f.told if a.changes]
+        for f in (first, second)
+    ]
+    assert orders[0] == orders[1]
+    assert len(orders[0]) == 61
+    assert contents(first.mirror) == contents(second.mirror)
+    assert contents(first.mirror) == contents(Mirror.from_snapshot(snapshot))
+    assert {a.operation is None for a in second.told} == {True, False}
+
+
+async def test_a_process_that_writes_nothing_hears_of_batches(postgres_url):
+    async with opened(postgres_url) as one, opened(postgres_url) as two:
+        follower = Follower(two)
+        await one.execute(AddProduct(product=NewProduct(id=ITEM, app_data=b"null")))
+        await one.execute(add(1))
+        cut = await one.execute(Cut())
+        await one.execute(add(2))
+        stored = await one.execute(StoreBatch(batch=batch_of(cut.timestamp, 1.5)))
+        with trio.fail_after(30):
+            await follower.reached(stored.timestamp)
+
+        heard = follower.mirror.batch
+        assert heard == stored.changes[0].batch
+        assert contents(follower.mirror) == contents(
+            Mirror.from_snapshot(await two.snapshot())
+        )
+
+
+async def test_rules_hold_across_processes(postgres_url):
+    async with opened(postgres_url) as one, opened(postgres_url) as two:
+        await one.execute(add(1))
+        with pytest.raises(IdTaken):
+            await two.execute(add(1))
+        seen = (await two.demand_at(add(1).id, 2**62)).curve.valid_from
+        await two.execute(SetCurve(id=add(1).id, curve=None, expected=seen))
+        with pytest.raises(VersionMismatch):
+            await one.execute(SetCurve(id=add(1).id, curve=None, expected=seen))
+
+
+async def test_an_old_leader_stores_nothing(postgres_url):
+    async with opened(postgres_url) as one, opened(postgres_url) as two:
+        await one.execute(AddProduct(product=NewProduct(id=ITEM, app_data=b"null")))
+        (old,) = (await one.execute(TakeLead())).changes
+        cut = await one.execute(Cut(fence=old.epoch))
+        (new,) = (await two.execute(TakeLead())).changes
+        batch = batch_of(cut.timestamp, 2.0)
+
+        assert new == Led(old.epoch + 1)
+        for operation in (Cut(fence=old.epoch), StoreBatch(batch=batch, fence=1)):
+            with pytest.raises(Superseded, match="epoch 2 has begun"):
+                await one.execute(operation)
+        assert await one.batches(Window(limit=9)) == []
+        assert await two.execute(StoreBatch(batch=batch, fence=new.epoch))
+
+
+async def test_a_process_that_stands_still_within_a_write_is_overtaken(
+    postgres_url, monkeypatch
+):
+    import psycopg
+
+    monkeypatch.setattr(postgres, "_IDLE", "200ms")
+    async with opened(postgres_url) as store:
+        await store.execute(add(0))
+        stuck = PostgresDatabase(postgres_url).open_writer()
+        stuck.begin()  # and now nothing
+        with trio.fail_after(30):
+            await store.execute(add(1))
+        with pytest.raises(psycopg.Error):
+            stuck.commit()
+        assert stuck.lost
+        stuck.close()
 
 
 async def test_a_lost_connection_ends_the_store(postgres_url, postgres_server):

@@ -10,6 +10,7 @@
           . IdTaken
           . AlreadyPartitioned
           . BatchExists
+          . Superseded
           . VersionMismatch
         + Unauthorized          no valid token
         + Forbidden             a valid token without this right
@@ -18,6 +19,7 @@
         + StoreBusy             too many writes wait; try again
         + StoreFailed           the disk or database refused
         + StoreClosed           the service is stopping
+        + NotLeader             another process runs the auctions
         + SchemaMismatch        the file belongs to another program or version
         + SolverFailed          no solver gave an answer that could be certified
         + AddressInUse          the port is taken
@@ -43,6 +45,7 @@ __all__ = [
     "InvalidRequest",
     "KeyReused",
     "NotFound",
+    "NotLeader",
     "RequestError",
     "SchemaMismatch",
     "ServiceError",
@@ -50,6 +53,7 @@ __all__ = [
     "StoreBusy",
     "StoreClosed",
     "StoreFailed",
+    "Superseded",
     "Unauthorized",
     "UnknownReference",
     "VersionMismatch",
@@ -166,6 +170,18 @@ class BatchExists(Conflict):
 
 
 @final
+class Superseded(Conflict):
+    """Another process has taken the lead since; nothing was stored."""
+
+    code = "superseded"
+
+    def __init__(self, mine: int, present: int) -> None:
+        super().__init__(
+            f"the lead of epoch {mine} is over; epoch {present} has begun elsewhere"
+        )
+
+
+@final
 class VersionMismatch(Conflict):
     """The thing has changed since the version that the caller named."""
 
@@ -238,6 +254,22 @@ class StoreClosed(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("the store is closed; the service is stopping")
+
+
+class NotLeader(ServiceError):
+    """This process does not run auctions: another one on the same store does.
+
+    Attributes:
+        retry_after: Seconds after which it may be otherwise.
+    """
+
+    code = "not-leader"
+
+    def __init__(self, *, retry_after: float = 1.0) -> None:
+        super().__init__(
+            "another process runs the auctions of this store; ask it, or try again"
+        )
+        self.retry_after = retry_after
 
 
 class SchemaMismatch(ServiceError):

@@ -24,6 +24,7 @@ from flowtrade.core.state import (
     Entity,
     Group,
     Kind,
+    Led,
     Part,
     PortfolioView,
     Position,
@@ -140,7 +141,7 @@ class Mirror:
                     self._add(entity)
                 case Changed(part, key, version):
                     self._change(part, key, version)
-                case Repeated():
+                case Repeated() | Led():
                     pass
                 case Batched(batch):
                     if batch.record.outcome_hash is not None:

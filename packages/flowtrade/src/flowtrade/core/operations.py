@@ -25,6 +25,7 @@ from flowtrade.core.state import (
     Entity,
     Group,
     Kind,
+    Led,
     Part,
     Repeated,
     StoredBatch,
@@ -39,6 +40,7 @@ from flowtrade.errors import (
     InvalidRequest,
     KeyReused,
     NotFound,
+    Superseded,
     UnknownReference,
     VersionMismatch,
 )
@@ -66,6 +68,7 @@ __all__ = [
     "SetGroups",
     "StoreBatch",
     "Submit",
+    "TakeLead",
     "Transaction",
     "apply",
     "issue_timestamp",
@@ -208,16 +211,29 @@ class Cut(_Op, frozen=True, kw_only=True):
     Attributes:
         scheduled: The grid point, refused if a batch exists for it.
         at: The earliest timestamp wanted, or None for now.
+        fence: The leader's epoch, refused if there has been another leader since;
+            None where no leader is chosen.
     """
 
     scheduled: Timestamp | None = None
     at: Timestamp | None = None
+    fence: int | None = None
 
 
 class StoreBatch(_Op, frozen=True, kw_only=True):
-    """Store a batch; its `seq` is assigned here."""
+    """Store a batch; its `seq` is assigned here.
+
+    Attributes:
+        batch: What to store.
+        fence: As for `Cut`.
+    """
 
     batch: StoredBatch
+    fence: int | None = None
+
+
+class TakeLead(_Op, frozen=True, kw_only=True):
+    """Begin a new epoch: whoever led before cannot store batches any more."""
 
 
 Operation: TypeAlias = (
@@ -231,6 +247,7 @@ Operation: TypeAlias = (
     | Submit
     | Cut
     | StoreBatch
+    | TakeLead
 )
 
 
@@ -239,12 +256,13 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         timestamp: Issued by the store; strictly increasing from one to the next.
-        operation: What was asked.
+        operation: What was asked, or None if another process was asked: of these
+            only the changes are known.
         changes: What it did, in order.
     """
 
     timestamp: Timestamp
-    operation: Operation
+    operation: Operation | None
     changes: tuple[Change, ...]
 
 
@@ -263,7 +281,11 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transaction(Protocol):
-    """What `apply` needs from a store while one operation happens."""
+    """What `apply` needs from a store while one operation happens.
+
+    An operation reads before it writes: what it has written itself it need not see,
+    except for entities.
+    """
 
     @property
     def now(self) -> Timestamp:
@@ -308,6 +330,14 @@ class Transaction(Protocol):
 
     def attach(self, portfolio: Id, demands: Iterable[Id]) -> None:
         """Remember that a portfolio has used these demands (for reads in the past)."""
+        ...
+
+    def epoch(self) -> int:
+        """Return how many leaders there have been."""
+        ...
+
+    def lead(self) -> int:
+        """Begin the next epoch and return its number."""
         ...
 
     def scheduled(self, grid: Timestamp) -> bool:
@@ -360,12 +390,16 @@ def _apply(operation: Operation, tx: Transaction) -> tuple[Change, ...]:
             return _partition(operation, tx)
         case Submit():
             return _submit(operation, tx)
-        case Cut(scheduled=grid):
+        case Cut(scheduled=grid, fence=fence):
+            _check_fence(fence, tx)
             _check_grid(grid, tx)
             return ()
-        case StoreBatch(batch=batch):
+        case StoreBatch(batch=batch, fence=fence):
+            _check_fence(fence, tx)
             _check_grid(batch.scheduled, tx)
             return (Batched(tx.add_batch(batch)),)
+        case TakeLead():
+            return (Led(tx.lead()),)
 
 
 def issue_timestamp(now: Timestamp, last: Timestamp, operation: Operation) -> Timestamp:
@@ -549,6 +583,11 @@ def _stop_others(op: Submit, tx: Transaction) -> Iterable[Change]:
 def _check_grid(grid: Timestamp | None, tx: Transaction) -> None:
     if grid is not None and tx.scheduled(grid):
         raise BatchExists(f"the batch of {format_timestamp(grid)} is stored already")
+
+
+def _check_fence(fence: int | None, tx: Transaction) -> None:
+    if fence is not None and (epoch := tx.epoch()) != fence:
+        raise Superseded(fence, epoch)
 
 
 def _check_owner(entity: Entity, owner: Id | None) -> None:

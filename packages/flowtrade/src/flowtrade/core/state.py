@@ -30,6 +30,7 @@ __all__ = [
     "Entity",
     "Group",
     "Kind",
+    "Led",
     "Part",
     "PortfolioView",
     "Position",
@@ -209,7 +210,17 @@ class Batched(msgspec.Struct, frozen=True):
     batch: StoredBatch
 
 
-Change: TypeAlias = Added | Changed | Batched | Repeated
+class Led(msgspec.Struct, frozen=True):
+    """A process began to lead.
+
+    Attributes:
+        epoch: The number of its rule, one more than of the rule before.
+    """
+
+    epoch: int
+
+
+Change: TypeAlias = Added | Changed | Batched | Led | Repeated
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

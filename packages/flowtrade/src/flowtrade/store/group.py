@@ -1,10 +1,15 @@
 """A store on a database: one writer thread with group commit, readers beside it.
 
 Theory. Operations queue to one thread. It takes all that wait (up to a bound), opens
-one transaction, carries out each operation in a savepoint of its own (a refused one
-fails alone), commits once, and hands the results to the event loop, which tells the
-listeners and wakes the callers in order. One fsync serves all that waited while the
-one before ran: that is where the throughput comes from.
+one transaction, carries out each operation on its own (a refused one fails alone),
+writes their rows together, commits once, and hands the results to the event loop, which
+tells the listeners and wakes the callers in order. One fsync serves all that waited
+while the one before ran: that is where the throughput comes from.
+
+Where several processes share the database, the transaction begins with reading what
+the others have written since: the listeners hear of that first, so in every process
+they hear the one order of commits. A process that writes nothing is told by a bell
+that there is news, and looks once a second all the same.
 
 Promises: acknowledged means durable, as far as the database keeps its commits;
 timestamps strictly increase; a caller that is cancelled does not undo its operation; a
@@ -17,16 +22,18 @@ Reads of the past run on other connections in other threads and do not wait for 
 writer.
 """
 
+import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 from queue import SimpleQueue
 from typing import TypeVar, final
 
-import outcome
 import trio
 
 from flowtrade.core.operations import Applied, Operation, apply, issue_timestamp
 from flowtrade.core.state import (
+    Batched,
     DemandView,
     Kind,
     Part,
@@ -45,33 +52,49 @@ from flowtrade.models.batch import BatchRecord
 from flowtrade.models.ids import Id
 from flowtrade.ports import Clock, Listener, Window
 from flowtrade.settings import StoreSettings
-from flowtrade.store.sessions import Database, Session
-from flowtrade.store.tables import SqlReads, SqlTransaction
+from flowtrade.store.sessions import Bell, Database, Session
+from flowtrade.store.tables import SqlReads
+from flowtrade.store.writes import Known, SqlGroup
 from netcore.models import Timestamp
 
 __all__ = ["GroupStore"]
 
 _T = TypeVar("_T")
 
+_LOOK = 1.0
+"""Seconds after which a process looks for others' commits although no bell rang."""
+
+_log = logging.getLogger(__name__)
+
 _READERS = 2
 """Reader threads: history reads are short, and Python runs one at a time anyway."""
 
 
+class _Order(Enum):
+    """What the writer is asked beside operations."""
+
+    LOOK = "look"
+    """Read what others have written."""
+    CLOSE = "close"
+
+
 class _Ticket:
-    """One operation on its way to the disk and back."""
+    """Operations of one caller on their way to the disk and back."""
 
-    __slots__ = ("done", "operation", "result")
+    __slots__ = ("done", "failure", "operations", "results")
 
-    def __init__(self, operation: Operation) -> None:
-        self.operation = operation
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.operations = operations
         self.done = trio.Event()
-        self.result: outcome.Outcome[Applied] | None = None
+        self.results: list[Applied | RequestError] = []
+        self.failure: Exception | None = None
 
-    async def wait(self) -> outcome.Outcome[Applied]:
+    async def wait(self) -> list[Applied | RequestError]:
         # Cancelling this wait leaves the ticket where it is: it happens all the same.
         await self.done.wait()
-        assert self.result is not None  # noqa: S101  # set before the event is
-        return self.result
+        if self.failure is not None:
+            raise self.failure
+        return self.results
 
 
 @final
@@ -96,7 +119,7 @@ class GroupStore:
         self._queue_limit = settings.queue
         self._group_limit = settings.group
         self._listeners: list[Listener] = []
-        self._queue: SimpleQueue[_Ticket | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Ticket | _Order] = SimpleQueue()
         self._waiting = 0
         self._writer: Session | None = None
         self._open = False
@@ -104,6 +127,8 @@ class GroupStore:
         self._closing = trio.Event()
         self._crash: BaseException | None = None
         self._last: Timestamp = 0
+        self._batches = 0
+        self._known = Known()
         self._readers: deque[SqlReads] = deque()
         self._reader_limit = trio.CapacityLimiter(_READERS)
         self._writer_limit = trio.CapacityLimiter(1)
@@ -130,13 +155,16 @@ class GroupStore:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write_until_closed, writer)
+                if self._database.shared:
+                    await nursery.start(self._listen)
                 self._open = True
                 task_status.started()
                 try:
                     await self._closing.wait()
                 finally:
                     self._open = False
-                    self._queue.put(None)
+                    self._queue.put(_Order.CLOSE)
+                    nursery.cancel_scope.cancel()
             if self._crash is not None:
                 raise self._crash
         finally:
@@ -157,7 +185,10 @@ class GroupStore:
     async def execute(self, operation: Operation) -> Applied:
         """See `flowtrade.ports.Store.execute`."""
         (ticket,) = self._enqueue([operation])
-        return (await ticket.wait()).unwrap()
+        (result,) = await ticket.wait()
+        if isinstance(result, RequestError):
+            raise result
+        return result
 
     async def execute_many(
         self, operations: Sequence[Operation]
@@ -165,13 +196,7 @@ class GroupStore:
         """See `flowtrade.ports.Store.execute_many`."""
         results: list[Applied | RequestError] = []
         for ticket in self._enqueue(operations):
-            result = await ticket.wait()
-            if isinstance(result, outcome.Error) and isinstance(
-                result.error, RequestError
-            ):
-                results.append(result.error)
-            else:
-                results.append(result.unwrap())
+            results += await ticket.wait()
         return results
 
     def subscribe(self, listener: Listener) -> None:
@@ -211,8 +236,13 @@ class GroupStore:
             raise StoreClosed
         if self._waiting + len(operations) > self._queue_limit:
             raise StoreBusy(self._waiting)
-        tickets = [_Ticket(operation) for operation in operations]
-        self._waiting += len(tickets)
+        # In pieces, so that a long list shares its commits with what others ask.
+        size = self._group_limit
+        tickets = [
+            _Ticket(operations[start : start + size])
+            for start in range(0, len(operations), size)
+        ]
+        self._waiting += len(operations)
         for ticket in tickets:
             self._queue.put(ticket)
         return tickets
@@ -226,7 +256,8 @@ class GroupStore:
         except database.errors as error:
             raise StoreFailed(f"cannot open {database.name}: {error}") from error
         try:
-            self._last = SqlReads(writer).last_timestamp()
+            reads = SqlReads(writer)
+            self._last, self._batches = reads.last_timestamp(), reads.last_batch()
         except database.errors as error:
             writer.close()
             raise StoreFailed(f"cannot use {database.name}: {error}") from error
@@ -240,40 +271,51 @@ class GroupStore:
         )
 
     def _write_loop(self, writer: Session, token: trio.lowlevel.TrioToken) -> None:
-        while group := self._take():
+        while (group := self._take()) is not None:
+            heard: list[Applied] = []
             try:
-                self._commit(writer, group)
+                if group:
+                    self._commit(writer, group, heard)
+                else:
+                    self._look(writer, heard)
             finally:
-                token.run_sync_soon(self._finish, group)
+                token.run_sync_soon(self._finish, heard, group)
 
-    def _take(self) -> list[_Ticket]:
-        """Return all that wait, at least one; empty when the store closes."""
-        first = self._queue.get()
-        if first is None:
-            return []
-        group = [first]
-        while len(group) < self._group_limit and not self._queue.empty():
-            ticket = self._queue.get()
-            if ticket is None:
-                self._queue.put(None)  # for the next call
-                break
-            group.append(ticket)
-        return group
+    def _take(self) -> list[_Ticket] | None:
+        """Return all that wait; nothing to look only, None when the store closes."""
+        group: list[_Ticket] = []
+        size = 0
+        while True:
+            item = self._queue.get()
+            if item is _Order.CLOSE:
+                if not group:
+                    return None
+                self._queue.put(item)  # for the next call
+                return group
+            if isinstance(item, _Ticket):
+                group.append(item)
+                size += len(item.operations)
+            if size >= self._group_limit or self._queue.empty():
+                return group
 
-    def _commit(self, writer: Session, group: list[_Ticket]) -> None:
+    def _commit(
+        self, writer: Session, group: list[_Ticket], heard: list[Applied]
+    ) -> None:
         before = self._last
         try:
             writer.begin()
-            results = [self._apply(writer, ticket.operation) for ticket in group]
+            before = self._hear(writer, heard)
+            results = self._carry_out(writer, group)
             writer.execute(
                 "UPDATE head SET last_timestamp = :last", {"last": self._last}
             )
             writer.commit()
         except self._database.errors as error:
             self._last, self._refused = before, True
+            self._known.forget()
             writer.rollback()
             for ticket in group:
-                ticket.result = self._refusal(error)
+                ticket.failure = self._refusal(error)
             if writer.lost:
                 raise StoreFailed(
                     f"the connection to {self._database.name} was lost; whether the "
@@ -281,37 +323,108 @@ class GroupStore:
                 ) from error
         else:
             self._refused = False
-            for ticket, result in zip(group, results, strict=True):
-                ticket.result = result
+            for ticket, answers in zip(group, results, strict=True):
+                ticket.results = answers
+                self._count_batches(answers)
 
-    def _refusal(self, error: Exception) -> outcome.Error:
+    def _refusal(self, error: Exception) -> StoreFailed:
         refused = StoreFailed(f"{self._database.name} refused the operation: {error}")
         refused.__cause__ = error
-        return outcome.Error(refused)
+        return refused
 
-    def _apply(self, writer: Session, operation: Operation) -> outcome.Outcome[Applied]:
-        now = issue_timestamp(self._clock.now_ns(), self._last, operation)
-        writer.execute("SAVEPOINT operation")
+    def _hear(self, writer: Session, heard: list[Applied]) -> Timestamp:
+        """Read what others have committed; return the last timestamp issued."""
+        if self._database.shared:
+            reads = SqlReads(writer)
+            last = reads.last_timestamp()
+            if last != self._last:
+                heard += reads.since(self._last, self._batches)
+                self._last = last
+                self._known.following = None
+                self._count_batches(heard)
+        return self._last
+
+    def _look(self, writer: Session, heard: list[Applied]) -> None:
+        """Read what others have committed, when there is nothing to write."""
         try:
-            changes = apply(operation, SqlTransaction(writer, now))
+            writer.begin_snapshot()
+            self._hear(writer, heard)
+        except self._database.errors as error:
+            raise StoreFailed(
+                f"{self._database.name} cannot be read: {error}"
+            ) from error
+        finally:
+            writer.rollback()
+
+    def _count_batches(self, answers: Iterable[Applied | RequestError]) -> None:
+        for answer in answers:
+            for change in answer.changes if isinstance(answer, Applied) else ():
+                if isinstance(change, Batched):
+                    self._batches = change.batch.record.seq
+
+    def _carry_out(
+        self, writer: Session, tickets: list[_Ticket]
+    ) -> list[list[Applied | RequestError]]:
+        operations = [op for ticket in tickets for op in ticket.operations]
+        group = SqlGroup(writer, self._known, operations)
+        results = [
+            [self._apply(group, operation) for operation in ticket.operations]
+            for ticket in tickets
+        ]
+        group.flush()
+        return results
+
+    def _apply(self, group: SqlGroup, operation: Operation) -> Applied | RequestError:
+        now = issue_timestamp(self._clock.now_ns(), self._last, operation)
+        tx = group.operation(now)
+        try:
+            changes = apply(operation, tx)
         except RequestError as error:
-            writer.execute("ROLLBACK TO operation")
-            writer.execute("RELEASE operation")
-            return outcome.Error(error)
-        writer.execute("RELEASE operation")
+            return error
+        group.accept(tx)
         self._last = now
-        applied = Applied(timestamp=now, operation=operation, changes=changes)
-        return outcome.Value(applied)
+        return Applied(timestamp=now, operation=operation, changes=changes)
 
     # The event loop's side.
 
-    def _finish(self, group: list[_Ticket]) -> None:
+    async def _listen(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Ask the writer to look whenever another process has committed."""
+        bell: Bell | None = await self._in_thread(self._database.open_bell)
+        task_status.started()
+        failures: tuple[type[Exception], ...] = (*self._database.errors, StoreFailed)
+        try:
+            while True:
+                try:
+                    if bell is None:
+                        bell = await self._in_thread(self._database.open_bell)
+                    with trio.move_on_after(_LOOK):
+                        await trio.lowlevel.wait_readable(bell.fileno())
+                        if not bell.rang():
+                            continue
+                except failures as error:
+                    # The looks once a second go on; the bell is hung up again.
+                    _log.warning("%s: no news are told: %s", self._database.name, error)
+                    if bell is not None:
+                        bell.close()
+                        bell = None
+                    await trio.sleep(_LOOK)
+                self._queue.put(_Order.LOOK)
+        finally:
+            if bell is not None:
+                bell.close()
+
+    def _finish(self, heard: list[Applied], group: list[_Ticket]) -> None:
+        for applied in heard:
+            self._tell(applied)
         for ticket in group:
-            self._waiting -= 1
-            if ticket.result is None:  # the writer has ended before its commit
-                ticket.result = outcome.Error(StoreClosed())
-            if isinstance(ticket.result, outcome.Value):
-                self._tell(ticket.result.value)
+            self._waiting -= len(ticket.operations)
+            if not ticket.results and ticket.failure is None:
+                ticket.failure = StoreClosed()  # the writer ended before its commit
+            for result in ticket.results:
+                if isinstance(result, Applied):
+                    self._tell(result)
             ticket.done.set()
 
     def _tell(self, applied: Applied) -> None:

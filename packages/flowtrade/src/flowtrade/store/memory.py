@@ -195,6 +195,7 @@ class _Tables:
         self.grid: set[Timestamp] = set()
         self.attached: dict[Id, dict[Id, None]] = {}
         self.memory: dict[tuple[str, str], Memory] = {}
+        self.epoch = 0
 
     def at(self, part: Part, key: Id, at: Timestamp) -> Version | None:
         return _valid(self.timelines.get((part, key), []), at)
@@ -283,6 +284,13 @@ class _MemoryTransaction:
         # Not undone: a portfolio that is named here without cause costs one look.
         for demand in demands:
             self._tables.attached.setdefault(demand, {})[portfolio] = None
+
+    def epoch(self) -> int:
+        return self._tables.epoch
+
+    def lead(self) -> int:
+        self._tables.epoch += 1
+        return self._tables.epoch
 
     def scheduled(self, grid: Timestamp) -> bool:
         return grid in self._tables.grid

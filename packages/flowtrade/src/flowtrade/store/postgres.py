@@ -1,30 +1,38 @@
-"""PostgreSQL as a `Database`, through synchronous psycopg in the writer's thread.
+"""PostgreSQL as a `Database`, through synchronous psycopg in worker threads.
 
-An advisory lock, held by the writing session, keeps a second process from writing: it
-would not see our mirror, nor we its changes. The server lets it go with the session,
-so a killed process leaves none.
+Several processes may write to one database. Every writing transaction first locks the
+one row of `head`, so they happen one after the other, and timestamps grow in the order
+of commits. Each ends with a notification, by which the others know that there is news.
+
+Who runs the auctions is decided by an advisory lock on a connection of its own. The
+server lets it go with the connection, so a killed process leaves none. A process that
+stands still, or whose network is gone, keeps it: whoever finds the holder silent for
+too long ends the holder's connection. That the old leader then stores nothing does not
+depend on this, but on the epoch (`flowtrade.core.operations.TakeLead`).
 
 Needs the extra `flowtrade[postgres]` (psycopg 3).
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from re import compile as pattern
 from typing import Any, Final, cast, final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from flowtrade.errors import SchemaMismatch, StoreFailed
+from flowtrade.errors import SchemaMismatch
 from flowtrade.store.schema import POSTGRES_STEPS
 from flowtrade.store.sessions import Rows
 
-__all__ = ["PostgresDatabase", "PostgresSession"]
+__all__ = ["PostgresBell", "PostgresDatabase", "PostgresLock", "PostgresSession"]
 
-_LOCK: Final = 0x464C5754  # "FLWT"; unique within one database, as advisory locks are
-_PATIENCE: Final = "2s"
-_PARAMETER: Final = re.compile(r":(\w+)")
+_LEAD: Final = 0x464C5754  # "FLWT"; unique within one database, as advisory locks are
+_MIGRATION: Final = _LEAD + 1
+_IDLE: Final = "5s"
+_CHANNEL: Final = "flowtrade"
+_PARAMETER: Final = pattern(r":(\w+)")
 _NOTHING: Final[Mapping[str, object]] = {}
 
 
@@ -44,9 +52,15 @@ class PostgresSession:
         """See `flowtrade.store.sessions.Session`."""
         return self._connection.execute(_translate(sql), cast("Any", parameters))
 
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """See `flowtrade.store.sessions.Session`."""
+        # psycopg sends the rows without waiting for the answers in between.
+        self._connection.cursor().executemany(_translate(sql), rows)
+
     def begin(self) -> None:
         """See `flowtrade.store.sessions.Session`."""
         self._connection.execute("BEGIN")
+        self._connection.execute("SELECT 1 FROM head FOR UPDATE")
 
     def begin_snapshot(self) -> None:
         """See `flowtrade.store.sessions.Session`."""
@@ -54,6 +68,7 @@ class PostgresSession:
 
     def commit(self) -> None:
         """See `flowtrade.store.sessions.Session`."""
+        self._connection.execute("SELECT pg_notify(%s, '')", [_CHANNEL])
         self._connection.execute("COMMIT")
 
     def rollback(self) -> None:
@@ -67,6 +82,91 @@ class PostgresSession:
 
 
 @final
+class PostgresBell:
+    """The port `Bell` over LISTEN.
+
+    Args:
+        connection: Its own.
+        writer: The backend whose notifications are ours.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], writer: int) -> None:
+        self._connection = connection
+        self._writer = writer
+        connection.execute(f"LISTEN {_CHANNEL}")
+
+    def fileno(self) -> int:
+        """See `flowtrade.store.sessions.Bell`."""
+        return self._connection.fileno()
+
+    def rang(self) -> bool:
+        """See `flowtrade.store.sessions.Bell`."""
+        wire = self._connection.pgconn
+        wire.consume_input()
+        rang = False
+        while (notification := wire.notifies()) is not None:
+            rang = rang or notification.be_pid != self._writer
+        return rang
+
+    def close(self) -> None:
+        """See `flowtrade.store.sessions.Bell`."""
+        self._connection.close()
+
+
+@final
+class PostgresLock:
+    """The port `Lock` over a session's advisory lock.
+
+    Args:
+        database: Where.
+        silence: Seconds after which a holder that does not ask for it any more loses
+            it to one that does.
+    """
+
+    def __init__(self, database: "PostgresDatabase", silence: float) -> None:
+        self._database = database
+        self._silence = silence
+        self._connection: psycopg.Connection[Any] | None = None
+        self.held = False
+
+    def acquire(self) -> bool:
+        """See `flowtrade.store.sessions.Lock`."""
+        try:
+            if self._connection is None:
+                self._connection = self._database.connect()
+            self.held = self._ask(self._connection)
+        except psycopg.Error:
+            # With the connection the lock is gone; the next call opens another one.
+            self.close()
+        return self.held
+
+    def close(self) -> None:
+        """See `flowtrade.store.sessions.Lock`."""
+        self.held = False
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _ask(self, connection: psycopg.Connection[Any]) -> bool:
+        if self.held:  # a sign of life, which the server dates
+            connection.execute("SELECT 1")
+            return True
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_LEAD]).fetchone()
+        if row is not None and row[0]:
+            return True
+        connection.execute(
+            "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a "
+            "JOIN pg_locks l ON l.pid = a.pid WHERE l.locktype = 'advisory' "
+            "AND l.granted AND l.classid = 0 AND l.objid = %s AND l.objsubid = 1 "
+            "AND l.database = (SELECT oid FROM pg_database "
+            "WHERE datname = current_database()) "
+            "AND a.state_change < clock_timestamp() - make_interval(secs => %s)",
+            [_LEAD, self._silence],
+        )
+        return False
+
+
+@final
 class PostgresDatabase:
     """The port `Database` over one PostgreSQL database.
 
@@ -76,9 +176,11 @@ class PostgresDatabase:
     """
 
     errors: tuple[type[Exception], ...] = (psycopg.Error,)
+    shared = True
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._writer = 0
 
     @property
     def name(self) -> str:
@@ -88,32 +190,35 @@ class PostgresDatabase:
 
     def open_writer(self) -> PostgresSession:
         """See `flowtrade.store.sessions.Database`."""
-        connection = self._connect()
+        connection = self.connect()
         try:
-            self._acquire(connection)
+            # One process at a time; the lock goes with the transaction or session.
+            connection.execute("SELECT pg_advisory_lock(%s)", [_MIGRATION])
             _migrate(connection)
+            connection.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATION])
+            # A process that stands still between two statements keeps the row of
+            # `head` locked, and all others waiting.
+            connection.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE}'")
         except BaseException:
             connection.close()
             raise
+        self._writer = connection.info.backend_pid
         return PostgresSession(connection)
 
     def open_reader(self) -> PostgresSession:
         """See `flowtrade.store.sessions.Database`."""
-        return PostgresSession(self._connect())
+        return PostgresSession(self.connect())
 
-    def _acquire(self, connection: psycopg.Connection[Any]) -> None:
-        # Waits a little: the server notices the end of a killed process's session
-        # some milliseconds after the process.
-        connection.execute(f"SET lock_timeout = '{_PATIENCE}'")
-        try:
-            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-        except psycopg.errors.LockNotAvailable as error:
-            raise StoreFailed(
-                f"another process serves {self.name}; stop it first"
-            ) from error
-        connection.execute("RESET lock_timeout")
+    def open_bell(self) -> PostgresBell:
+        """See `flowtrade.store.sessions.Database`."""
+        return PostgresBell(self.connect(), self._writer)
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def open_lock(self, silence: float) -> PostgresLock:
+        """See `flowtrade.store.sessions.Database`."""
+        return PostgresLock(self, silence)
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Return a new connection in autocommit mode."""
         # Keep-alives find a dead server within a minute rather than in hours.
         return psycopg.connect(
             self._url,
@@ -128,7 +233,7 @@ class PostgresDatabase:
 
 @cache
 def _translate(sql: str) -> Any:  # noqa: ANN401  # psycopg wants a literal type
-    return _PARAMETER.sub(r"%(\1)s", sql)
+    return _PARAMETER.sub(r"%(\1)s", sql.replace("?", "%s"))
 
 
 def _migrate(connection: psycopg.Connection[Any]) -> None:

@@ -103,5 +103,16 @@ _POSTGRES: Final = {
     "keyed": "",
 }
 
-SQLITE_STEPS: Final = tuple(step.format_map(_SQLITE) for step in _TABLES)
-POSTGRES_STEPS: Final = tuple(step.format_map(_POSTGRES) for step in _TABLES)
+_EPOCH: Final = "ALTER TABLE head ADD COLUMN epoch {bigint} NOT NULL DEFAULT 0;"
+"""Counts the leaders there have been; a batch is stored only under the present one."""
+
+_FOLLOW: Final = """
+    CREATE INDEX version_from ON version (valid_from);
+    CREATE INDEX entity_created ON entity (created);
+"""
+"""By these a process finds what others have written; on a file there are no others."""
+
+SQLITE_STEPS: Final = tuple(step.format_map(_SQLITE) for step in (*_TABLES, _EPOCH))
+POSTGRES_STEPS: Final = tuple(
+    step.format_map(_POSTGRES) for step in (*_TABLES, _EPOCH + _FOLLOW)
+)

@@ -1,13 +1,14 @@
 """What the SQL stores need from a database: a connection, and how to get one.
 
 Everything here is called in worker threads, one thread at a time for each session, and
-knows no trio. SQL is written once, with parameters as `:name`; a session translates.
+knows no trio. SQL is written once, with parameters as `:name`, or as `?` where one
+statement has many rows; a session translates.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Database", "Rows", "Session"]
+__all__ = ["Bell", "Database", "Lock", "Rows", "Session"]
 
 
 class Rows(Protocol):
@@ -32,8 +33,12 @@ class Session(Protocol):
         """Run one statement."""
         ...
 
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run one statement for each row."""
+        ...
+
     def begin(self) -> None:
-        """Begin a transaction that may write."""
+        """Begin a transaction that writes; no other one begins until it has ended."""
         ...
 
     def begin_snapshot(self) -> None:
@@ -53,8 +58,46 @@ class Session(Protocol):
         ...
 
 
+class Bell(Protocol):
+    """Rings when another process has committed."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when it rings."""
+        ...
+
+    def rang(self) -> bool:
+        """Take what has come; say whether another process has committed."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class Lock(Protocol):
+    """The right to lead, which one process has at a time."""
+
+    @property
+    def held(self) -> bool:
+        """Whether we had it when we last looked."""
+        ...
+
+    def acquire(self) -> bool:
+        """Try to get it, or make sure that we still have it; say whether we do."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
 class Database(Protocol):
     """How to reach one store."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may write to it at the same time."""
+        ...
 
     @property
     def name(self) -> str:
@@ -71,10 +114,23 @@ class Database(Protocol):
 
         Raises:
             SchemaMismatch: The database is not ours, or newer than this program.
-            StoreFailed: It cannot be opened, or another process writes to it.
+            StoreFailed: It cannot be opened, or another process writes to it and it
+                is not shared.
         """
         ...
 
     def open_reader(self) -> Session:
         """Open a connection for reading."""
+        ...
+
+    def open_bell(self) -> Bell:
+        """Open a connection that tells of other processes' commits, if it is shared."""
+        ...
+
+    def open_lock(self, silence: float) -> Lock:
+        """Open a connection that may hold the right to lead, if it is shared.
+
+        Args:
+            silence: Seconds without a sign of life after which a holder loses it.
+        """
         ...

@@ -7,10 +7,10 @@ mirror, nor we its changes. The lock is the kernel's, so a killed process leaves
 import fcntl
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, final
+from typing import Final, NoReturn, final
 
 from flowtrade.errors import SchemaMismatch, StoreFailed
 from flowtrade.store.schema import SQLITE_STEPS
@@ -39,6 +39,10 @@ class SqliteSession:
     def execute(self, sql: str, parameters: Mapping[str, object] = _NOTHING) -> Rows:
         """See `flowtrade.store.sessions.Session`."""
         return self._connection.execute(sql, parameters)
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
+        """See `flowtrade.store.sessions.Session`."""
+        self._connection.executemany(sql, rows)
 
     def begin(self) -> None:
         """See `flowtrade.store.sessions.Session`."""
@@ -76,6 +80,7 @@ class SqliteDatabase:
     """
 
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    shared = False
 
     def __init__(self, path: Path, *, synchronous: str = "FULL") -> None:
         self._path = path
@@ -105,6 +110,14 @@ class SqliteDatabase:
     def open_reader(self) -> SqliteSession:
         """See `flowtrade.store.sessions.Database`."""
         return SqliteSession(self._connect())
+
+    def open_bell(self) -> NoReturn:
+        """Never asked for: nobody else writes."""
+        raise NotImplementedError
+
+    def open_lock(self, silence: float) -> NoReturn:
+        """Never asked for: nobody else could lead."""
+        raise NotImplementedError
 
     def _acquire(self) -> int:
         try:

@@ -1,18 +1,22 @@
-"""The SQL of the stores: one operation's transaction, and the reads.
+"""The SQL of the stores: what is read.
 
 Written once for all databases, over `Session`, in words they share. Everything here
-runs in a worker thread and knows no trio. The rules of operations are not here but in
-`flowtrade.core.operations`.
+runs in a worker thread and knows no trio. What is written is in
+`flowtrade.store.writes`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast, final
 
 import msgspec
 
-from flowtrade.core.operations import REMEMBERED, Memory, Once
+from flowtrade.core.operations import Applied
 from flowtrade.core.state import (
+    Added,
+    Batched,
+    Change,
+    Changed,
     DemandView,
     Entity,
     Group,
@@ -22,7 +26,6 @@ from flowtrade.core.state import (
     Position,
     Snapshot,
     StoredBatch,
-    Value,
     Version,
 )
 from flowtrade.models.batch import BatchRecord
@@ -31,205 +34,21 @@ from flowtrade.models.ids import Id
 from flowtrade.ports import Window
 from flowtrade.store.codec import (
     decode_value,
-    encode_value,
     id_from_blob,
     id_to_blob,
 )
 from flowtrade.store.sessions import Rows, Session
 from netcore.models import Timestamp
 
-__all__ = ["SqlReads", "SqlTransaction"]
+__all__ = ["ENTITY", "SqlReads", "entity_of"]
 
 _RECORD = msgspec.json.Decoder(BatchRecord)
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
-_ENTITY = """
+ENTITY = """
     SELECT e.pk, e.kind, e.id, e.owner, e.app_data, e.created, p.id, e.ratio
     FROM entity e LEFT JOIN entity p ON p.pk = e.parent
 """
-
-
-@final
-class SqlTransaction:
-    """The port `Transaction` over a session with an open transaction.
-
-    Args:
-        session: Where.
-        now: The operation's timestamp.
-    """
-
-    def __init__(self, session: Session, now: Timestamp) -> None:
-        self._session = session
-        self._now = now
-        self._keys: dict[tuple[Kind, Id], int] = {}
-
-    @property
-    def now(self) -> Timestamp:
-        """See `flowtrade.core.operations.Transaction`."""
-        return self._now
-
-    def entity(self, kind: Kind, key: Id) -> Entity | None:
-        """See `flowtrade.core.operations.Transaction`."""
-        row = self._execute(
-            f"{_ENTITY} WHERE e.kind = :kind AND e.id = :id",
-            kind=int(kind),
-            id=id_to_blob(key),
-        ).fetchone()
-        if row is None:
-            return None
-        self._keys[kind, key] = row[0]
-        return _entity(row)
-
-    def add_entity(self, entity: Entity) -> None:
-        """See `flowtrade.core.operations.Transaction`."""
-        parent = self._pk(Kind.PRODUCT, entity.parent) if entity.parent else None
-        (pk,) = self._execute(
-            "INSERT INTO entity (kind, id, owner, app_data, created, parent, ratio) "
-            "VALUES (:kind, :id, :owner, :app_data, :created, :parent, :ratio) "
-            "RETURNING pk",
-            kind=int(entity.kind),
-            id=id_to_blob(entity.id),
-            owner=id_to_blob(entity.owner),
-            app_data=entity.app_data,
-            created=entity.created,
-            parent=parent,
-            ratio=entity.ratio,
-        ).fetchone()
-        self._keys[entity.kind, entity.id] = pk
-
-    def live(self, part: Part, key: Id) -> Version:
-        """See `flowtrade.core.operations.Transaction`."""
-        valid_from, value = self._execute(
-            "SELECT valid_from, value FROM version "
-            "WHERE entity = :pk AND part = :part AND valid_until IS NULL",
-            pk=self._pk(part.kind, key),
-            part=int(part),
-        ).fetchone()
-        return Version(valid_from, None, decode_value(part, value))
-
-    def put(self, part: Part, key: Id, value: Value) -> Version:
-        """See `flowtrade.core.operations.Transaction`."""
-        where = {"pk": self._pk(part.kind, key), "part": int(part), "now": self._now}
-        # Two statements: as one, PostgreSQL would see two live versions at once.
-        self._execute(
-            "UPDATE version SET valid_until = :now WHERE entity = :pk "
-            "AND part = :part AND valid_until IS NULL",
-            **where,
-        )
-        self._execute(
-            "INSERT INTO version (entity, part, valid_from, value) "
-            "VALUES (:pk, :part, :now, :value)",
-            **where,
-            value=encode_value(part, value),
-        )
-        return Version(self._now, None, value)
-
-    def owned(self, kind: Kind, owner: Id) -> list[Id]:
-        """See `flowtrade.core.operations.Transaction`."""
-        rows = self._execute(
-            "SELECT id FROM entity WHERE owner = :owner AND kind = :kind ORDER BY pk",
-            owner=id_to_blob(owner),
-            kind=int(kind),
-        )
-        return [id_from_blob(blob) for (blob,) in rows]
-
-    def divided(self, product: Id) -> bool:
-        """See `flowtrade.core.operations.Transaction`."""
-        row = self._execute(
-            "SELECT 1 FROM entity WHERE parent = :pk LIMIT 1",
-            pk=self._pk(Kind.PRODUCT, product),
-        ).fetchone()
-        return row is not None
-
-    def remembered(self, scope: str, key: str) -> Memory | None:
-        """See `flowtrade.core.operations.Transaction`."""
-        row = self._execute(
-            "SELECT fingerprint, timestamp, ids FROM memory "
-            "WHERE scope = :scope AND key = :key AND timestamp >= :since",
-            scope=scope,
-            key=key,
-            since=self._now - REMEMBERED,
-        ).fetchone()
-        if row is None:
-            return None
-        ids = tuple(msgspec.json.decode(row[2], type=list[str]))
-        return Memory(fingerprint=row[0], timestamp=row[1], ids=ids)
-
-    def remember(self, once: Once, ids: tuple[Id, ...]) -> None:
-        """See `flowtrade.core.operations.Transaction`."""
-        self._execute(
-            "DELETE FROM memory WHERE timestamp < :since", since=self._now - REMEMBERED
-        )
-        self._execute(
-            "INSERT INTO memory VALUES (:scope, :key, :fingerprint, :now, :ids)",
-            scope=once.scope,
-            key=once.key,
-            fingerprint=once.fingerprint,
-            now=self._now,
-            ids=msgspec.json.encode(ids),
-        )
-
-    def attach(self, portfolio: Id, demands: Iterable[Id]) -> None:
-        """See `flowtrade.core.operations.Transaction`."""
-        pk = self._pk(Kind.PORTFOLIO, portfolio)
-        for demand in demands:
-            self._execute(
-                "INSERT INTO attachment VALUES (:demand, :portfolio) "
-                "ON CONFLICT DO NOTHING",
-                demand=self._pk(Kind.DEMAND, demand),
-                portfolio=pk,
-            )
-
-    def scheduled(self, grid: Timestamp) -> bool:
-        """See `flowtrade.core.operations.Transaction`."""
-        row = self._execute(
-            "SELECT 1 FROM batch WHERE scheduled = :grid", grid=grid
-        ).fetchone()
-        return row is not None
-
-    def add_batch(self, batch: StoredBatch) -> StoredBatch:
-        """See `flowtrade.core.operations.Transaction`."""
-        (seq,) = self._execute("SELECT coalesce(max(seq), 0) + 1 FROM batch").fetchone()
-        record = msgspec.structs.replace(batch.record, seq=seq)
-        self._execute(
-            "INSERT INTO batch VALUES (:seq, :as_of, :scheduled, :cleared, :record)",
-            seq=seq,
-            as_of=batch.as_of,
-            scheduled=batch.scheduled,
-            cleared=int(record.outcome_hash is not None),
-            record=msgspec.json.encode(record),
-        )
-        for key, outcome in batch.portfolios.items():
-            self._add_outcome(batch, Kind.PORTFOLIO, key, outcome)
-        for key, result in record.products.items():
-            self._add_outcome(batch, Kind.PRODUCT, key, result)
-        return msgspec.structs.replace(batch, record=record)
-
-    def _add_outcome(
-        self, batch: StoredBatch, kind: Kind, key: Id, outcome: RatePrice
-    ) -> None:
-        self._execute(
-            "INSERT INTO outcome VALUES (:pk, :as_of, :price, :rate, :traded)",
-            pk=self._pk(kind, key),
-            as_of=batch.as_of,
-            price=outcome.price,
-            rate=outcome.rate,
-            traded=batch.traded.get(key, 0.0),
-        )
-
-    def _execute(self, sql: str, **parameters: object) -> Rows:
-        return self._session.execute(sql, parameters)
-
-    def _pk(self, kind: Kind, key: Id) -> int:
-        pk = self._keys.get((kind, key))
-        if pk is None:
-            (pk,) = self._execute(
-                "SELECT pk FROM entity WHERE kind = :kind AND id = :id",
-                kind=int(kind),
-                id=id_to_blob(key),
-            ).fetchone()
-            self._keys[kind, key] = pk
-        return pk
 
 
 @final
@@ -256,6 +75,51 @@ class SqlReads:
         """Return the last timestamp issued, 0 for none."""
         (last,) = self._execute("SELECT last_timestamp FROM head").fetchone()
         return int(last)
+
+    def last_batch(self) -> int:
+        """Return the number of the last batch, 0 for none."""
+        (last,) = self._execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()
+        return int(last)
+
+    def since(self, at: Timestamp, seq: int) -> list[Applied]:
+        """Return what has happened after a moment and a batch, in order.
+
+        The tables are the log: timestamps grow in the order of commits, so whatever
+        is newer than what was seen has not been seen. What an operation was is not
+        kept, only what it changed.
+        """
+        found: dict[Timestamp, list[Change]] = {}
+        for row in self._execute(
+            f"{ENTITY} WHERE e.created > :at ORDER BY e.pk", at=at
+        ):
+            entity = entity_of(row)
+            found.setdefault(entity.created, []).append(Added(entity))
+        for number, blob, start, value in self._execute(
+            "SELECT v.part, e.id, v.valid_from, v.value "
+            "FROM version v JOIN entity e ON e.pk = v.entity "
+            "WHERE v.valid_from > :at ORDER BY v.valid_from, v.entity, v.part",
+            at=at,
+        ):
+            part = Part(number)
+            version = Version(start, None, decode_value(part, value))
+            change = Changed(part, id_from_blob(blob), version)
+            found.setdefault(start, []).append(change)
+        batches: list[Change] = [
+            Batched(self._batch(*row))
+            for row in list(
+                self._execute(
+                    "SELECT as_of, scheduled, record FROM batch WHERE seq > :seq "
+                    "ORDER BY seq",
+                    seq=seq,
+                )
+            )
+        ]
+        found.setdefault(self.last_timestamp(), []).extend(batches)
+        return [
+            Applied(timestamp=moment, operation=None, changes=tuple(changes))
+            for moment, changes in sorted(found.items())
+            if moment > at or changes
+        ]
 
     def snapshot(self, at: Timestamp | None) -> Snapshot:
         """See `flowtrade.ports.Store.snapshot`."""
@@ -354,12 +218,12 @@ class SqlReads:
         self, kind: Kind, key: Id, at: Timestamp
     ) -> tuple[int, Entity] | None:
         row = self._execute(
-            f"{_ENTITY} WHERE e.kind = :kind AND e.id = :id AND e.created <= :at",
+            f"{ENTITY} WHERE e.kind = :kind AND e.id = :id AND e.created <= :at",
             kind=int(kind),
             id=id_to_blob(key),
             at=at,
         ).fetchone()
-        return None if row is None else (row[0], _entity(row))
+        return None if row is None else (row[0], entity_of(row))
 
     def _version_at(self, part: Part, pk: int, at: Timestamp) -> Version:
         start, until, value = self._execute(
@@ -391,9 +255,9 @@ class SqlReads:
 
     def _entities(self, moment: Timestamp) -> tuple[Entity, ...]:
         rows = self._execute(
-            f"{_ENTITY} WHERE e.created <= :at ORDER BY e.pk", at=moment
+            f"{ENTITY} WHERE e.created <= :at ORDER BY e.pk", at=moment
         )
-        return tuple(map(_entity, rows))
+        return tuple(map(entity_of, rows))
 
     def _versions(self, moment: Timestamp) -> tuple[tuple[Part, Id, Version], ...]:
         rows = self._execute(
@@ -465,7 +329,8 @@ def _bounds(window: Window) -> dict[str, int]:
     }
 
 
-def _entity(row: Any) -> Entity:  # noqa: ANN401  # the columns of _ENTITY
+def entity_of(row: Any) -> Entity:  # noqa: ANN401  # the columns of ENTITY
+    """Return the entity of a row of `ENTITY`."""
     _, kind, key, owner, app_data, created, parent, ratio = row
     return Entity(
         kind=Kind(kind),

@@ -1,0 +1,447 @@
+"""Writing: the rows of a group of operations, gathered and then written together.
+
+Theory. A statement costs more to prepare and send than a row costs to store, so the
+operations of a group write nothing themselves. Each gathers its rows in a
+`SqlTransaction` of its own; one that a rule refuses is simply dropped, and no savepoint
+is needed. What is accepted goes into the group's rows, and these go to the database as
+a few statements with many rows each, before the commit, or earlier if an operation has
+to read what one before it wrote.
+
+Entities never change, so what is known of them is kept from group to group, and what a
+group will ask for is fetched by one query before it begins.
+
+Runs in the writer's thread and knows no trio. Rules are in `flowtrade.core.operations`,
+reads in `flowtrade.store.tables`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Final, final
+
+import msgspec
+
+from flowtrade.core.operations import (
+    REMEMBERED,
+    AddDemand,
+    AddPortfolio,
+    AddProduct,
+    Memory,
+    Once,
+    Operation,
+    PartitionProduct,
+    SetCap,
+    SetCurve,
+    SetGroups,
+    Submit,
+)
+from flowtrade.core.state import Entity, Group, Kind, Part, StoredBatch, Value, Version
+from flowtrade.models.clearing import RatePrice
+from flowtrade.models.ids import Id
+from flowtrade.store.codec import (
+    decode_value,
+    encode_value,
+    id_from_blob,
+    id_to_blob,
+)
+from flowtrade.store.sessions import Rows, Session
+from flowtrade.store.tables import ENTITY, entity_of
+from netcore.models import Timestamp
+
+__all__ = ["Known", "SqlGroup", "SqlTransaction"]
+
+_KNOWN: Final = 2**17
+"""Entities kept between groups; some hundred bytes each."""
+
+_ASKED: Final = 512
+"""Ids in one query: a fixed number, so that the statement is prepared once."""
+
+_Name = tuple[Kind, Id]
+
+
+@final
+class Known:
+    """What the writer knows of entities without asking; they never change.
+
+    Attributes:
+        entities: Primary key and entity by name.
+        following: The primary key of the next entity, or None if it must be read.
+    """
+
+    def __init__(self) -> None:
+        self.entities: dict[_Name, tuple[int, Entity]] = {}
+        self.following: int | None = None
+
+    def forget(self) -> None:
+        """Forget everything: a commit failed, or somebody else has written."""
+        self.entities.clear()
+        self.following = None
+
+
+@final
+class SqlGroup:
+    """One database transaction with many operations.
+
+    Args:
+        session: Where, with an open transaction.
+        known: Kept by the writer from group to group.
+        operations: What will be asked of it, to be prepared for.
+    """
+
+    def __init__(
+        self, session: Session, known: Known, operations: Iterable[Operation]
+    ) -> None:
+        self.session = session
+        self._known = known
+        self._absent: set[_Name] = set()
+        self._following = (
+            self._first_key() if known.following is None else known.following
+        )
+        self._entities: list[tuple[object, ...]] = []
+        self._closed: list[tuple[object, ...]] = []
+        # Rows of versions: entity, part, from, until, value; live ones by timeline.
+        self._opened: list[list[object]] = []
+        self._live: dict[tuple[int, int], list[object]] = {}
+        self._attached: dict[tuple[int, int], None] = {}
+        self._remembered: list[tuple[object, ...]] = []
+        self.memories: dict[tuple[str, str], Memory] = {}
+        if len(known.entities) > _KNOWN:
+            known.entities.clear()
+        self._fetch(chain.from_iterable(map(_named, operations)))
+
+    def operation(self, now: Timestamp) -> "SqlTransaction":
+        """Return the transaction of the next operation."""
+        return SqlTransaction(self, now)
+
+    def find(self, name: _Name) -> tuple[int, Entity] | None:
+        """Return an entity with its primary key, or None."""
+        found = self._known.entities.get(name)
+        if found is None and name not in self._absent:
+            self._ask(name[0], [name[1]])
+            found = self._known.entities.get(name)
+        return found
+
+    def next_key(self) -> int:
+        """Return a primary key that is free."""
+        key = self._following
+        self._following = self._known.following = key + 1
+        return key
+
+    def accept(self, tx: "SqlTransaction") -> None:
+        """Take over what an operation has gathered."""
+        for pk, entity in tx.entities:
+            name = (entity.kind, entity.id)
+            self._known.entities[name] = (pk, entity)
+            self._absent.discard(name)
+            self._entities.append(self._entity_row(pk, entity))
+        for pk, part, value, fresh in tx.versions:
+            self._put(pk, part, tx.now, value, fresh=fresh)
+        self._attached.update(tx.attachments)
+        for once, memory in tx.memories:
+            self.memories[once.scope, once.key] = memory
+            ids = msgspec.json.encode(memory.ids)
+            self._remembered.append(
+                (once.scope, once.key, memory.fingerprint, memory.timestamp, ids)
+            )
+
+    def flush(self) -> None:
+        """Write the rows gathered so far."""
+        write = self.session.execute_many
+        if self._entities:
+            write(_INSERT_ENTITY, self._entities)
+        # Before the new ones: a timeline has one live version at most, at any time.
+        if self._closed:
+            write(_CLOSE_VERSION, self._closed)
+        if self._opened:
+            write(_INSERT_VERSION, self._opened)
+        if self._attached:
+            write(_INSERT_ATTACHMENT, list(self._attached))
+        if self._remembered:
+            latest = max(memory.timestamp for memory in self.memories.values())
+            self.session.execute(
+                "DELETE FROM memory WHERE timestamp < :since",
+                {"since": latest - REMEMBERED},
+            )
+            write(_INSERT_MEMORY, self._remembered)
+        for rows in (self._entities, self._closed, self._opened, self._remembered):
+            rows.clear()
+        self._live.clear()
+        self._attached.clear()
+
+    def _put(
+        self,
+        pk: int,
+        part: int,
+        now: Timestamp,
+        value: bytes | None,
+        *,
+        fresh: bool,
+    ) -> None:
+        line = (pk, part)
+        before = self._live.get(line)
+        if before is not None:
+            before[3] = now
+        elif not fresh:
+            self._closed.append((now, pk, part))
+        row: list[object] = [pk, part, now, None, value]
+        self._live[line] = row
+        self._opened.append(row)
+
+    def _entity_row(self, pk: int, entity: Entity) -> tuple[object, ...]:
+        parent = self.find((Kind.PRODUCT, entity.parent)) if entity.parent else None
+        return (
+            pk,
+            int(entity.kind),
+            id_to_blob(entity.id),
+            id_to_blob(entity.owner),
+            entity.app_data,
+            entity.created,
+            None if parent is None else parent[0],
+            entity.ratio,
+        )
+
+    def _first_key(self) -> int:
+        (last,) = self.session.execute(
+            "SELECT coalesce(max(pk), 0) FROM entity"
+        ).fetchone()
+        return int(last) + 1
+
+    def _fetch(self, names: Iterable[_Name]) -> None:
+        missing: dict[Kind, dict[Id, None]] = {}
+        for name in names:
+            if name not in self._known.entities:
+                missing.setdefault(name[0], {})[name[1]] = None
+        for kind, ids in missing.items():
+            rest = iter(ids)
+            while some := list(islice(rest, _ASKED)):
+                self._ask(kind, some)
+
+    def _ask(self, kind: Kind, ids: list[Id]) -> None:
+        count = 1 if len(ids) == 1 else _ASKED
+        padded = [*ids, *[ids[0]] * (count - len(ids))]
+        parameters: dict[str, object] = {
+            f"k{number}": id_to_blob(key) for number, key in enumerate(padded)
+        }
+        names = ", ".join(f":k{number}" for number in range(count))
+        sql = f"{ENTITY} WHERE e.kind = :kind AND e.id IN ({names})"
+        for row in self.session.execute(sql, {**parameters, "kind": int(kind)}):
+            entity = entity_of(row)
+            self._known.entities[kind, entity.id] = (row[0], entity)
+        known = self._known.entities
+        self._absent.update((kind, key) for key in ids if (kind, key) not in known)
+
+
+@final
+class SqlTransaction:
+    """The port `Transaction` of one operation of a group.
+
+    Reads see what the operations before have written, and of its own the entities.
+
+    Args:
+        group: What it belongs to.
+        now: The operation's timestamp.
+
+    Attributes:
+        now: The operation's timestamp.
+        entities: Made, with their primary keys.
+        versions: Primary key, part, value, and whether the timeline is new.
+        attachments: Primary keys of demand and portfolio.
+        memories: What is to be remembered.
+    """
+
+    def __init__(self, group: SqlGroup, now: Timestamp) -> None:
+        self.now = now
+        self.entities: list[tuple[int, Entity]] = []
+        self.versions: list[tuple[int, int, bytes | None, bool]] = []
+        self.attachments: dict[tuple[int, int], None] = {}
+        self.memories: list[tuple[Once, Memory]] = []
+        self._group = group
+        self._own: dict[_Name, tuple[int, Entity]] = {}
+
+    def entity(self, kind: Kind, key: Id) -> Entity | None:
+        """See `flowtrade.core.operations.Transaction`."""
+        found = self._own.get((kind, key)) or self._group.find((kind, key))
+        return None if found is None else found[1]
+
+    def add_entity(self, entity: Entity) -> None:
+        """See `flowtrade.core.operations.Transaction`."""
+        made = (self._group.next_key(), entity)
+        self._own[entity.kind, entity.id] = made
+        self.entities.append(made)
+
+    def live(self, part: Part, key: Id) -> Version:
+        """See `flowtrade.core.operations.Transaction`."""
+        valid_from, value = self._read(
+            "SELECT valid_from, value FROM version "
+            "WHERE entity = :pk AND part = :part AND valid_until IS NULL",
+            pk=self._pk(part.kind, key),
+            part=int(part),
+        ).fetchone()
+        return Version(valid_from, None, decode_value(part, value))
+
+    def put(self, part: Part, key: Id, value: Value) -> Version:
+        """See `flowtrade.core.operations.Transaction`."""
+        name = (part.kind, key)
+        pk, fresh = self._pk(*name), name in self._own
+        self.versions.append((pk, int(part), encode_value(part, value), fresh))
+        return Version(self.now, None, value)
+
+    def owned(self, kind: Kind, owner: Id) -> list[Id]:
+        """See `flowtrade.core.operations.Transaction`."""
+        rows = self._read(
+            "SELECT id FROM entity WHERE owner = :owner AND kind = :kind ORDER BY pk",
+            owner=id_to_blob(owner),
+            kind=int(kind),
+        )
+        return [id_from_blob(blob) for (blob,) in rows]
+
+    def divided(self, product: Id) -> bool:
+        """See `flowtrade.core.operations.Transaction`."""
+        row = self._read(
+            "SELECT 1 FROM entity WHERE parent = :pk LIMIT 1",
+            pk=self._pk(Kind.PRODUCT, product),
+        ).fetchone()
+        return row is not None
+
+    def remembered(self, scope: str, key: str) -> Memory | None:
+        """See `flowtrade.core.operations.Transaction`."""
+        recent = self._group.memories.get((scope, key))
+        if recent is not None:
+            return recent
+        row = self._group.session.execute(
+            "SELECT fingerprint, timestamp, ids FROM memory "
+            "WHERE scope = :scope AND key = :key AND timestamp >= :since",
+            {"scope": scope, "key": key, "since": self.now - REMEMBERED},
+        ).fetchone()
+        if row is None:
+            return None
+        ids = tuple(msgspec.json.decode(row[2], type=list[str]))
+        return Memory(fingerprint=row[0], timestamp=row[1], ids=ids)
+
+    def remember(self, once: Once, ids: tuple[Id, ...]) -> None:
+        """See `flowtrade.core.operations.Transaction`."""
+        memory = Memory(fingerprint=once.fingerprint, timestamp=self.now, ids=ids)
+        self.memories.append((once, memory))
+
+    def attach(self, portfolio: Id, demands: Iterable[Id]) -> None:
+        """See `flowtrade.core.operations.Transaction`."""
+        pk = self._pk(Kind.PORTFOLIO, portfolio)
+        for demand in demands:
+            self.attachments[self._pk(Kind.DEMAND, demand), pk] = None
+
+    def epoch(self) -> int:
+        """See `flowtrade.core.operations.Transaction`."""
+        (epoch,) = self._group.session.execute("SELECT epoch FROM head").fetchone()
+        return int(epoch)
+
+    def lead(self) -> int:
+        """See `flowtrade.core.operations.Transaction`."""
+        self._group.session.execute("UPDATE head SET epoch = epoch + 1")
+        return self.epoch()
+
+    def scheduled(self, grid: Timestamp) -> bool:
+        """See `flowtrade.core.operations.Transaction`."""
+        row = self._group.session.execute(
+            "SELECT 1 FROM batch WHERE scheduled = :grid", {"grid": grid}
+        ).fetchone()
+        return row is not None
+
+    def add_batch(self, batch: StoredBatch) -> StoredBatch:
+        """See `flowtrade.core.operations.Transaction`."""
+        self._group.flush()
+        session = self._group.session
+        (seq,) = session.execute(
+            "SELECT coalesce(max(seq), 0) + 1 FROM batch"
+        ).fetchone()
+        record = msgspec.structs.replace(batch.record, seq=seq)
+        session.execute(
+            "INSERT INTO batch VALUES (:seq, :as_of, :scheduled, :cleared, :record)",
+            {
+                "seq": seq,
+                "as_of": batch.as_of,
+                "scheduled": batch.scheduled,
+                "cleared": int(record.outcome_hash is not None),
+                "record": msgspec.json.encode(record),
+            },
+        )
+        rows = [
+            *self._outcomes(batch, Kind.PORTFOLIO, batch.portfolios.items()),
+            *self._outcomes(batch, Kind.PRODUCT, record.products.items()),
+        ]
+        if rows:
+            session.execute_many(_INSERT_OUTCOME, rows)
+        return msgspec.structs.replace(batch, record=record)
+
+    def _outcomes(
+        self, batch: StoredBatch, kind: Kind, outcomes: Iterable[tuple[Id, RatePrice]]
+    ) -> Iterator[Sequence[object]]:
+        for key, outcome in outcomes:
+            traded = batch.traded.get(key, 0.0)
+            pk = self._pk(kind, key)
+            yield (pk, batch.as_of, outcome.price, outcome.rate, traded)
+
+    def _read(self, sql: str, **parameters: object) -> Rows:
+        self._group.flush()
+        return self._group.session.execute(sql, parameters)
+
+    def _pk(self, kind: Kind, key: Id) -> int:
+        found = self._own.get((kind, key)) or self._group.find((kind, key))
+        assert found is not None  # noqa: S101  # the rules have asked for it before
+        return found[0]
+
+
+_INSERT_ENTITY: Final = (
+    "INSERT INTO entity (pk, kind, id, owner, app_data, created, parent, ratio) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_CLOSE_VERSION: Final = (
+    "UPDATE version SET valid_until = ? "
+    "WHERE entity = ? AND part = ? AND valid_until IS NULL"
+)
+_INSERT_VERSION: Final = (
+    "INSERT INTO version (entity, part, valid_from, valid_until, value) "
+    "VALUES (?, ?, ?, ?, ?)"
+)
+_INSERT_ATTACHMENT: Final = (
+    "INSERT INTO attachment (demand, portfolio) VALUES (?, ?) ON CONFLICT DO NOTHING"
+)
+_INSERT_MEMORY: Final = (
+    "INSERT INTO memory (scope, key, fingerprint, timestamp, ids) "
+    "VALUES (?, ?, ?, ?, ?)"
+)
+_INSERT_OUTCOME: Final = (
+    "INSERT INTO outcome (entity, as_of, price, rate, traded) VALUES (?, ?, ?, ?, ?)"
+)
+
+
+def _named(operation: Operation) -> Iterator[_Name]:
+    """Yield the entities that an operation will ask for."""
+    match operation:
+        case AddDemand() | SetCurve():
+            yield Kind.DEMAND, operation.id
+        case AddPortfolio() | SetGroups():
+            yield Kind.PORTFOLIO, operation.id
+            yield from _members(operation.demand, operation.basis)
+        case SetCap():
+            yield Kind.PORTFOLIO, operation.id
+        case AddProduct(product=product):
+            yield Kind.PRODUCT, product.id
+        case PartitionProduct():
+            yield Kind.PRODUCT, operation.parent
+            for child in operation.children:
+                yield Kind.PRODUCT, child.id
+        case Submit():
+            for demand in operation.demands:
+                yield Kind.DEMAND, demand.id
+            for portfolio in operation.portfolios:
+                yield Kind.PORTFOLIO, portfolio.id
+                yield from _members(portfolio.demand, portfolio.basis)
+        case _:  # a cut, a batch and a lead name nothing, or what was asked for
+            pass
+
+
+def _members(
+    demand: Group | msgspec.UnsetType | None, basis: Group | msgspec.UnsetType | None
+) -> Iterator[_Name]:
+    for kind, group in ((Kind.DEMAND, demand), (Kind.PRODUCT, basis)):
+        for key in group if isinstance(group, dict) else ():
+            yield kind, key
