@@ -3,7 +3,7 @@
 import pytest
 
 from flowtrade.errors import InvalidRequest
-from flowtrade.settings import Settings, Transparency, load_settings
+from flowtrade.settings import Settings, Transparency, load_settings, resolve
 
 
 def test_without_file_and_variables_the_defaults_hold():
@@ -64,3 +64,44 @@ def test_a_broken_file_is_refused(tmp_path, text):
 
     with pytest.raises(InvalidRequest):
         load_settings(path, {"FLOWTRADE_SERVER__PORT": "1"})
+
+
+def test_every_value_says_where_it_came_from(tmp_path):
+    path = tmp_path / "flowtrade.toml"
+    path.write_text('[server]\nport = 1\nhost = "::1"\n[schedule]\nevery = 2\n')
+
+    resolved = resolve(
+        Settings,
+        path,
+        environ={
+            "FLOWTRADE_SERVER__PORT": "2",
+            "FLOWTRADE_STORE__URL": "postgresql://me:secret@db/x",
+        },
+        flags={"schedule.every": ("--every", 3.0)},
+    )
+    rows = {key: (value, source) for key, value, source in resolved.rows()}
+
+    assert rows["server.host"] == ("::1", str(path))
+    assert rows["server.port"] == (2, "FLOWTRADE_SERVER__PORT")
+    assert rows["schedule.every"] == (3.0, "--every")
+    assert rows["schedule.start"] == (None, "default")
+    assert rows["store.url"] == ("postgresql://me:***@db/x", "FLOWTRADE_STORE__URL")
+    assert "secret" not in str(rows)
+
+
+@pytest.mark.parametrize(
+    ("file", "variables", "message"),
+    [
+        ("[server]\nprot = 1", {}, r"server\.prot \(from .*toml\): .*unknown field"),
+        ("", {"FLOWTRADE_SERVER__PORT": "x"}, r"server\.port \(from FLOWTRADE_SERVER"),
+        ("server = 1", {}, r"server \(from .*toml\): Expected `object`"),
+        ("server = 1", {"FLOWTRADE_SERVER__PORT": "1"}, "server is a table"),
+        ("[server", {}, r"settings: .*toml: "),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_source(tmp_path, file, variables, message):
+    path = tmp_path / "flowtrade.toml"
+    path.write_text(file)
+
+    with pytest.raises(InvalidRequest, match=message):
+        resolve(Settings, path, environ=variables)

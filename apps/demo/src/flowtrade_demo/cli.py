@@ -9,7 +9,7 @@ from typing import Annotated
 import trio
 from cyclopts import App, CycloptsError, Parameter
 
-from auction_server.cli import USAGE_ERRORS
+from flowtrade.commands.serve import USAGE_ERRORS
 from flowtrade.errors import ApiError, ConnectionFailed
 from flowtrade.models.clearing import SolverMode
 from flowtrade.program import EXIT_USAGE, run_program

@@ -15,13 +15,13 @@ import msgspec
 import trio
 import trustme
 
-from auction_server.config import Config, FeedConfig, ProductConfig
-from auction_server.run import RunningServer, run_server
 from bidders.bidder import Bidder
 from bidders.cli import bidder_id, discover
 from bidders.sample import sample_strategies
 from flowtrade.auth import JwtAuthorizer, generate_jwt
 from flowtrade.client import FlowtradeClient
+from flowtrade.commands.config import Config, FeedConfig, ProductConfig
+from flowtrade.commands.running import RunningServer, run_server
 from flowtrade.feed import MarketFeed
 from flowtrade.ports import Clock
 from flowtrade.settings import (

@@ -1,9 +1,10 @@
-"""`flowtrade`: the offline tool's commands, from the command line.
+"""`flowtrade`: the offline tool's and the operator's commands, from the command line.
 
 Arguments are parsed by cyclopts, which comes with the extra `flowtrade[cli]`; what the
-commands do is in `flowtrade.clearing.cli`.
+commands do is in `flowtrade.clearing.cli` and `flowtrade.commands`.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -30,6 +31,11 @@ _COMMANDS: dict[str, Callable[..., ExitCode]] = {
     "bench": bench_markets,
 }
 
+_OPERATOR: dict[str, str] = {
+    "serve": "flowtrade.commands.serve:serve",
+}
+"""Commands that load the whole server, so where to find them."""
+
 
 def make_app() -> "App":
     """Return the command line's application.
@@ -40,10 +46,16 @@ def make_app() -> "App":
     from cyclopts import App
 
     app = App(
-        name="flowtrade", help="Clear, check, write and make auctions; no server."
+        name="flowtrade",
+        help="Flow trading: clear, check and make auctions; run and tend a service.",
     )
     for name, function in _COMMANDS.items():
         app.command(function, name=name)
+    for name, where in _OPERATOR.items():
+        app.command(where, name=name)  # imported when it is asked for
+    config = App(name="config", help="The configuration of a server.")
+    config.command("flowtrade.commands.serve:show_config", name="show")
+    app.command(config)
     return app
 
 
@@ -59,6 +71,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError:
         sys.exit(ExitCode.INVALID)  # cyclopts has said what is wrong
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing may be flushed to it now.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.DONE)
     except OSError as error:
         sys.stderr.write(f"flowtrade: {error.filename}: {error.strerror}\n")
         sys.exit(ExitCode.INVALID)

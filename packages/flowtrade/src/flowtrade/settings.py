@@ -1,14 +1,16 @@
 """The service's settings: one strict record, read from TOML and the environment.
 
-The table below is the whole configuration. `load_settings` reads a file, overlays
-variables named `FLOWTRADE_<SECTION>__<KEY>`, and refuses whatever it does not know.
+The table below is the whole configuration. `resolve` reads a file, overlays variables
+named `FLOWTRADE_<SECTION>__<KEY>` and then flags, refuses whatever it does not know,
+and remembers where each value came from.
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar, final
 
 import msgspec
 
@@ -17,14 +19,18 @@ from netcore.models import Model
 
 __all__ = [
     "AuctionSettings",
+    "AuthSettings",
+    "Resolved",
     "ScheduleSettings",
     "ServerSettings",
     "Settings",
     "StoreSettings",
     "Transparency",
     "load_settings",
-    "overlay_environment",
+    "resolve",
 ]
+
+_S = TypeVar("_S", bound="Settings")
 
 _PREFIX = "FLOWTRADE_"
 
@@ -109,49 +115,164 @@ class AuctionSettings(Model, frozen=True, kw_only=True):
     horizon: Positive | None = None
 
 
+class AuthSettings(Model, frozen=True, kw_only=True):
+    """Which bearer tokens are good. Secrets are no settings: they come by environment.
+
+    Attributes:
+        keys: Key set (RFC 7517): an https URL or a file; None for the secret's key
+            alone.
+        issuer: The only `iss` accepted, or None for any.
+        audience: The `aud` that tokens must carry, or None: then they must carry none.
+        leeway: Seconds that clocks may differ.
+        require_expiry: Whether a token must end some day.
+    """
+
+    keys: str | None = None
+    issuer: str | None = None
+    audience: str | None = None
+    leeway: Annotated[float, msgspec.Meta(ge=0, le=900)] = 30.0
+    require_expiry: bool = True
+
+
 class Settings(Model, frozen=True, kw_only=True):
     """All settings; every one has a default."""
 
     server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
     store: StoreSettings = StoreSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     auction: AuctionSettings = AuctionSettings()
 
 
-def load_settings(
-    path: Path | None = None, environ: Mapping[str, str] | None = None
-) -> Settings:
-    """Read the settings; the environment wins over the file.
+@final
+class Resolved(msgspec.Struct, Generic[_S], frozen=True, kw_only=True):
+    """Settings and where each of their values came from.
+
+    Attributes:
+        settings: The settings.
+        sources: Dotted path of a value -> the file, variable or flag that gave it;
+            what is not here is a default.
+    """
+
+    settings: _S
+    sources: dict[str, str]
+
+    def rows(self) -> Iterator[tuple[str, Any, str]]:
+        """Yield path, value (a password in a URL hidden) and source of every value."""
+        for path, value in _leaves(msgspec.to_builtins(self.settings), ""):
+            source = _source_of(path, self.sources)
+            yield path, _without_password(value), source or "default"
+
+
+def resolve(
+    kind: type[_S],
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, tuple[str, Any]] | None = None,
+) -> Resolved[_S]:
+    """Read settings; flags win over the environment, and that over the file.
 
     Args:
+        kind: Which settings.
         path: A TOML file, or None for none.
         environ: Variables, the process's own by default.
+        flags: Dotted path -> the flag's name and its value.
 
     Raises:
         FileNotFoundError: The named file does not exist.
-        InvalidRequest: An unknown key, or a value that does not fit, with its path.
+        InvalidRequest: An unknown key, or a value that does not fit; the message has
+            its path and says where it came from.
     """
-    environ = os.environ if environ is None else environ
+    tree: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if path is not None:
+        tree = _read(path)
+        sources = {key: str(path) for key, _ in _leaves(tree, "")}
+    overlay = list(_variables(os.environ if environ is None else environ))
+    overlay += [(key, *flag) for key, flag in (flags or {}).items()]
+    for key, source, value in overlay:
+        _put(tree, key, value, source)
+        sources[key] = source
     try:
-        tree: dict[str, Any] = (
-            {} if path is None else msgspec.toml.decode(path.read_bytes())
-        )
-        overlay_environment(tree, environ)
-        return msgspec.convert(tree, Settings, strict=False)
-    except msgspec.MsgspecError as error:
-        raise InvalidRequest(f"settings: {error}") from error
+        settings = msgspec.convert(tree, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _invalid(error, tree, sources) from error
+    return Resolved(settings=settings, sources=sources)
 
 
-def overlay_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """Put variables named `FLOWTRADE_<SECTION>__<KEY>` into a tree of tables.
+def load_settings(
+    path: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the service's settings; see `resolve`."""
+    return resolve(Settings, path, environ=environ).settings
 
-    Raises:
-        InvalidRequest: A variable names a section that is no table.
-    """
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"settings: {path}: {error}") from error
+
+
+def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     for name, value in environ.items():
         section, separator, key = name.removeprefix(_PREFIX).partition("__")
         if name.startswith(_PREFIX) and separator:
-            table = tree.setdefault(section.lower(), {})
-            if not isinstance(table, dict):
-                raise InvalidRequest(f"settings: {section.lower()} is a table")
-            table[key.lower()] = value
+            yield f"{section}.{key}".lower(), name, value
+
+
+def _put(tree: dict[str, Any], path: str, value: object, source: str) -> None:
+    *sections, key = path.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise InvalidRequest(f"settings: {section} is a table, not so for {source}")
+    tree[key] = value
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every value that is no table; an empty table or list is one too."""
+    children: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        children = [(f"{path}.{key}" if path else key, v) for key, v in value.items()]
+    elif isinstance(value, list | tuple):
+        children = [(f"{path}[{index}]", v) for index, v in enumerate(value)]
+    if not children:
+        if path:
+            yield path, value
+        return
+    for inner, child in children:
+        yield from _leaves(child, inner)
+
+
+def _source_of(path: str, sources: Mapping[str, str]) -> str | None:
+    # A list given as a whole is the source of its elements.
+    return sources.get(path) or sources.get(path.partition("[")[0])
+
+
+_WHERE = re.compile(r"`\$\.?([^`]*)`")
+_UNKNOWN = re.compile(r"unknown field `([^`]+)`")
+
+
+def _invalid(
+    error: msgspec.ValidationError, tree: Mapping[str, Any], sources: Mapping[str, str]
+) -> InvalidRequest:
+    text = str(error)
+    found = _WHERE.search(text)
+    path = found[1] if found else ""
+    unknown = _UNKNOWN.search(text)
+    if unknown:
+        path = f"{path}.{unknown[1]}" if path else unknown[1]
+    inside = [key for key, _ in _leaves(tree, "") if key.startswith(path)]
+    given = next((s for key in inside if (s := _source_of(key, sources))), None)
+    reason = text.split(" - at `", maxsplit=1)[0]
+    source = "" if given is None else f" (from {given})"
+    return InvalidRequest(f"settings: {path}{source}: {reason}", where=path)
+
+
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
+
+
+def _without_password(value: object) -> object:
+    return _PASSWORD.sub(r"\1:***@", value) if isinstance(value, str) else value

@@ -4,18 +4,24 @@ Theory. A token is verified once and remembered by the SHA-256 of its text (neve
 text itself) until it expires or the keys change; expiry is checked at every use. Some
 keys may be active at once, so that they can be rotated: a token that names a `kid` is
 tried with that key alone, one without with all keys that have no id.
+
+Keys may come from a source instead. It is asked at the start, then at intervals, and
+at once (though at most once a minute, so that nobody can make us ask at will) when a
+token names a key that we do not have. While the source fails, the keys stay.
 """
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import final
+from typing import Final, final
 
 import msgspec
 import trio
 
 from flowtrade.auth.claims import Claims, Rights
 from flowtrade.auth.jws import SigningKey, token_header
+from flowtrade.auth.keys import KeySource
 from flowtrade.errors import InvalidRequest, Unauthorized
 from flowtrade.models.ids import Id, canonical_id
 from netcore.clock import Clock, SystemClock
@@ -25,6 +31,15 @@ __all__ = ["JwtAuthorizer", "JwtPolicy", "generate_jwt"]
 
 _SECOND = 1_000_000_000
 _CLAIMS = msgspec.json.Decoder(Claims)  # strict: "false" is no boolean
+
+_REFUSED: Final = 1_000_000_000
+"""Nanoseconds for which a refused token is remembered: blunts trying over and over."""
+
+_REFUSED_COUNT: Final = 10_000
+_ASK_AGAIN: Final = 60.0
+"""Seconds between two questions to a source of keys that strangers can provoke."""
+
+_log = logging.getLogger(__name__)
 
 
 class JwtPolicy(Model, frozen=True, kw_only=True):
@@ -36,6 +51,7 @@ class JwtPolicy(Model, frozen=True, kw_only=True):
         issuer: The only `iss` accepted, or None for any.
         audience: The `aud` a token must carry, or None: then it must carry none.
         cache: Tokens remembered.
+        refresh: Seconds between two questions to a source of keys.
     """
 
     leeway: float = 30.0
@@ -43,6 +59,11 @@ class JwtPolicy(Model, frozen=True, kw_only=True):
     issuer: str | None = None
     audience: str | None = None
     cache: int = 100_000
+    refresh: float = 300.0
+
+
+class _UnknownKey(Unauthorized):
+    pass
 
 
 @final
@@ -53,6 +74,7 @@ class JwtAuthorizer:
         keys: The keys that are accepted.
         clock: For expiry.
         policy: What else is asked.
+        source: Where keys come from after these; see `from_source`.
     """
 
     def __init__(
@@ -61,11 +83,16 @@ class JwtAuthorizer:
         *,
         clock: Clock | None = None,
         policy: JwtPolicy | None = None,
+        source: KeySource | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._policy = policy or JwtPolicy()
+        self._source = source
+        self._asking = trio.Lock()
+        self._asked = -_ASK_AGAIN
         self._keys: tuple[SigningKey, ...] = ()
         self._cache: OrderedDict[bytes, Rights] = OrderedDict()
+        self._refused: OrderedDict[bytes, tuple[Timestamp, str]] = OrderedDict()
         self._revoked: set[str] = set()
         self.rotate(keys)
 
@@ -84,6 +111,29 @@ class JwtAuthorizer:
         """
         return cls([SigningKey.from_secret(secret)], clock=clock, policy=policy)
 
+    @classmethod
+    async def from_source(
+        cls,
+        source: KeySource,
+        *,
+        clock: Clock | None = None,
+        policy: JwtPolicy | None = None,
+    ) -> "JwtAuthorizer":
+        """Return an authorizer with the keys of a source; run `follow` beside it.
+
+        Raises:
+            InvalidRequest: The source has no usable keys.
+        """
+        keys = await source.fetch()
+        return cls(keys, clock=clock, policy=policy, source=source)
+
+    async def follow(self) -> None:
+        """Ask the source of keys at intervals; returns at once if there is none."""
+        while self._source is not None:
+            await trio.sleep(self._policy.refresh)
+            async with self._asking:
+                await self._ask(self._source)
+
     def rotate(self, keys: Iterable[SigningKey]) -> None:
         """Accept these keys and no others, from the next request on.
 
@@ -99,12 +149,12 @@ class JwtAuthorizer:
         if not keys or len(set(ids)) != len(ids):
             raise InvalidRequest("keys: at least one, and each id once")
         self._keys = keys
-        self._cache.clear()
+        self._forget()
 
     def revoke(self, jti: str) -> None:
         """Refuse the token of this id from the next request on."""
         self._revoked.add(jti)
-        self._cache.clear()
+        self._forget()
 
     async def authorize(self, token: str) -> Rights:
         """See `flowtrade.ports.Authorizer.authorize`."""
@@ -112,15 +162,59 @@ class JwtAuthorizer:
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         rights = self._cache.get(digest)
         if rights is None:
-            # Verifying takes up to a quarter of a millisecond; let others run between.
-            await trio.lowlevel.checkpoint()
-            rights = self._verify(token, now)
-            self._remember(digest, rights)
+            rights = await self._first_seen(token, digest, now)
         else:
             self._cache.move_to_end(digest)
         if rights.expires is not None and now >= rights.expires:
             raise Unauthorized("the token has expired; ask for a new one")
         return rights
+
+    async def _first_seen(self, token: str, digest: bytes, now: Timestamp) -> Rights:
+        # Verifying takes up to a quarter of a millisecond; let others run between.
+        await trio.lowlevel.checkpoint()
+        until, reason = self._refused.get(digest, (now, ""))
+        if now < until:
+            raise Unauthorized(reason)
+        try:
+            try:
+                rights = self._verify(token, now)
+            except _UnknownKey:
+                if not await self._refresh():
+                    raise
+                rights = self._verify(token, now)
+        except Unauthorized as error:
+            self._refused[digest] = (now + _REFUSED, str(error))
+            while len(self._refused) > _REFUSED_COUNT:
+                self._refused.popitem(last=False)
+            raise
+        self._remember(digest, rights)
+        return rights
+
+    async def _refresh(self) -> bool:
+        """Ask the source for keys, if there is one and it is time to."""
+        if self._source is None:
+            return False
+        wanted = trio.current_time()
+        async with self._asking:
+            if self._asked >= wanted:
+                return True  # somebody asked while we waited
+            if wanted < self._asked + _ASK_AGAIN:
+                return False
+            return await self._ask(self._source)
+
+    async def _ask(self, source: KeySource) -> bool:
+        self._asked = trio.current_time()
+        try:
+            keys = await source.fetch()
+            self.rotate(keys)
+        except InvalidRequest as error:
+            _log.warning("the keys stay as they are: %s", error)
+            return False
+        return True
+
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._refused.clear()
 
     def _verify(self, token: str, now: Timestamp) -> Rights:
         payload = self._payload(token)
@@ -135,7 +229,7 @@ class JwtAuthorizer:
         kid = token_header(token).get("kid")
         keys = [key for key in self._keys if key.kid == kid]
         if not keys:
-            raise Unauthorized("the token names a key that we do not have")
+            raise _UnknownKey("the token names a key that we do not have")
         for key in keys[:-1]:
             try:
                 return key.verify(token)

@@ -5,7 +5,6 @@ The `[server]`, `[store]`, `[schedule]` and `[auction]` tables are the service's
 `[[product]]` is a product that shall exist.
 """
 
-import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,17 +12,14 @@ from typing import Any
 
 import msgspec
 
+from flowtrade.errors import InvalidRequest
 from flowtrade.models.clearing import SolverMode
-from flowtrade.settings import Settings, overlay_environment
+from flowtrade.settings import Resolved, Settings, resolve
 from integration.market.config import StreamConfig
 from integration.models import ExchangeId
 from netcore.models import Model
 
-__all__ = ["Config", "ConfigError", "FeedConfig", "ProductConfig", "load_config"]
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used, with the file and the key."""
+__all__ = ["Config", "FeedConfig", "ProductConfig", "resolve_config"]
 
 
 class ProductConfig(Model, frozen=True, kw_only=True, omit_defaults=True):
@@ -86,36 +82,30 @@ class Config(Settings, frozen=True, kw_only=True):
     solver: SolverMode = SolverMode.HIGHS
 
 
-def load_config(
-    path: Path | None,
+def resolve_config(
+    path: Path | None = None,
     *,
     environ: Mapping[str, str] | None = None,
-    flags: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Config:
+    flags: Mapping[str, tuple[str, Any]] | None = None,
+) -> Resolved[Config]:
     """Read the configuration; flags win over the environment, that over the file.
 
+    Args:
+        path: A TOML file, or None for none.
+        environ: Variables, the process's own by default.
+        flags: Dotted path -> the flag's name and its value.
+
     Raises:
-        ConfigError: The file is missing or unreadable, a key is unknown, or a value
-            does not fit; the message names the path of the key.
+        InvalidRequest: The file is missing or unreadable, a key is unknown, or a
+            value does not fit; the message names the path of the key and its source.
     """
-    environ = os.environ if environ is None else environ
-    where = "configuration" if path is None else str(path)
     try:
-        tree: dict[str, Any] = (
-            {} if path is None else msgspec.toml.decode(path.read_bytes())
-        )
-        overlay_environment(tree, environ)
-        for table, values in (flags or {}).items():
-            tree.setdefault(table, {}).update(values)
-        config = msgspec.convert(tree, Config, strict=False)
+        resolved = resolve(Config, path, environ=environ, flags=flags)
     except OSError as error:
-        msg = f"{where}: cannot be read: {error.strerror}"
-        raise ConfigError(msg) from error
-    except (msgspec.MsgspecError, ValueError) as error:
-        msg = f"{where}: {error}"
-        raise ConfigError(msg) from error
-    names = [product.name for product in config.product]
+        raise InvalidRequest(f"{path}: cannot be read: {error.strerror}") from error
+    names = [product.name for product in resolved.settings.product]
     if len(set(names)) != len(names):
-        msg = f"{where}: two products have one name, was {names}"
-        raise ConfigError(msg)
-    return config
+        raise InvalidRequest(
+            f"two products have one name, was {names}", where="product"
+        )
+    return resolved

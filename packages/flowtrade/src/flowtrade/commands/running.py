@@ -8,9 +8,10 @@ from typing import Any, final
 import msgspec
 import trio
 
-from auction_server.config import Config, ConfigError
+from flowtrade.commands.config import Config
 from flowtrade.core.service import ProductFilter, Service
 from flowtrade.core.solver import ClearingSolver
+from flowtrade.errors import InvalidRequest
 from flowtrade.feed import FeedInstrument, MarketFeed, instrument_of
 from flowtrade.ports import Authorizer, Clock, IdFactory
 from flowtrade.serve import Auction, run_auction
@@ -60,7 +61,7 @@ async def run_server(
 
     Raises:
         AddressInUse: The port is taken.
-        ConfigError: A configured product is not usable.
+        InvalidRequest: A configured product is not usable.
         SocketError: The first connection to an exchange failed.
         StoreFailed: The store cannot be opened.
     """
@@ -100,7 +101,7 @@ def _make_folder(record: str | None) -> None:
         Path(record).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"feed.record: {record} cannot be made a folder: {error.strerror}"
-        raise ConfigError(msg) from error
+        raise InvalidRequest(msg) from error
 
 
 async def ensure_products(service: Service, config: Config) -> dict[str, str]:
@@ -123,7 +124,7 @@ def _instruments(service: Service) -> dict[str, FeedInstrument]:
             instrument = instrument_of(data)
         except ValueError as error:
             msg = f"product {key}: {error}"
-            raise ConfigError(msg) from error
+            raise InvalidRequest(msg) from error
         if instrument is not None:
             found[key] = instrument
     return found
