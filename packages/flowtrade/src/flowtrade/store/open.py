@@ -1,4 +1,4 @@
-"""Open the store that a URL names."""
+"""Open the store, or name the database, that a URL means."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ from flowtrade.store.memory import MemoryStore
 from flowtrade.store.sessions import Database
 from flowtrade.store.sqlite import SqliteDatabase
 
-__all__ = ["open_store"]
+__all__ = ["open_database", "open_store"]
 
 
 @asynccontextmanager
@@ -30,26 +30,29 @@ async def open_store(settings: StoreSettings, *, clock: Clock) -> AsyncIterator[
         SchemaMismatch: The file is not ours, or newer than this program.
         StoreFailed: The file cannot be opened or written.
     """
-    scheme, _, rest = settings.url.partition(":")
-    if scheme == "memory" and not rest:
+    if settings.url == "memory:":
         yield MemoryStore(clock)
-    elif scheme == "sqlite" and rest:
-        database: Database = SqliteDatabase(Path(rest))
-        async with _running(
-            GroupStore(database, clock=clock, settings=settings)
-        ) as store:
-            yield store
-    elif scheme in ("postgres", "postgresql") and rest:
-        database = _postgres(settings.url)
-        async with _running(
-            GroupStore(database, clock=clock, settings=settings)
-        ) as store:
-            yield store
-    else:
-        raise InvalidRequest(
-            f"a store is memory:, sqlite:PATH or postgresql://…, was {settings.url!r}",
-            where="store.url",
-        )
+        return
+    database = open_database(settings.url)
+    async with _running(GroupStore(database, clock=clock, settings=settings)) as store:
+        yield store
+
+
+def open_database(url: str) -> Database:
+    """Return the database that a URL names; nothing is connected yet.
+
+    Raises:
+        InvalidRequest: It is neither `sqlite:PATH` nor `postgresql://…`.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "sqlite" and rest:
+        return SqliteDatabase(Path(rest))
+    if scheme in ("postgres", "postgresql") and rest:
+        return _postgres(url)
+    raise InvalidRequest(
+        f"a store is memory:, sqlite:PATH or postgresql://…, was {url!r}",
+        where="store.url",
+    )
 
 
 @asynccontextmanager
