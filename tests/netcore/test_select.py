@@ -1,5 +1,6 @@
 import os
 import select
+import selectors
 import socket
 
 import pytest
@@ -8,6 +9,8 @@ from netcore.info import ConnectionInfo
 from netcore.select import DirectSelector, EpollSelector, Selectable
 from netcore.stream import TcpStream
 from netcore.testing import ScriptedStream, memory_stream_pair, tcp_stream_pair
+
+GUARD_MS = 10_000  # against hanging
 
 
 @pytest.fixture(params=[False, True], ids=["native", "portable"])
@@ -275,3 +278,36 @@ def test_an_error_alone_is_for_readers_and_writers():
     assert ready(selector, 10) == [(1, True, True)]
     end.close()
     selector.close()
+
+
+# -- as a descriptor of its own ------------------------------------------------------
+
+
+def test_an_epoll_selector_can_be_watched_itself(pair):
+    a, b = pair
+    selector = EpollSelector()
+    selector.register(1, a)
+    outer = select.poll()
+    outer.register(selector.fileno(), select.POLLIN)
+
+    assert outer.poll(0) == []
+    b.send(b"x")
+    assert outer.poll(GUARD_MS) == [(selector.fileno(), select.POLLIN)]
+    a.receive()
+    assert outer.poll(0) == []
+    selector.close()
+    assert selector.fileno() == -1
+
+
+def test_a_portable_selector_has_a_descriptor_where_the_system_has_one(monkeypatch):
+    native = EpollSelector(portable=True)
+    assert native.fileno() >= 0
+    native.close()
+    assert native.fileno() == -1
+
+    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
+    assert EpollSelector(portable=True).fileno() == -1
+
+
+def test_a_direct_selector_asks_nobody():
+    assert DirectSelector().fileno() == -1

@@ -1099,6 +1099,201 @@ def test_the_end_of_a_ttl_may_lose_the_endpoint():
     assert caught.value.__cause__ is None
 
 
+# -- deadlines -----------------------------------------------------------------------
+
+
+class Quiet(Ready):
+    """A selector that never has anything to report."""
+
+    def poll(self, timeout=0.0):
+        return []
+
+
+class Alarm(Venue):
+    """An endpoint that wants to act at `due`."""
+
+    due = None
+
+    def deadline(self, target):
+        return self.due
+
+
+def alarm(setup, due=None, **options):
+    venue = Alarm("a", setup.log, **options)
+    venue.due = due
+    venue.handle = setup.service.register(venue)
+    return venue
+
+
+def seconds(setup):
+    """Return how long a driver may wait, in seconds from now."""
+    deadline = setup.service.deadline
+    return None if deadline is None else (deadline - setup.clock.monotonic_ns()) / 1e9
+
+
+def test_an_endpoint_acts_at_its_own_deadline_and_not_before():
+    setup = Setup(selector=Quiet())
+    venue = alarm(setup, due=5 * 10**9)
+    venue.on_poll = lambda *_: setattr(venue, "due", venue.due + 3 * 10**9)
+    setup.turn()
+
+    assert setup.turn(4.999) == []
+    assert setup.turn(0.001) == ["a poll"]
+    assert setup.turn(2.999) == []
+    assert setup.turn(0.001) == ["a poll"]
+
+
+def test_of_several_deadlines_each_is_met():
+    setup = Setup(selector=Quiet(), connect_interval=0)
+    venues = [alarm(setup, due=due * 10**9) for due in (7, 3, 5)]
+    for number, venue in enumerate(venues):
+        venue.name = str(number)
+        venue.on_poll = lambda *_, venue=venue: setattr(venue, "due", None)
+        setup.turn()
+
+    acted = [setup.turn(1) for _ in range(8)]
+
+    assert acted == [[], [], ["1 poll"], [], ["2 poll"], [], ["0 poll"], []]
+
+
+def test_a_deadline_that_moves_is_followed():
+    setup = Setup(selector=Quiet())
+    venue = alarm(setup, due=5 * 10**9)
+    setup.turn()
+    venue.due = 50 * 10**9
+    setup.service.dispatch(venue.handle, lambda *_: None)
+
+    assert setup.turn(5) == []
+    assert setup.turn(45) == ["a poll"]
+
+
+def test_a_deadline_past_and_ignored_is_every_turn():
+    setup = Setup(selector=Quiet())
+    alarm(setup, due=0)
+    setup.turn()
+
+    assert setup.turn() == ["a poll"]
+    assert setup.turn() == ["a poll"]
+
+
+def test_a_deadline_holds_while_connecting():
+    setup = Setup(selector=Quiet())
+    venue = alarm(setup, due=5 * 10**9, connecting=100)
+    error = TimeoutError("my own limit")
+    venue.on_poll = failing(error)
+    setup.turn()
+    setup.turn(4)
+    assert venue.reasons == []
+
+    setup.turn(1)
+
+    assert venue.reasons == [Failed(error)]
+
+
+def test_a_deadline_that_raises_is_a_failure_of_that_connection():
+    setup = Setup()
+    venue = setup.venue("a")
+    error = ValueError("bug")
+    venue.deadline = failing(error)
+
+    setup.turn()
+
+    assert venue.reasons == [Failed(error)]
+    assert venue.streams[0].closed
+
+
+def test_an_endpoint_takes_the_services_clock_unless_it_has_one():
+    setup = Setup()
+    mine = ManualClock()
+    own = Venue("b")
+    own.clock = mine
+    venue = setup.venue("a")
+    setup.service.register(own)
+
+    assert venue.clock is setup.clock
+    assert own.clock is mine
+
+
+def test_a_driver_may_wait_for_ever_only_if_nothing_is_due():
+    setup = Setup(selector=Quiet())
+    assert seconds(setup) is None
+
+    venue = Connected("a", setup.log)
+    setup.service.register(venue)
+    assert seconds(setup) == 0.001  # the look-up has not been polled yet
+    setup.turn()
+    assert seconds(setup) is None
+
+
+def test_a_driver_waits_no_longer_than_until_the_next_moment():
+    setup = Setup(selector=Quiet(), auto_disconnect=60, connect_timeout=10)
+    setup.service.register(Connected("a", setup.log, connecting=2))
+    setup.turn()
+    assert seconds(setup) == 10
+
+    alarm(setup, due=5 * 10**9)
+    assert seconds(setup) == 1  # until the second connection may be made
+    setup.turn(1)
+    assert seconds(setup) == 0.001  # its stream has no descriptor
+
+
+def test_look_ups_under_way_are_visited_until_they_time_out():
+    setup = Setup(selector=Quiet(), dns_timeout=5)
+    setup.resolver.waiting.add("a")
+    setup.venue("a")
+    setup.turn()
+    assert seconds(setup) == 0.001
+
+    setup.turn(5)  # failed, and asked again under the throttle
+    assert seconds(setup) == 1
+
+
+def test_bytes_inside_forbid_to_wait():
+    setup = Setup(selector=Quiet())
+    setup.service.register(Connected("a", setup.log, incoming=[b"x"]))
+    setup.turn()
+
+    assert seconds(setup) == 0
+
+
+def test_what_is_asked_for_outside_a_turn_is_told_to_the_driver():
+    setup = Setup(selector=Quiet())
+    told = []
+    setup.service.on_change = lambda: told.append(1)
+
+    venue = setup.venue("a")
+    assert len(told) == 1
+    setup.turn()
+    assert len(told) == 1
+    setup.service.dispatch(venue.handle, lambda *_: None)
+    assert len(told) == 2
+
+
+class Connected(Venue):
+    """An endpoint whose scripted stream claims to have a descriptor."""
+
+    def create(self, address, context):
+        stream = Numbered(**self.stream_options)
+        self.streams.append(stream)
+        return stream
+
+
+def test_waiting_ends_when_something_is_ready_or_due():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        feed = Feed(ConnectionInfo("127.0.0.1", listener.getsockname()[1]))
+        with IOService(EpollSelector(), resolver=StaticResolver({})) as service:
+            service.wait(0)
+            service.register(feed)
+            service.run(lambda: service.target(Handle(1)) is not None, waiting=True)
+            peer, _ = listener.accept()
+            with peer:
+                service.wait(0.001)
+                peer.sendall(b"x")
+                service.run(lambda: feed.got, waiting=True)
+
+    assert feed.got == [b"x"]
+
+
 # -- values --------------------------------------------------------------------------
 
 

@@ -16,9 +16,10 @@ from netcore.select import DirectSelector, EpollSelector, Selectable
 from netcore.service import IOService
 from netcore.stream.tcp import TcpStream
 from netcore.stream.tls import TlsStream
-from netcore.testing import tcp_stream_pair
+from netcore.testing import memory_stream_pair, tcp_stream_pair
 from netcore.ws import (
     Batch,
+    Frame,
     Heartbeat,
     Role,
     State,
@@ -203,6 +204,94 @@ def test_nothing_is_left_open_when_creating_fails():
             feed.create(
                 StaticResolver({}).query("127.0.0.1", feed.info.port).poll()[0], None
             )
+
+
+class Chat(WebSocketEndpoint[None]):
+    def __init__(self, url: str, **options) -> None:
+        super().__init__(url, **options)
+        self.seen: list[str] = []
+
+    def on_open(self, websocket: WebSocket, context: None) -> None:
+        assert websocket.state is State.OPEN
+        self.seen.append("open")
+        websocket.send_text("hello")
+
+    def on_message(self, websocket: WebSocket, message: Frame, context: None) -> None:
+        self.seen.append(message.text)
+        if message.text == "break":
+            raise KeyError("a bug")
+
+
+@pytest.mark.parametrize("selector", [DirectSelector, EpollSelector])
+def test_an_endpoint_of_two_methods_opens_and_takes_message_by_message(selector):
+    clock = ManualClock()
+    with (
+        Venue().open() as venue,
+        IOService(selector(), clock=clock, resolver=StaticResolver({})) as service,
+    ):
+        chat = Chat(f"ws://127.0.0.1:{venue.listener.getsockname()[1]}")
+        handle = service.register(chat)
+        run(service, venue, lambda: venue.heard and venue.heard[0])
+        assert (chat.seen, venue.heard[0]) == (["open"], [b"hello"])
+
+        venue.ends[0].send_many(["1", "break", "never seen"])
+        run(service, venue, lambda: service.target(handle) is None)
+        assert chat.seen == ["open", "1", "break"]
+
+        clock.advance(1)
+        run(service, venue, lambda: len(venue.heard) == 2 and venue.heard[1])
+        assert chat.seen == ["open", "1", "break", "open"]
+
+
+def test_messages_behind_the_upgrade_come_after_the_opening():
+    class Silent(Chat):
+        def on_open(self, websocket: WebSocket, context: None) -> None:
+            self.seen.append("open")
+
+    chat = Silent("ws://127.0.0.1:1")
+    ours, theirs = memory_stream_pair()
+    target = chat._opening = WebSocket(ours)
+    server = WebSocket.serve(theirs)
+    server.read_batch()
+    server.accept()
+    server.send_many(["1", "2"])
+
+    assert chat.poll(target, None) == 1
+    assert chat.seen == ["open"]
+    assert target.buffered
+    assert chat.poll(target, None) == 2
+    assert chat.seen == ["open", "1", "2"]
+
+
+def test_an_endpoint_must_take_messages_somehow():
+    class Deaf(WebSocketEndpoint[None]):
+        pass
+
+    with pytest.raises(TypeError, match="Deaf must define on_message or on_batch"):
+        Deaf("ws://h")
+
+
+def test_connections_are_kept_alive_by_default_and_by_the_services_clock():
+    clock = ManualClock()
+    with (
+        Venue().open() as venue,
+        IOService(EpollSelector(), clock=clock, resolver=StaticResolver({})) as service,
+    ):
+        chat = Chat(f"ws://127.0.0.1:{venue.listener.getsockname()[1]}")
+        service.register(chat)
+        run(service, venue, lambda: venue.heard and venue.heard[0])
+        assert chat.clock is clock
+
+        clock.advance(20)
+        service.poll()  # the upgrade's answer was a sign of life
+        clock.advance(20)
+        service.poll()  # the ping; the venue does not turn, so nothing answers
+        assert any(service.active())
+        clock.advance(10)
+        service.poll()
+
+        assert not any(service.active())
+        assert [endpoint for _, endpoint in service.pending()] == [chat]
 
 
 def test_a_watch_is_selectable_and_closes_for_good():

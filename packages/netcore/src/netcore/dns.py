@@ -26,6 +26,7 @@ __all__ = [
     "RoundRobin",
     "StaticResolver",
     "ThreadResolver",
+    "refused_query",
     "resolve",
 ]
 
@@ -108,6 +109,8 @@ def _addresses(found: Iterable[tuple[object, ...]], port: int) -> Iterator[Addre
 class _NoReport:
     """For resolvers that learn nothing."""
 
+    blocking = False
+
     def report(self, host: str, address: Address, error: OSError | None) -> None:
         """Do nothing."""
 
@@ -127,6 +130,26 @@ class _Answered:
 
     def cancel(self) -> None:
         pass
+
+
+class _Refused:
+    """The query of a resolver that could not even be asked."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def poll(self) -> list[Address] | None:
+        raise self._error
+
+    def cancel(self) -> None:
+        pass
+
+
+def refused_query(error: Exception) -> Query:
+    """Return a query whose outcome is `error`, whatever its kind."""
+    return _Refused(error)
 
 
 class _Lazy:
@@ -157,7 +180,12 @@ class BlockingResolver(_NoReport):
 
     Args:
         resolve: What looks up.
+
+    Attributes:
+        blocking: True, so that drivers that must not block can refuse it.
     """
+
+    blocking = True
 
     def __init__(self, resolve: Resolve = resolve) -> None:
         self._resolve = resolve
@@ -330,6 +358,11 @@ class RoundRobin:
         # host -> address text -> the turn in which it was handed out last
         self._used: dict[str, dict[str, int]] = {}
         self._down_until: dict[socket.AddressFamily, int] = {}
+
+    @property
+    def blocking(self) -> bool:
+        """Whether the resolver behind blocks when its queries are polled."""
+        return bool(getattr(self._resolver, "blocking", False))
 
     def query(self, host: str, port: int) -> Query:
         """Start a look-up whose answer will be rotated."""

@@ -11,6 +11,7 @@ from typing import Generic, NewType, TypeAlias, TypeVar, final
 
 import msgspec
 
+from netcore.clock import Clock
 from netcore.info import Address, ConnectionInfo
 from netcore.select import Selectable
 
@@ -24,6 +25,7 @@ __all__ = [
     "Ttl",
     "jittered",
     "ttl_seconds",
+    "ttl_supplier",
 ]
 
 T = TypeVar("T")
@@ -76,10 +78,14 @@ class Endpoint(ABC, Generic[T, C]):
 
     Attributes:
         info: Whom to connect to; read anew for each connection.
-        every_turn: Whether to act in every turn, ready or not, as timers need.
+        every_turn: Whether to act in every turn, ready or not; who only waits for a
+            moment says so by `deadline`, which costs nothing until then.
+        clock: Measures the endpoint's own times. A service sets its own where there
+            is none, so that both mean the same by a deadline.
     """
 
     every_turn: bool = False
+    clock: Clock | None = None
 
     def __init__(self, info: ConnectionInfo) -> None:
         self.info = info
@@ -117,6 +123,16 @@ class Endpoint(ABC, Generic[T, C]):
     def can_auto_disconnect(self, context: C) -> bool:
         """Return whether the connection may end now, its time being over."""
         return True
+
+    def deadline(self, target: T) -> int | None:
+        """Return when to act at the latest though nothing is ready; None for never.
+
+        In monotonic nanoseconds of `clock`. By default `target`'s own `deadline`,
+        which the WebSocket and the FIX connection have for their timers. It holds
+        while connecting, too.
+        """
+        deadline = getattr(target, "deadline", None)
+        return deadline if isinstance(deadline, int) else None
 
     def selectable(self, target: T) -> Selectable:
         """Return what a selector can watch of `target`.
@@ -171,3 +187,18 @@ def ttl_seconds(ttl: Ttl) -> float:
     if not seconds > 0:
         raise ValueError(f"a time to live must be above 0 s, was {seconds}")
     return seconds
+
+
+def ttl_supplier(ttl: Ttl | Callable[[], Ttl] | None) -> Callable[[], float] | None:
+    """Return what gives each connection its time to live in seconds, None for ever.
+
+    Raises:
+        ValueError: If a fixed time is not above 0; a supplier's are checked when given.
+    """
+    if ttl is None:
+        return None
+    if callable(ttl):
+        supply = ttl
+        return lambda: ttl_seconds(supply())
+    seconds = ttl_seconds(ttl)
+    return lambda: seconds

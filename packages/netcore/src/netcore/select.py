@@ -69,6 +69,10 @@ class Selector(Protocol):
         """Return what is ready, waiting up to `timeout` seconds for it."""
         ...
 
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while something is ready, or -1."""
+        ...
+
     def close(self) -> None:
         """Give everything back to the system."""
         ...
@@ -107,6 +111,10 @@ class DirectSelector:
     def poll(self, timeout: float = 0.0) -> Sequence[Readiness]:
         """Return every key as readable and writable, at once."""
         return list(self._ready.values())
+
+    def fileno(self) -> int:
+        """Return -1: nobody is asked."""
+        return -1
 
     def close(self) -> None:
         """Forget all keys."""
@@ -197,6 +205,14 @@ class EpollSelector:
         ready.extend(self._bare.values())
         return ready
 
+    def fileno(self) -> int:
+        """Return the kernel's object, which other pollers can watch in their turn.
+
+        -1 where the system has none (`select`, `poll`), and after `close`. It tells
+        nothing of targets without a descriptor.
+        """
+        return self._poller.fileno()
+
     def close(self) -> None:
         """Give the kernel's object back and forget all keys."""
         self._poller.close()
@@ -214,6 +230,8 @@ class _Poller(Protocol):
     def remove(self, fd: int) -> None: ...
 
     def poll(self, timeout: float) -> list[Readiness]: ...
+
+    def fileno(self) -> int: ...
 
     def close(self) -> None: ...
 
@@ -250,6 +268,9 @@ class _Epoll:
             for fd, events in found
         ]
 
+    def fileno(self) -> int:
+        return -1 if self._epoll.closed else self._epoll.fileno()
+
     def close(self) -> None:
         self._epoll.close()
 
@@ -284,6 +305,12 @@ class _Portable:
             )
             for key, events in self._selector.select(timeout)
         ]
+
+    def fileno(self) -> int:
+        fileno = getattr(self._selector, "fileno", None)  # `select` has none
+        with suppress(ValueError):  # closed
+            return -1 if fileno is None else int(fileno())
+        return -1
 
     def close(self) -> None:
         self._selector.close()

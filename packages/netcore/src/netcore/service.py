@@ -18,12 +18,17 @@ One `poll` does, in this order:
    connection, no more often than every `connect_interval`;
 2. ask the selector who is ready;
 3. end connections that are past their time to live or their connect timeout;
-4. let every endpoint act that is ready, holds received bytes, has just connected, or
-   asks for every turn.
+4. let every endpoint act that is ready, holds received bytes, has just connected, is
+   past its own deadline, or asks for every turn.
 
 An endpoint that fails is closed and asked whether it may come again; others are not
 disturbed. What may not come again is reported by `EndpointLost` at the end of the turn,
 after all others had theirs. Deadlines are measured by the monotonic clock.
+
+Three drivers turn the same loop: calling `poll` for ever spends a processor on the
+shortest reaction, `wait` between the turns blocks the thread instead, and
+`netcore.trio.run_service` parks a trio task. What they wait for is `fileno` and
+`deadline`.
 """
 
 import enum
@@ -33,8 +38,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast, final
 
-from netcore.clock import Clock, SystemClock, to_ns
-from netcore.dns import BlockingResolver, Query, Resolver
+from netcore.clock import NANOSECONDS, Clock, SystemClock, to_ns
+from netcore.dns import BlockingResolver, Query, Resolver, refused_query
 from netcore.endpoint import (
     Action,
     AutoDisconnect,
@@ -44,7 +49,7 @@ from netcore.endpoint import (
     Handle,
     Ttl,
     jittered,
-    ttl_seconds,
+    ttl_supplier,
 )
 from netcore.errors import ConnectTimeout, EndpointLost, ResolveError, ResolveTimeout
 from netcore.idle import IdleStrategy
@@ -65,6 +70,14 @@ __all__ = [
 T = TypeVar("T")
 C = TypeVar("C")
 R = TypeVar("R")
+
+
+# Later than any clock shows: an endpoint that waits for no moment.
+_NEVER = 1 << 63
+# How often those are visited under a driver that waits, whom no descriptor announces:
+# look-ups under way, streams without a descriptor, `Endpoint.every_turn`.
+_TICK_NS = 1_000_000
+_LONGEST_WAIT = 3600.0  # seconds; whoever waits for nothing looks again sometimes
 
 
 class _Phase(enum.Enum):
@@ -95,6 +108,7 @@ class _Node(Generic[T, C]):
 
     __slots__ = (
         "address",
+        "alarm_ns",
         "connect_deadline_ns",
         "deadline_ns",
         "endpoint",
@@ -124,6 +138,7 @@ class _Node(Generic[T, C]):
         self.ttl = 0.0
         self.deadline_ns: int | None = None
         self.connect_deadline_ns: int | None = None
+        self.alarm_ns: int | None = None  # the endpoint's own deadline
 
 
 @final
@@ -145,6 +160,10 @@ class IOService(Generic[T, C]):
             TLS included; None for as long as the kernel tries.
         context: Handed to every call of an endpoint.
         idle: Called at the end of each turn with the work done.
+
+    Attributes:
+        on_change: Called where something was asked for outside a turn, so that a
+            driver that waits looks again; None without such a driver.
     """
 
     def __init__(
@@ -165,9 +184,10 @@ class IOService(Generic[T, C]):
                 f"connect_interval must not be negative, was {connect_interval}"
             )
         self._selector = selector
-        self._clock: Clock = clock or SystemClock()
+        self.clock: Clock = clock or SystemClock()
+        self.on_change: Callable[[], None] | None = None
         self._resolver: Resolver = resolver or BlockingResolver()
-        self._ttl = _supplier(auto_disconnect)
+        self._ttl = ttl_supplier(auto_disconnect)
         self._dns_timeout_ns = _optional_ns("dns_timeout", dns_timeout)
         self._connect_interval_ns = to_ns(connect_interval)
         self._connect_timeout_ns = _optional_ns("connect_timeout", connect_timeout)
@@ -182,6 +202,8 @@ class IOService(Generic[T, C]):
         # that ask for every turn, those still connecting against a deadline.
         self._buffered: set[Handle] = set()
         self._every_turn: set[Handle] = set()
+        self._bare: set[Handle] = set()  # those without a descriptor
+        self._next_alarm_ns = _NEVER  # no endpoint's own deadline is before this
         self._lost: list[tuple[Handle, DisconnectReason]] = []
 
     def __repr__(self) -> str:
@@ -219,7 +241,10 @@ class IOService(Generic[T, C]):
         endpoint = factory(handle)
         info = endpoint.info
         query = self._resolver.query(info.host, info.port)
+        if endpoint.clock is None:
+            endpoint.clock = self.clock
         self._enqueue(handle, endpoint, query)
+        self._changed()
         return handle
 
     def deregister(self, handle: Handle) -> Endpoint[T, C] | None:
@@ -284,6 +309,65 @@ class IOService(Generic[T, C]):
         finally:
             if self._nodes.get(handle) is node:
                 self._acted(node)
+            self._changed()
+
+    # -- what a driver has to know -------------------------------------------------
+
+    @property
+    def deadline(self) -> int | None:
+        """When to call `poll` at the latest though `fileno` is not readable.
+
+        In nanoseconds of the clock's monotonic time, maybe past; None for never. What
+        no descriptor announces (look-ups, streams without a descriptor,
+        `Endpoint.every_turn`) is to be visited every millisecond.
+        """
+        now = self.clock.monotonic_ns()
+        if self._buffered:
+            return now
+        moments = [self._next_alarm_ns]
+        if self._every_turn or self._bare:
+            moments.append(now + _TICK_NS)
+        if self._pending:
+            moments.append(max(now + _TICK_NS, self._next_create_ns or 0))
+            moments += [p.deadline_ns for p in self._pending if p.deadline_ns]
+        for node in self._nodes.values():
+            for moment in (node.deadline_ns, node.connect_deadline_ns):
+                if moment is not None:
+                    moments.append(moment)
+        first = min(moments)
+        return None if first == _NEVER else first
+
+    @property
+    def may_block(self) -> str | None:
+        """Which part of a turn may block, for drivers that must not; None for none."""
+        if self._idle is not None:
+            return f"the idle strategy {type(self._idle).__name__}"
+        if getattr(self._resolver, "blocking", False):
+            return f"the resolver {type(self._resolver).__name__}"
+        return None
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while something is ready, or -1."""
+        return self._selector.fileno()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Block until the next turn may have something to do, or time is up.
+
+        With a `DirectSelector` it returns at once, as that waits for nothing.
+
+        Args:
+            timeout: Seconds, None for as long as it takes (an hour at most).
+        """
+        limits = [_LONGEST_WAIT if timeout is None else timeout]
+        deadline = self.deadline
+        if deadline is not None:
+            limits.append((deadline - self.clock.monotonic_ns()) / NANOSECONDS)
+        # Nothing is consumed: what is ready now is ready in the next turn, too.
+        self._selector.poll(max(min(limits), 0.0))
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
 
     # -- the turn ----------------------------------------------------------------------
 
@@ -302,8 +386,9 @@ class IOService(Generic[T, C]):
         work = self._connect_pending() if self._pending else 0
         ready = self._selector.poll()
         work += self._expire()
-        if ready or self._buffered or self._every_turn:  # mostly nobody
-            for handle in self._with_silent(ready):
+        due = self._due() if self._next_alarm_ns < _NEVER else ()
+        if ready or due or self._buffered or self._every_turn:  # mostly nobody
+            for handle in self._with_silent(ready, due):
                 node = self._nodes.get(handle)
                 if node is not None:
                     work += self._turn(node, action)
@@ -314,19 +399,49 @@ class IOService(Generic[T, C]):
         return work
 
     def run(
-        self, until: Callable[[], bool], *, action: Action[T, C] | None = None
+        self,
+        until: Callable[[], bool],
+        *,
+        action: Action[T, C] | None = None,
+        waiting: bool = False,
     ) -> None:
         """Call `poll` until `until` says True.
 
+        Args:
+            until: Asked before each turn.
+            action: As in `poll`.
+            waiting: Whether to `wait` after a turn without work; else the loop spins.
+
         Raises:
-            EndpointLost: If an endpoint ended and may not be made again.
+            EndpointLost: If an endpoint ended and may not be made again. Nothing is
+                lost of the others: call again to go on with them.
         """
         while not until():
-            self.poll(action)
+            if not self.poll(action) and waiting and not until():
+                self.wait()
 
-    def _with_silent(self, ready: Iterable[Readiness]) -> list[Handle]:
+    def _due(self) -> list[Handle]:
+        """Return who is past its own deadline; find the next of the others."""
+        now = self.clock.monotonic_ns()
+        due: list[Handle] = []
+        if now < self._next_alarm_ns:
+            return due
+        self._next_alarm_ns = _NEVER
+        for handle, node in self._nodes.items():
+            if node.alarm_ns is None:
+                continue
+            if node.alarm_ns <= now:
+                due.append(handle)
+            elif node.alarm_ns < self._next_alarm_ns:
+                self._next_alarm_ns = node.alarm_ns
+        return due
+
+    def _with_silent(
+        self, ready: Iterable[Readiness], due: Iterable[Handle]
+    ) -> list[Handle]:
         """Return who acts in this turn: the ready, then those no selector reports."""
         handles = {Handle(key): None for key, _, _ in ready}
+        handles.update(dict.fromkeys(due))
         for silent in (self._buffered, self._every_turn):
             for handle in sorted(silent):
                 handles[handle] = None
@@ -334,7 +449,12 @@ class IOService(Generic[T, C]):
 
     def _turn(self, node: _Node[T, C], action: Action[T, C] | None) -> int:
         try:
-            if node.phase is _Phase.CONNECTING and not self._connect(node):
+            if (
+                node.phase is _Phase.CONNECTING
+                and not self._connect(node)
+                # Its own time limit may be over before its connection stands.
+                and not _is_past(node.alarm_ns, self.clock.monotonic_ns())
+            ):
                 return 0
             if action is None:
                 done = node.endpoint.poll(node.target, self._context)
@@ -371,13 +491,20 @@ class IOService(Generic[T, C]):
             self._buffered.add(node.handle)
         else:
             self._buffered.discard(node.handle)
+        self._set_alarm(node)
+
+    def _set_alarm(self, node: _Node[T, C]) -> None:
+        """See when the endpoint wants to act though nothing is ready."""
+        alarm = node.alarm_ns = node.endpoint.deadline(node.target)
+        if alarm is not None and alarm < self._next_alarm_ns:
+            self._next_alarm_ns = alarm
 
     # -- beginnings --------------------------------------------------------------------
 
     def _enqueue(self, handle: Handle, endpoint: Endpoint[T, C], query: Query) -> None:
         deadline = None
         if self._dns_timeout_ns is not None:
-            deadline = self._clock.monotonic_ns() + self._dns_timeout_ns
+            deadline = self.clock.monotonic_ns() + self._dns_timeout_ns
         self._pending.append(_Pending(handle, endpoint, query, deadline))
 
     def _requeue(self, handle: Handle, endpoint: Endpoint[T, C]) -> None:
@@ -386,12 +513,12 @@ class IOService(Generic[T, C]):
         try:
             query = self._resolver.query(info.host, info.port)
         except Exception as exc:
-            query = _Refused(exc)
+            query = refused_query(exc)
         self._enqueue(handle, endpoint, query)
 
     def _connect_pending(self) -> int:
         """Create at most one connection; return whether anything happened."""
-        now = self._clock.monotonic_ns()
+        now = self.clock.monotonic_ns()
         may_create = self._next_create_ns is None or now >= self._next_create_ns
         for _ in range(len(self._pending)):
             pending = self._pending[0]
@@ -448,6 +575,7 @@ class IOService(Generic[T, C]):
             if self._connect_timeout_ns is not None:
                 node.connect_deadline_ns = now + self._connect_timeout_ns
             self._selector.register(handle, node.selectable)
+            self._set_alarm(node)
         except Exception as exc:
             _close_quietly(target, exc)
             if isinstance(exc, OSError):
@@ -459,6 +587,8 @@ class IOService(Generic[T, C]):
             self._every_turn.add(handle)
         if node.selectable.buffered:
             self._buffered.add(handle)
+        if node.fd < 0:
+            self._bare.add(handle)
 
     # -- endings -----------------------------------------------------------------------
 
@@ -466,7 +596,7 @@ class IOService(Generic[T, C]):
         """End what is past its time; return how many."""
         if self._ttl is None and self._connect_timeout_ns is None:
             return 0
-        now = self._clock.monotonic_ns()
+        now = self.clock.monotonic_ns()
         ended = 0
         for node in list(self._nodes.values()):
             if _is_past(node.connect_deadline_ns, now):
@@ -529,6 +659,7 @@ class IOService(Generic[T, C]):
         del self._nodes[node.handle]
         self._buffered.discard(node.handle)
         self._every_turn.discard(node.handle)
+        self._bare.discard(node.handle)
         self._selector.unregister(node.handle)
 
     def _raise_lost(self) -> None:
@@ -536,19 +667,6 @@ class IOService(Generic[T, C]):
         (handle, reason), *others = lost
         cause = reason.error if isinstance(reason, Failed) else None
         raise EndpointLost(handle, reason, others=others) from cause
-
-
-class _Refused:
-    """The query of a resolver that could not even be asked."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def poll(self) -> list[Address] | None:
-        raise self._error
-
-    def cancel(self) -> None:
-        pass
 
 
 def _close_quietly(target: object, error: Exception) -> None:
@@ -564,16 +682,6 @@ def _close_quietly(target: object, error: Exception) -> None:
 
 def _is_past(deadline_ns: int | None, now: int) -> bool:
     return deadline_ns is not None and now >= deadline_ns
-
-
-def _supplier(ttl: Ttl | Callable[[], Ttl] | None) -> Callable[[], float] | None:
-    if ttl is None:
-        return None
-    if callable(ttl):
-        supply = ttl
-        return lambda: ttl_seconds(supply())
-    seconds = ttl_seconds(ttl)
-    return lambda: seconds
 
 
 def _optional_ns(name: str, seconds: float | None) -> int | None:

@@ -7,6 +7,7 @@ sockets.
 
 from netcore.trio.driver import Driven, TrioClock, TrioDriver
 from netcore.trio.server import Accept, Refuse, WebSocketServer, serve_websocket
+from netcore.trio.service import run_service
 from netcore.trio.streams import finish_connecting, open_stream
 from netcore.trio.websocket import TrioWebSocket, open_websocket
 
@@ -21,5 +22,6 @@ __all__ = [
     "finish_connecting",
     "open_stream",
     "open_websocket",
+    "run_service",
     "serve_websocket",
 ]
