@@ -34,15 +34,15 @@ async def open_store(settings: StoreSettings, *, clock: Clock) -> AsyncIterator[
         yield MemoryStore(clock)
         return
     database = open_database(settings.url)
-    async with _running(GroupStore(database, clock=clock, settings=settings)) as store:
+    async with running(GroupStore(database, clock=clock, settings=settings)) as store:
         yield store
 
 
 def open_database(url: str) -> Database:
-    """Return the database that a URL names; nothing is connected yet.
+    """Return the database of a URL; nothing is opened yet.
 
     Raises:
-        InvalidRequest: It is neither `sqlite:PATH` nor `postgresql://…`.
+        InvalidRequest: The URL names no database we know.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "sqlite" and rest:
@@ -56,7 +56,12 @@ def open_database(url: str) -> Database:
 
 
 @asynccontextmanager
-async def _running(store: GroupStore) -> AsyncIterator[GroupStore]:
+async def running(store: GroupStore) -> AsyncIterator[GroupStore]:
+    """Run a store, and close it after everything it has taken is done.
+
+    Raises:
+        SchemaMismatch, StoreFailed: As for `open_store`.
+    """
     await store.open()
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)

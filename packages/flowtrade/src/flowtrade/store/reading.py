@@ -6,7 +6,6 @@ refuses every operation.
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Never, TypeVar, final
 
 import trio
@@ -48,7 +47,7 @@ async def open_for_reading(settings: StoreSettings) -> AsyncIterator["ReadOnlySt
         StoreFailed: It cannot be opened, or holds nothing of ours.
     """
     scheme, _, rest = settings.url.partition(":")
-    if scheme == "sqlite" and not Path(rest).is_file():
+    if scheme == "sqlite" and not await trio.Path(rest).is_file():
         raise StoreFailed(f"there is no store {rest}; a server makes one")
     store = ReadOnlyStore(open_database(settings.url))
     try:
