@@ -10,8 +10,10 @@ from netcore.trio import TrioWebSocket, serve_websocket
 from netcore.ws import DeflateConfig, Opcode, WebSocketOptions
 
 MAX_MESSAGE = 16 << 20
+# Suites count compressed bytes, so short messages are compressed as well.
+COMPRESSED = DeflateConfig(threshold=0)
 OPTIONS = WebSocketOptions(
-    deflate=DeflateConfig(),
+    deflate=COMPRESSED,
     max_message_size=MAX_MESSAGE,
     outbox_limit=2 * MAX_MESSAGE,
 )

@@ -336,6 +336,28 @@ class TestFaults:
         assert f"|371={tag}|" in peer.hear()[0]
         assert peer.events[-1].fault.reason == reason
 
+    @pytest.mark.parametrize("checked", [False, True])
+    @pytest.mark.parametrize("begin_string", ["FIX.4.2", "FIX.4.4"])
+    def test_a_message_with_an_empty_type_is_rejected(self, begin_string, checked):
+        peer = active(begin_string, checked=checked)
+        peer.say("35=|34=2")
+        (reject,) = peer.hear_messages() or [None]
+
+        if checked:
+            assert (reject.type, reject[45], reject.get(372)) == ("3", b"2", None)
+        else:
+            peer.session.business_reject(peer.applications[-1], now=peer.now)
+            (reject,) = peer.hear_messages()
+            assert (reject.type, reject.get(372)) == ("j", None)
+
+    def test_a_reject_with_numbers_beyond_any_is_told_without_them(self):
+        peer = active(checked=False)
+        endless = "9" * 4400
+        peer.say(f"35=3|34=2|45=1|371={endless}|373={endless}|58=no")
+
+        rejected = peer.events[-1]
+        assert (rejected.number, rejected.tag, rejected.reason) == (1, None, None)
+
     def test_nothing_is_said_or_heard_once_it_is_over(self):
         peer = active()
         peer.hang_up()

@@ -129,9 +129,11 @@ class TestLogon:
         assert peer.hear()[0].startswith("35=5|34=2|58=HeartBtInt must be the 30")
         assert peer.session.closed
 
-    @pytest.mark.parametrize("interval", ["", "x"])
-    def test_an_interval_that_is_none_ends_the_connection(self, interval):
-        peer = Counterparty(acceptor(checked=False))
+    # "9" * 4400 is more than `int` takes, "9" * 400 more than a float holds.
+    @pytest.mark.parametrize("interval", ["", "x", "-", "--5", "9" * 400, "9" * 4400])
+    @pytest.mark.parametrize("checked", [False, True])
+    def test_an_interval_that_is_none_ends_the_connection(self, interval, checked):
+        peer = Counterparty(acceptor(checked=checked))
         peer.connect()
         peer.say(f"35=A|34=1|98=0|108={interval}")
 
@@ -310,7 +312,9 @@ class TestLogon:
         assert peer.hear() == ["35=0|34=2|112=x"]
 
     @pytest.mark.parametrize(
-        "text", ["34=7|98=0|108=30", "34=1|98=0", "34=1|98=0|108=x"]
+        "text",
+        ["34=7|98=0|108=30", "34=1|98=0"]
+        + [f"34=1|98=0|108={interval}" for interval in ("x", "-1", "--5", "9" * 4400)],
     )
     def test_a_wrong_reset_within_the_session_ends_it(self, text):
         peer = active(checked=False)
@@ -344,6 +348,15 @@ class TestNextExpected:
         assert peer.logon("789=1", number=3) == ["35=A|34=1|98=0|108=30|789=1"]
         peer.say("35=4|34=1|43=Y|122=20240808-12:00:00|36=3|123=Y")
         assert peer.session.next_expected == 4
+
+    def test_a_number_that_is_none_ends_the_session(self):
+        peer = Counterparty(acceptor(next_expected=True))
+        peer.connect()
+        peer.say("35=A|34=1|98=0|108=30|789=" + "9" * 4400)
+
+        assert peer.hear()[-1] == (
+            "35=5|34=2|58=NextExpectedMsgSeqNum must be 1 to 1, but was 0"
+        )
 
     def test_a_number_that_was_never_sent_ends_the_session(self):
         peer = Counterparty(acceptor(next_expected=True))

@@ -63,6 +63,13 @@ class TestResponses:
         with pytest.raises(HttpProtocolError, match="interim"):
             made.feed(b"HTTP/1.1 100 X\r\n\r\n" * 17)
 
+    def test_a_fault_behind_an_interim_response_is_told_at_once(self):
+        made = HttpExchange()
+        with pytest.raises(HttpProtocolError, match="no HTTP"):
+            made.feed(b"HTTP/1.1 100 X\r\n\r\nHTTP/1.1 200 OK\r\nno header\r\n\r\n")
+
+        assert made.state is ExchangeState.FAILED
+
     def test_switching_protocols_ends_http(self):
         head = b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
         made, response = exchange(head + b"frames")

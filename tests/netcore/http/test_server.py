@@ -43,10 +43,30 @@ def test_pipelined_requests_are_answered_in_order():
 
 def test_too_many_waiting_requests_are_refused():
     server = HttpServerConnection(max_pipelined=2)
+    assert len(server.feed(GET * 3)) == 2
+    assert server.fault.status == 429
     with pytest.raises(HttpProtocolError) as caught:
-        server.feed(GET * 3)
+        server.feed(b"")
 
     assert caught.value.status == 429
+
+
+@pytest.mark.parametrize(
+    "bad", [b"GET / HTTP/1.1\r\n\r\n", b"GET /\r\n\r\n", b"nonsense\r\n\r\n"]
+)
+@pytest.mark.parametrize("ends", [False, True])
+def test_requests_before_a_fault_in_the_same_read_are_answered(bad, ends):
+    server = HttpServerConnection()
+    assert server.fault is None
+    (request,) = server.feed(GET + bad)
+    assert request.target == "/a"
+    assert server.respond(204).startswith(b"HTTP/1.1 204 ")
+
+    assert server.fault is not None
+    with pytest.raises(HttpProtocolError) as caught:
+        server.feed_eof() if ends else server.feed(b"more")
+    assert caught.value is server.fault
+    assert b"Connection: close" in server.respond_fault(caught.value)
 
 
 def test_a_client_that_closes_gets_its_answer_and_nothing_more():

@@ -244,6 +244,26 @@ def test_a_refusal_without_a_length_ends_with_the_stream():
     assert (error.status, error.body) == (503, b"please wait")
 
 
+@pytest.mark.parametrize("digits", ["9" * 20, "9" * 4400])
+def test_a_length_beyond_any_number_is_only_a_long_body(digits):
+    head = f"HTTP/1.1 403 No\r\nContent-Length: {digits}\r\n\r\n".encode()
+    error = refused(head, b"no", eof=True)
+
+    assert (error.status, error.body) == (403, b"no")
+
+
+@pytest.mark.parametrize("size", range(MAX_HEAD - 6, MAX_HEAD + 4))
+def test_the_longest_head_is_the_same_however_it_is_cut(size):
+    begin = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nA: "
+    head = begin + b"a" * (size - len(begin)) + b"\r\n\r\n"
+
+    assert {
+        refused(head[:cut], head[cut:]).status
+        for cut in range(size - 2, size + 4)
+        if size <= MAX_HEAD or cut <= MAX_HEAD + 3
+    } == {403 if size <= MAX_HEAD else 0}
+
+
 def test_an_empty_refusal_is_told_at_once():
     assert refused(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n").status == 403
 

@@ -388,7 +388,7 @@ class Dictionary:
             seen.add(tag)
             position += 1
             group = None if home is None else home.groups.get(tag)
-            if group is not None and int(value):
+            if group is not None and not _counts(value, 0):
                 position, fault = self._check_group(fields, position, group, tags)
                 if fault is not None:
                     return fault
@@ -405,7 +405,7 @@ class Dictionary:
             if fault is not None:
                 return end, fault
         fault = _group_order(fields, start, end, spec)
-        if fault is None and found != int(stated):
+        if fault is None and not _counts(stated, found):
             fault = Fault(RejectReason.GROUP_COUNT, count_tag)
         return end, fault
 
@@ -434,6 +434,11 @@ class Dictionary:
 
     def _allowed(self, tag: int) -> bool:
         return self.user_defined and tag >= USER_DEFINED
+
+
+def _counts(stated: bytes, found: int) -> bool:
+    """Whether a NumInGroup, which may have any number of digits, is `found`."""
+    return (stated.lstrip(b"0") or b"0") == b"%d" % found
 
 
 def _walk_group(fields: Sequence[Pair], start: int, spec: _Spec) -> tuple[int, int]:
@@ -470,7 +475,7 @@ def _group_order(
         nested = spec.groups.get(tag)
         if nested is not None and value != b"0":
             stop, found = _walk_group(fields, position, nested)
-            if value != b"%d" % found:
+            if not _counts(value, found):
                 return Fault(RejectReason.GROUP_COUNT, tag)
             fault = _group_order(fields, position, stop, nested)
             if fault is not None:

@@ -8,6 +8,7 @@ from netcore.fix.fields import Message, Pair, parse_timestamp
 __all__ = [
     "business_reject_body",
     "duplicate_fault",
+    "heartbeat_of",
     "minimal_fault",
     "new_sequence_number",
     "plain_reject_body",
@@ -30,6 +31,8 @@ _LOCATIONS = ((142, 143), (143, 142), (144, 145), (145, 144))
 _REQUIRED = {b"1": (112,), b"2": (7, 16), b"3": (45,), b"4": (36,), b"A": (98, 108)}
 _HEADER = (49, 56, 52)
 _NUMBER = re.compile(rb"[0-9]{1,18}").fullmatch
+# Thirty years of silence are enough; an `int` of more digits would be no time at all.
+_SECONDS = re.compile(rb"-?[0-9]{1,9}").fullmatch
 _NUMERIC = frozenset({7, 16, 36, 45, 108})
 
 # EndSeqNo of "all there is": 0 from FIX 4.2 on, 999999 before, by some also later.
@@ -50,7 +53,7 @@ def reject_body(message: Message, fault: Fault, begin_string: str) -> list[Pair]
     body = plain_reject_body(message, fault.reason.text)
     if fault.tag is not None:
         body.append((371, b"%d" % fault.tag))
-    body.append((372, message[35]))
+    body += _kind_of(message)
     if fault.reason <= _HIGHEST_REASON.get(begin_string, 99):
         body.append((373, b"%d" % fault.reason))
     return body
@@ -65,9 +68,21 @@ def business_reject_body(message: Message, reason: int, text: str) -> list[Pair]
     """Return the body of a BusinessMessageReject (j) of `message`."""
     return [
         *plain_reject_body(message, text),
-        (372, message[35]),
+        *_kind_of(message),
         (380, b"%d" % reason),
     ]
+
+
+def _kind_of(message: Message) -> list[Pair]:
+    """Return RefMsgType (372); a message may come with an empty MsgType."""
+    kind = message.get(35)
+    return [(372, kind)] if kind else []
+
+
+def heartbeat_of(message: Message) -> int | None:
+    """Return HeartBtInt (108), None if it is missing or no number of seconds."""
+    text = message.get(108, b"")
+    return int(text) if _SECONDS(text) is not None else None
 
 
 def text_of(message: Message) -> str:
@@ -84,7 +99,7 @@ def minimal_fault(message: Message) -> Fault | None:
             return Fault(RejectReason.REQUIRED_TAG_MISSING, tag)
         if not value:
             return Fault(RejectReason.TAG_WITHOUT_VALUE, tag)
-        if tag in _NUMERIC and _NUMBER(value.lstrip(b"-")) is None:
+        if tag in _NUMERIC and _NUMBER(value.removeprefix(b"-")) is None:
             return Fault(RejectReason.INCORRECT_DATA_FORMAT, tag)
     try:
         parse_timestamp(message[52])

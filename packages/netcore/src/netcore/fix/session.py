@@ -145,7 +145,7 @@ class FixSession(SessionMachine):
         if refusal is not None:
             self._goodbye_now(refusal, LogonRefused(refusal))
             return
-        interval = int(message[108])
+        interval = rejects.heartbeat_of(message) or 0
         expected = self._sequence.expected
         if number < expected:
             fault = SequenceTooLow(expected, number)
@@ -170,10 +170,10 @@ class FixSession(SessionMachine):
         self, message: Message, number: int, *, reset: bool
     ) -> str | None:
         """Return the words to refuse a Logon with."""
-        interval = message.get(108, b"")
-        if not interval.lstrip(b"-").isdigit():
+        interval = rejects.heartbeat_of(message)
+        if interval is None:
             return "HeartBtInt is missing or no number"
-        if int(interval) < 0:
+        if interval < 0:
             return "HeartBtInt must not be negative"
         if message.get(98, b"0") != b"0":
             return "EncryptMethod must be 0 (none)"
@@ -181,10 +181,10 @@ class FixSession(SessionMachine):
             return f"ResetSeqNumFlag goes with MsgSeqNum 1, but received {number}"
         if self.config.role is Role.ACCEPTOR:
             return self._authenticate(message) if self._authenticate else None
-        if int(interval) != self._heartbeat:
+        if interval != self._heartbeat:
             return (
                 f"HeartBtInt must be the {self._heartbeat} that was asked for, but "
-                f"received {int(interval)}"
+                f"received {interval}"
             )
         if reset and not self.config.reset_on_logon:
             if self._store.next_outgoing != 2:
@@ -194,7 +194,7 @@ class FixSession(SessionMachine):
 
     def _resend_unasked(self, message: Message) -> None:
         """NextExpectedMsgSeqNum: what the counterparty lacks goes out at once."""
-        first = int(message[789]) if message[789].isdigit() else 0
+        first = _as_number(message, 789) or 0
         last = self._store.next_outgoing - 1
         # Our own Logon is on its way: an acceptor's was sent with this answer, and an
         # initiator's is what the counterparty has just answered.
@@ -287,8 +287,7 @@ class FixSession(SessionMachine):
     # -- numbers ---------------------------------------------------------------------
 
     def _number(self, message: Message) -> int | None:
-        text = message.get(34, b"")
-        return int(text) if text.isdigit() and len(text) <= 18 else None
+        return _as_number(message, 34)
 
     def _hold(self, message: Message, number: int) -> None:
         self._sequence.hold(number, message)
@@ -395,12 +394,13 @@ class FixSession(SessionMachine):
     def _on_reset_logon(self, message: Message, number: int) -> None:
         """A Logon with 141=Y inside a session: both sides begin again at 1."""
         refusal = None
+        interval = rejects.heartbeat_of(message)
         fault = self._content_fault(message)
         if fault is not None:
             refusal = f"the Logon is invalid: {fault.reason.text} ({fault.tag})"
         elif number != 1:
             refusal = f"ResetSeqNumFlag goes with MsgSeqNum 1, but received {number}"
-        elif not message.get(108, b"").isdigit():
+        elif interval is None or interval < 0:
             refusal = "HeartBtInt is missing or no number"
         if refusal is not None:
             self._goodbye_now(refusal, SessionFault(refusal))
@@ -409,16 +409,22 @@ class FixSession(SessionMachine):
         self._reset_numbers()
         self._out.clear()
         self._sequence.advance(self._now)
-        self._heartbeat = int(message[108])
+        self._heartbeat = interval or 0
         self._send_logon(reset=True)
         self._events.append(SequenceReset(expected, 2))
 
 
 def _rejected(message: Message) -> Rejected:
-    def number(tag: int) -> int | None:
-        text = message.get(tag, b"")
-        return int(text) if text.isdigit() else None
-
     return Rejected(
-        message, number(45) or 0, number(371), number(373), rejects.text_of(message)
+        message,
+        _as_number(message, 45) or 0,
+        _as_number(message, 371),
+        _as_number(message, 373),
+        rejects.text_of(message),
     )
+
+
+def _as_number(message: Message, tag: int) -> int | None:
+    """Return a field that is a number of at most 18 digits, None if it is none."""
+    text = message.get(tag, b"")
+    return int(text) if text.isdigit() and len(text) <= 18 else None

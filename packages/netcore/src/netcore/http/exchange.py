@@ -137,10 +137,15 @@ class HttpExchange:
             self._state = ExchangeState.READING
             self._answered = _Answered.YES
         try:
-            return self._final(self._reader.feed(data))
+            response = self._final(self._reader.feed(data))
+            if response is None and self._reader.fault is not None:
+                # It came behind interim responses: no more bytes will mend it.
+                raise self._reader.fault
         except HttpProtocolError:
             self._state = ExchangeState.FAILED
             raise
+        else:
+            return response
 
     def feed_eof(self) -> Response:
         """Note that the server closed the connection; return what that completes.

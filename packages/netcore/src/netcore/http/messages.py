@@ -103,7 +103,7 @@ class Response(msgspec.Struct, frozen=True):
         """The body as text, by the charset of Content-Type or UTF-8.
 
         Raises:
-            UnicodeDecodeError: If it is not of that charset.
+            UnicodeError: If it is not of that charset.
             LookupError: If nobody here knows that charset.
         """
         return self.body.decode(_charset(self.header("content-type", "")))

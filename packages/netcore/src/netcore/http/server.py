@@ -37,7 +37,14 @@ class HttpServerConnection:
             responses are out.
     """
 
-    __slots__ = ("_continued", "_max_pipelined", "_open", "_reader", "closing")
+    __slots__ = (
+        "_continued",
+        "_fault",
+        "_max_pipelined",
+        "_open",
+        "_reader",
+        "closing",
+    )
 
     def __init__(
         self, limits: Limits = DEFAULT_LIMITS, *, max_pipelined: int = 64
@@ -46,6 +53,7 @@ class HttpServerConnection:
         self._max_pipelined = max_pipelined
         self._open: deque[Request] = deque()
         self._continued: RawMessage | None = None
+        self._fault: HttpProtocolError | None = None
         self.closing: str | None = None
 
     def __repr__(self) -> str:
@@ -57,6 +65,15 @@ class HttpServerConnection:
         return len(self._open)
 
     @property
+    def fault(self) -> HttpProtocolError | None:
+        """What came behind the requests returned and ends reading, None if nothing.
+
+        The next `feed` raises it; once the requests before it are responded to, there
+        is no reason to wait for more bytes.
+        """
+        return self._fault or self._reader.fault
+
+    @property
     def rest(self) -> bytes:
         """After a request to upgrade, the bytes behind it."""
         return self._reader.rest
@@ -64,34 +81,51 @@ class HttpServerConnection:
     def feed(self, data: bytes) -> list[Request]:
         """Return the requests that `data` completes; nothing after the last one.
 
+        Requests before a fault are returned; the fault comes with the next call, or
+        at once if there are none.
+
         Raises:
             HttpProtocolError: If the bytes are no HTTP/1.x; `respond_fault` makes
-                the response to it. Requests before it have been returned.
+                the response to it.
         """
         if self.closing is not None:
             return []
+        if self._fault is not None:
+            raise self._fault.with_traceback(None)
         requests: list[Request] = []
-        for message in self._reader.feed(data):
-            request = _checked(message)
-            requests.append(request)
-            self._open.append(request)
-            if not request.keep_alive or request.upgrade:
-                self.closing = "the client asked for it"
-                break
-        if len(self._open) > self._max_pipelined:
+        try:
+            for message in self._reader.feed(data):
+                requests.append(self._admit(message))
+                if self.closing is not None:
+                    break
+        except HttpProtocolError as fault:
+            self._fault = fault
+            if not requests:
+                raise
+        return requests
+
+    def _admit(self, message: RawMessage) -> Request:
+        if len(self._open) >= self._max_pipelined:
             raise HttpProtocolError(
                 f"more than {self._max_pipelined} requests wait", status=429
             )
-        return requests
+        request = _checked(message)
+        self._open.append(request)
+        if not request.keep_alive or request.upgrade:
+            self.closing = "the client asked for it"
+        return request
 
     def feed_eof(self) -> None:
         """Note that the client sends no more; open requests are still answered.
 
         Raises:
-            HttpProtocolError: If it left within a request.
+            HttpProtocolError: If it left within a request, or at a fault that `feed`
+                has not raised yet.
         """
         if self.closing is None:
             self.closing = "the client closed its side"
+            if self._fault is not None:
+                raise self._fault.with_traceback(None)
             self._reader.feed_eof()
 
     def interim(self) -> bytes:

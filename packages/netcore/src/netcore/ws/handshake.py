@@ -175,7 +175,8 @@ class HeadReader:
         start = max(0, len(self._data) - 3)
         self._data += data
         end = self._data.find(b"\r\n\r\n", start)
-        if end > MAX_HEAD or (end < 0 and len(self._data) > MAX_HEAD):
+        # Three bytes of the end may be there already.
+        if end > MAX_HEAD or (end < 0 and len(self._data) > MAX_HEAD + 3):
             raise ValueError(f"the head is longer than {MAX_HEAD} bytes")
         if end < 0:
             return None
@@ -373,7 +374,10 @@ class _Refusal:
         lengths = set(_values(response.headers, "content-length"))
         self._wanted = MAX_ERROR_BODY
         if len(lengths) == 1 and (length := lengths.pop()).isdecimal():
-            self._wanted = min(self._wanted, int(length))
+            # `int` refuses thousands of digits; any length above ours is ours.
+            digits = length.lstrip("0")
+            if len(digits) < len(str(MAX_ERROR_BODY)) + 1:
+                self._wanted = min(self._wanted, int(digits or "0"))
         self._chunked = "chunked" in _lower(
             header_tokens(response.headers, "transfer-encoding")
         )
