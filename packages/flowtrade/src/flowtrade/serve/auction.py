@@ -7,6 +7,7 @@ taken is lost.
 """
 
 import socket
+from contextlib import nullcontext
 from typing import final
 
 import msgspec
@@ -17,7 +18,7 @@ from flowtrade.api import create_app
 from flowtrade.core.service import Service
 from flowtrade.hub import Hub
 from flowtrade.ids import TimeOrderedIds
-from flowtrade.ports import Authorizer, Clock, IdFactory, Solver
+from flowtrade.ports import Authorizer, Clock, IdFactory, Solver, Store
 from flowtrade.schedule import Grid, OnRequest, Schedule
 from flowtrade.serve.server import listen, serve
 from flowtrade.settings import AuctionSettings, Settings
@@ -53,6 +54,7 @@ async def run_auction(
     solver: Solver | None = None,
     clock: Clock | None = None,
     ids: IdFactory | None = None,
+    store: Store | None = None,
     shutdown: trio.Event | None = None,
     task_status: trio.TaskStatus[Auction] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -64,6 +66,8 @@ async def run_auction(
         solver: Clears; by default `flowtrade.core.solver.ClearingSolver`.
         clock: By default the system's.
         ids: By default `TimeOrderedIds`.
+        store: Open, and its owner's to close; by default the one that the settings
+            name.
         shutdown: Begins an orderly stop.
         task_status: Gets the running service.
 
@@ -76,7 +80,11 @@ async def run_auction(
     shutdown = trio.Event() if shutdown is None else shutdown
     # The port first, so that one that is taken says so before anything is opened.
     with listen(settings.server.host, settings.server.port) as listening:
-        async with open_store(settings.store, clock=clock) as store:
+        async with (
+            open_store(settings.store, clock=clock)
+            if store is None
+            else nullcontext(store)
+        ) as store:
             hub = Hub(
                 clock=clock,
                 replay=settings.server.replay,
