@@ -29,6 +29,7 @@ from netcore.fix.dictionary import (
     RejectReason,
     dictionary,
 )
+from netcore.fix.endpoint import FixEndpoint
 from netcore.fix.errors import (
     BadValue,
     EncodeError,
@@ -81,6 +82,7 @@ __all__ = [
     "Fields",
     "FileStore",
     "FixConnection",
+    "FixEndpoint",
     "FixLocalError",
     "FixParser",
     "FixRemoteError",
