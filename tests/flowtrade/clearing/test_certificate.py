@@ -143,6 +143,20 @@ def test_the_exact_audit_confirms_the_certificate(kind):
     assert exact.unlimited == 0
 
 
+def test_the_exact_audit_confirms_that_steep_books_are_solved():
+    for seed in range(10):
+        market = Market.from_auction(odd_auction(seed, Oddity.BOOKS))
+        clearing = clear(market)
+
+        exact = audit_exactly(market, clearing)
+
+        scale = clearing.certificate.value_scale
+        assert abs(float(exact.gap - exact.worth)) <= 1e-9 * scale
+        assert float(exact.gains) == pytest.approx(
+            clearing.gains, rel=1e-9, abs=1e-9 * scale
+        )
+
+
 def test_certificates_of_markets_that_cannot_trade_are_judged_sensibly():
     market = Market.from_auction(
         {

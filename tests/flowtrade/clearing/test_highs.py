@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from flowtrade.clearing import Market, SolverMode, UnboundedMarket, clear
+from flowtrade.clearing import (
+    ClearingStatus,
+    Market,
+    SolverMode,
+    UnboundedMarket,
+    clear,
+)
 from flowtrade.clearing.generate import generate
 from flowtrade.clearing.highs import (
     Core,
@@ -15,6 +21,7 @@ from flowtrade.clearing.highs import (
 )
 from flowtrade.clearing.lp import Direction, SmallProgram
 from flowtrade.clearing.priceform import PriceForm
+from flowtrade.clearing.testing import Oddity, odd_auction
 
 highspy = pytest.importorskip("highspy")
 
@@ -86,6 +93,17 @@ def test_highs_alone_is_polished_to_a_certified_answer(kind):
     assert clearing.report.solver.startswith("highs")
     assert clearing.certificate.worst < 1e-9
     assert clearing.gains == pytest.approx(clear(market).gains, rel=1e-9)
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_steep_books_are_certified_by_highs_alone(part):
+    for seed in range(100 * part, 100 * part + 100):
+        market = Market.from_auction(odd_auction(seed, Oddity.BOOKS))
+
+        certificate = clear(market, mode=SolverMode.HIGHS).certificate
+
+        assert certificate.status is ClearingStatus.CERTIFIED, seed
+        assert certificate.worst <= 1e-10, seed
 
 
 def test_an_unbounded_market_is_named_as_such_by_highs_mode_too():

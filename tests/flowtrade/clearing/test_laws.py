@@ -171,6 +171,32 @@ def test_scaled_prices_scale_the_prices_and_nothing_else(seed, oddity, factor):
     assert_same(cleared(auction), cleared(scaled), prices=factor)
 
 
+@given(SEEDS, SOLVABLE, st.sampled_from([1e-6, 1e-3, 7.0, 1e6]))
+@settings(max_examples=60)
+def test_a_product_in_other_units_has_its_price_in_them_and_moves_nothing_else(
+    seed, oddity, factor
+):
+    auction = odd_auction(seed, oddity)
+    changed = copy.deepcopy(auction)
+    for terms in changed["portfolios"].values():
+        if isinstance(terms["basis"], str):
+            terms["basis"] = {terms["basis"]: 1.0}
+        if "p0" in terms["basis"]:
+            terms["basis"]["p0"] *= factor
+
+    one, other = cleared(auction), cleared(changed)
+
+    assert other.status is ClearingStatus.CERTIFIED
+    assert other.gains == pytest.approx(one.gains, rel=1e-9, abs=1e-9)
+    for name, row in one.portfolios.items():
+        assert other.portfolios[name].rate == pytest.approx(
+            row.rate, rel=1e-7, abs=1e-6
+        )
+    if "p0" in one.products and one.products["p0"].unique:
+        price = one.products["p0"].price
+        assert other.products["p0"].price * factor == pytest.approx(price, rel=1e-9)
+
+
 @given(SEEDS, TAME)
 @settings(max_examples=40)
 def test_a_negated_portfolio_trades_the_negative(seed, oddity):
@@ -272,7 +298,8 @@ def test_shifting_all_values_shifts_prices(seed, shift):
             )
 
 
-@given(SEEDS, SOLVABLE)
+# Steep books are beyond it: it stops at 1e-4 of the gains and calls that solved.
+@given(SEEDS, SOLVABLE.filter(lambda oddity: oddity is not Oddity.BOOKS))
 @settings(max_examples=60)
 def test_gains_are_what_clarabel_finds(seed, oddity):
     np = pytest.importorskip("numpy")

@@ -4,6 +4,7 @@ import pytest
 from flowtrade.clearing.auxiliary import settle
 from flowtrade.clearing.generate import generate
 from flowtrade.clearing.interior import InteriorEnd, solve_interior
+from flowtrade.clearing.market import Market
 from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
 
@@ -52,6 +53,73 @@ def test_a_start_outside_the_window_enlarges_it(error):
 
     assert better.window > 3e-6
     assert form.merit(better.z, better.y) < 1e-12
+
+
+def book_against(bid):
+    """A flat offer beside pieces that are flatter than its proximal slope."""
+    return {
+        "demand_curves": {
+            "maker": [
+                {"rate": -80000.0, "price": 8440.0500001},
+                {"rate": -40000.0, "price": 8440.05},
+                {"rate": 0.0, "price": 8440.05},
+                {"rate": 0.0, "price": 8440.0},
+                {"rate": 90000.0, "price": 8439.0},
+            ],
+            "wide": [
+                {"rate": -80000.0, "price": 8440.06},
+                {"rate": 80000.0, "price": 8440.04},
+            ],
+            "taker": bid,
+        },
+        "portfolios": {
+            name: {"demand": name, "basis": "A"} for name in ("maker", "wide", "taker")
+        },
+    }
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-10, 1e-8])
+def test_a_flat_piece_beside_flatter_slopes_holds_its_price_to_the_last_bit(error):
+    bid = [{"rate": 0.0, "price": 8450.0}, {"rate": 500.0, "price": 8440.0}]
+    market = Market.from_auction(book_against(bid))
+    form = PriceForm.of(market.structure, market.segments)
+    point = solve_interior(form)
+
+    better = polish(form, point.z * (1.0 + error), point.y)
+
+    assert better.z[0] == 8440.05
+    assert form.merit(better.z, better.y) < 1e-15
+    assert better.window < np.inf
+
+
+def test_a_basket_of_held_products_holds_its_last_one_to_the_last_bit():
+    flat = [{"rate": -5.0, "price": 3.1}, {"rate": 5.0, "price": 3.1}]
+    auction = {
+        "demand_curves": {
+            "one": flat,
+            "both": [{**point, "price": 10.3} for point in flat],
+            "bid": [{"rate": 0.0, "price": 9.0}, {"rate": 2.0, "price": 7.0}],
+            "offer": [{"rate": -2.0, "price": 5.0}, {"rate": 0.0, "price": 2.0}],
+        },
+        "portfolios": {
+            "one": {"demand": "one", "basis": "A"},
+            "both": {"demand": "both", "basis": {"A": 1, "B": 2}},
+            "bid": {"demand": "bid", "basis": "B"},
+            "offer": {"demand": "offer", "basis": "A"},
+        },
+    }
+    auction["demand_curves"]["offer"] = [
+        {"rate": -2.0, "price": 3.3},
+        {"rate": 0.0, "price": 2.0},
+    ]
+    market = Market.from_auction(auction)
+    form = PriceForm.of(market.structure, market.segments)
+    point = solve_interior(form)
+
+    better = polish(form, point.z, point.y)
+
+    assert better.z[0] == 3.1
+    assert better.z[1] == (10.3 - 3.1) / 2.0
 
 
 def test_a_hopeless_start_is_returned_rather_than_made_worse():

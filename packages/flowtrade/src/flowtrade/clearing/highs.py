@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from flowtrade.clearing.arrays import FloatArray
+from flowtrade.clearing.arrays import FloatArray, typical
 from flowtrade.clearing.errors import ClearingError
 from flowtrade.clearing.priceform import PriceForm
 
@@ -119,28 +119,34 @@ def solve_highs(
     Raises:
         SolverFailed: HiGHS refused the model or gave no finite point.
     """
-    scales = form.scales
-    price, rate = scales.price, scales.rate
+    # Natural units: row prices are about 1, flows are shares of a typical turnover.
+    price = form.row_price[form.row]
+    finite = np.isfinite(form.width)
+    turnover = typical((form.width * price)[finite])
+    unit = (turnover or 1.0) / price
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         drop = (form.top - form.bottom) / price
-        slope = np.where(drop > 0.0, drop / (form.width / rate), 0.0)
+        slope = np.where(drop > 0.0, drop / (form.width / unit), 0.0)
         share = np.where(drop > 0.0, -form.low / form.width, 0.0)
     slope = np.minimum(slope, _STEEPEST)
     cost = -(form.top - share * (form.top - form.bottom)) / price
-    matrix = form.map.csr.T.tocsc()[:, form.row]
-    offset = np.zeros(form.columns) if form.offset is None else form.offset / rate
+    offset = np.zeros(form.columns) if form.offset is None else form.offset
+    level = form.column_price
+    offset = offset * level / (turnover or 1.0)
+    scaled = sparse.diags_array(1.0 / form.row_price) @ form.map.csr
+    matrix = (scaled @ sparse.diags_array(level)).T.tocsc()[:, form.row]
     point = solve_quadratic(
         hessian=sparse.diags_array(slope, format="csc"),
         cost=cost,
         matrix=matrix.tocsc(),
         row_lower=-offset,
         row_upper=-offset,
-        lower=form.low / rate,
-        upper=form.high / rate,
+        lower=form.low / unit,
+        upper=form.high / unit,
         core=core,
         deadline=deadline,
     )
-    return -point.dual * price, point.x * rate, point
+    return -point.dual * level, point.x * unit, point
 
 
 def solve_quadratic(

@@ -27,7 +27,7 @@ from typing import final
 import numpy as np
 from scipy import sparse
 
-from flowtrade.clearing.arrays import FloatArray, IntArray, group_sum, typical
+from flowtrade.clearing.arrays import FloatArray, IntArray
 from flowtrade.clearing.assembly import Factor, SingularMatrix
 from flowtrade.clearing.priceform import PriceForm
 
@@ -135,7 +135,7 @@ class _Iteration:
         # A piece narrower than rounding would give an infinite slope.
         self.slope = np.where(bounded, np.minimum(slope, 1e200), 0.0)
         self.regular = self.slope + _RHO * row_price / self.width
-        self.delta = self._delta(row_price)
+        self.delta = _DELTA * form.column_supply
         self.capacity = self._capacity()
         self.z = self._first_prices(row_price)
         self._first_flows(row_price)
@@ -341,15 +341,6 @@ class _Iteration:
         size = np.abs(table.weight) * np.repeat(rows, np.diff(table.ptr))
         total = np.bincount(table.idx, weights=size, minlength=self.form.columns)
         return np.maximum(total, self.form.scales.rate)
-
-    def _delta(self, row_price: FloatArray) -> FloatArray:
-        """Regularisation per column: against the slope of demand there."""
-        table = self.form.map.table
-        supply = self.form.row_sums(self.width / row_price)
-        size = table.weight**2 * np.repeat(supply, np.diff(table.ptr))
-        total = group_sum(table.idx, size, self.form.columns)
-        floor = 1e-3 * typical(total) or self.form.scales.rate / self.form.scales.price
-        return _DELTA * np.maximum(total, floor)
 
     def _first_prices(self, row_price: FloatArray) -> FloatArray:
         """Prices at which straight lines through all middles would balance."""

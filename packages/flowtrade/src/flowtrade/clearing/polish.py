@@ -20,7 +20,7 @@ from typing import final
 
 import numpy as np
 
-from flowtrade.clearing.arrays import FloatArray
+from flowtrade.clearing.arrays import FloatArray, group_sum
 from flowtrade.clearing.assembly import Factor, SingularMatrix
 from flowtrade.clearing.priceform import PriceForm
 
@@ -45,6 +45,19 @@ _CLOSE = 1e-8
 _SETTLED = 1e-8
 """Move of a flat piece's flow against its width at which its centre stays. Its price
 is then off by this share of the slope it was given: 1e-14 of the price scale."""
+
+_ABOUT = 1e-3
+"""Such a move at the most, however little slope the pieces have by then."""
+
+_FALL = 0.1
+"""Moves that do not fall to this share of the last ones ask for less slope."""
+
+_HARDEN = 0.1
+_HARDEST = 1e-4
+"""Slope is taken from soft pieces by this factor, down to 1e-10 of the price scale."""
+
+_NEAR = 1e-11
+"""Distance from a flat piece's price, against the price scale, that is rounding."""
 
 _IDLE = 12
 """Steps in a row without halving the imbalance after which a round gives up."""
@@ -201,6 +214,7 @@ class _Newton:
     def run(self, deadline: float) -> None:
         """Newton's method, then again around better centres, until all is still."""
         failures = 0
+        softness, before = 1.0, np.inf
         for _ in range(_ROUNDS):
             settled = self._round(deadline)
             failures = 0 if settled else failures + 1
@@ -213,11 +227,24 @@ class _Newton:
                 return
             if monotonic() > deadline:
                 return
-            shift = np.abs(y - self.o_centre)[soft] / self.o_width[soft]
-            self._recentre(np.where(soft, y, self.o_centre))
-            if settled and shift.max(initial=0.0) <= _SETTLED:
+            moves = np.abs(y - self.o_centre)[soft] / self.o_width[soft]
+            shift = float(moves.max(initial=0.0))
+            if settled and shift * softness <= _SETTLED and shift <= _ABOUT:
                 self.still = True
                 return
+            if settled and shift > _FALL * before and softness > _HARDEST:
+                # Beside sloped pieces that are flatter still, centres only creep.
+                softness *= _HARDEN
+                self._harden()
+            before = shift
+            self._recentre(np.where(soft, y, self.o_centre))
+
+    def _harden(self) -> None:
+        """Give the soft pieces less slope of their own."""
+        soft = self.o_soft > 0.0
+        self.o_soft = self.o_soft * _HARDEN
+        gain = self.o_width / (self.o_drop + self.o_soft)
+        self.o_gain = np.where(soft, gain, self.o_gain)
 
     def _round(self, deadline: float) -> bool:
         """Newton's method for one choice of centres; True when balanced."""
@@ -315,10 +342,9 @@ class _Newton:
 
     def _factor(self, slope: FloatArray, force: FloatArray) -> Factor | None:
         form = self.form
-        scales = form.scales
         # Levenberg's term keeps a step within a fifth of the price scale.
-        bound = np.abs(force) / (0.2 * scales.price)
-        floor = 1e-10 * scales.rate / scales.price
+        bound = np.abs(force) / (0.2 * form.column_price)
+        floor = 1e-10 * form.column_supply
         try:
             return form.assembler.factor(slope, np.maximum(bound, floor))
         except SingularMatrix:
@@ -364,4 +390,37 @@ class _Newton:
             better = np.clip(y - slope * fix[form.row], form.low, form.high)
             if np.abs(form.balance(better)).sum() < np.abs(rest).sum():
                 y = better
-        return Polished(self.z + self.dz, y, steps, self.window)
+        return Polished(self._snapped(raw), y, steps, self.window)
+
+    def _snapped(self, raw: FloatArray) -> FloatArray:
+        """Prices, exactly where flat pieces that are partly filled hold them.
+
+        The proximal term leaves such a price off by some units in the last place,
+        which over the width of a deep book is money. A row with one column that is
+        not held yet gives that column's price; rows that hold several are left.
+        """
+        form = self.form
+        z = self.z + self.dz
+        flat = (self.o_drop == 0.0) & (raw > self.low) & (raw < self.high)
+        rows, first = np.unique(self.row[flat], return_index=True)
+        level = form.top[self.open[flat]][first]
+        near = np.abs(level - form.map.forward(z)[rows]) <= _NEAR * form.row_price[rows]
+        rows, level = rows[near], level[near]
+        held = np.zeros(form.columns, np.bool_)
+        while len(rows):
+            part = form.map.table.take(rows)
+            owner = part.rows()
+            is_free = ~held[part.idx]
+            free = np.bincount(owner[is_free], minlength=len(rows))
+            lone = is_free & (free[owner] == 1)
+            if not lone.any():
+                break
+            column, at = np.unique(part.idx[lone], return_index=True)
+            entry = np.flatnonzero(lone)[at]
+            rest = part.weight * z[part.idx]
+            rest[entry] = 0.0
+            rest = group_sum(owner, rest, len(rows))[owner[entry]]
+            z[column] = (level[owner[entry]] - rest) / part.weight[entry]
+            held[column] = True
+            rows, level = rows[free > 1], level[free > 1]
+        return z

@@ -16,8 +16,10 @@ from typing import final
 import numpy as np
 
 from flowtrade.clearing.arrays import (
+    BoolArray,
     FloatArray,
     IntArray,
+    group_sum,
     offsets,
     ragged_index,
     typical,
@@ -147,9 +149,56 @@ class PriceForm:
         return np.where(size > 0.0, size, 1.0)
 
     @cached_property
+    def column_price(self) -> FloatArray:
+        """Price scale of each column: products may be worlds apart in price.
+
+        The geometric mean over the orders for the one column alone. A column that has
+        none takes what the rows that it is part of are worth without it.
+        """
+        table = self.map.table
+        entries = np.diff(table.ptr)
+        alone = np.flatnonzero(entries[self.row] == 1)
+        reach = np.maximum(np.abs(self.top[alone]), np.abs(self.bottom[alone]))
+        told = (reach > 0.0) & (self.demand[alone] >= 0)
+        at = table.ptr[self.row[alone[told]]]
+        level = np.log2(reach[told] / np.abs(table.weight[at]))
+        known, price = _means(table.idx[at], level, self.columns)
+        if not known.all() and known.any():
+            known, price = self._from_rows(known, price)
+        return np.where(known, np.exp2(price), self.scales.price)
+
+    def _from_rows(
+        self, known: BoolArray, price: FloatArray
+    ) -> tuple[BoolArray, FloatArray]:
+        """Fill in columns from the known parts of rows that they share."""
+        table = self.map.table
+        row = table.rows()
+        share = np.where(known[table.idx], np.abs(table.weight), 0.0)
+        share *= np.exp2(price)[table.idx]
+        worth = group_sum(row, share, self.rows)
+        at = np.flatnonzero(~known[table.idx] & (worth[row] > 0.0))
+        level = np.log2(worth[row[at]] / np.abs(table.weight[at]))
+        filled, more = _means(table.idx[at], level, self.columns)
+        return known | filled, np.where(known, price, more)
+
+    @cached_property
     def row_price(self) -> FloatArray:
         """Price scale of each row."""
-        return self.scales.price * self._row_size
+        table = self.map.table
+        worth = np.abs(table.weight) * self.column_price[table.idx]
+        size = group_sum(table.rows(), worth, self.rows)
+        return np.where(size > 0.0, size, self.scales.price)
+
+    @cached_property
+    def column_supply(self) -> FloatArray:
+        """Flow per price of each column, were all its pieces lines of price scale."""
+        table = self.map.table
+        width = np.where(np.isfinite(self.width), self.width, 1e3 * self.scales.rate)
+        supply = self.row_sums(width / self.row_price[self.row])
+        size = table.weight**2 * np.repeat(supply, np.diff(table.ptr))
+        total = group_sum(table.idx, size, self.columns)
+        floor = self.scales.rate / self.column_price
+        return np.maximum(total, 1e-3 * floor)
 
     def row_sums(self, values: FloatArray) -> FloatArray:
         """Add up values over the segments of each row."""
@@ -213,3 +262,12 @@ class PriceForm:
         volume = np.maximum(self.gross_volume(y), floor)
         imbalance = np.abs(self.balance(y)) / volume
         return regret / worth, float(imbalance.max(initial=0.0))
+
+
+def _means(
+    group: IntArray, level: FloatArray, count: int
+) -> tuple[BoolArray, FloatArray]:
+    """Which groups have members, and the means of those that do, else 0."""
+    number = np.bincount(group, minlength=count)
+    total = group_sum(group, level, count)
+    return number > 0, total / np.maximum(number, 1)

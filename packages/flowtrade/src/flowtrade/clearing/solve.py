@@ -7,6 +7,7 @@ for nothing. See `policy` for who is asked.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from time import monotonic
 
 import numpy as np
@@ -42,7 +43,7 @@ _ACCEPTED = 1e-6
 """Share of the value scale by which two proven answers may differ in gains."""
 
 _DUST = 1e-13
-"""Rates this small against a typical order are rounding."""
+"""Rates this small against the range of their demands are rounding."""
 
 
 def clear(
@@ -171,8 +172,24 @@ class _Run:
     def _rates(self, y: FloatArray) -> FloatArray:
         """Rates of portfolios; those that are rounding are the zeros they mean."""
         rates = portfolio_rates(self.structure, self.form, y)
-        rates[np.abs(rates) <= _DUST * self.form.scales.rate] = 0.0
+        rates[np.abs(rates) <= self._dust] = 0.0
         return rates
+
+    @cached_property
+    def _dust(self) -> FloatArray:
+        """Rate of each portfolio that is rounding.
+
+        Against its own demands where they are small, since products' lots may be
+        worlds apart, and against a typical order where they are deep or unlimited.
+        """
+        usage, scales = self.structure.usage, self.terms.scales
+        reach = np.minimum(scales.ranges, scales.rate)[usage.idx]
+        out = np.zeros(len(usage))
+        filled = np.flatnonzero(np.diff(usage.ptr))
+        if len(filled):
+            share = reach / np.abs(usage.weight)
+            out[filled] = _DUST * np.maximum.reduceat(share, usage.ptr[filled])
+        return out
 
     def _audit(self, rates: FloatArray, z: FloatArray) -> Audit:
         return audit(
@@ -364,7 +381,7 @@ class _Outcome:
         lower = np.where(held, choice.ranges.lower[:products], -np.inf)
         upper = np.where(held, choice.ranges.upper[:products], np.inf)
         ranged = choice.ranges.known[:products] & held
-        scale = run.form.scales.price
+        scale = run.form.column_price[:products]
         used = np.flatnonzero(run.market.used)
         marginal = run.structure.demand_prices(choice.z)[used]
         net = choice.proof.net[used]

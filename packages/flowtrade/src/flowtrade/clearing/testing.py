@@ -7,6 +7,7 @@ at their upper end or between, and needs neither our solver nor anybody else's.
 """
 
 import itertools
+import math
 import random
 from enum import StrEnum
 from typing import Any
@@ -33,6 +34,9 @@ class Oddity(StrEnum):
     """Portfolios with a demand of their own and one that they share."""
     SUBSTITUTES = "substitutes"
     """Portfolios that share their only demand: they convert into each other."""
+    BOOKS = "books"
+    """Steep two-sided books of many levels, with a spread and a basket across them;
+    prices and lots of the products are orders of magnitude apart."""
     TANGLED = "tangled"
     """Any portfolio feeds any demand with any weight; may well be unbounded."""
 
@@ -141,8 +145,11 @@ class _Odd:
         make = {
             Oddity.CAPPED: self._capped,
             Oddity.SUBSTITUTES: self._substitutes,
+            Oddity.BOOKS: self._across,
             Oddity.TANGLED: self._tangled,
         }
+        if self.oddity is Oddity.BOOKS:
+            self._make_books()
         if self.oddity is Oddity.TANGLED:
             for j in range(self.orders):
                 self.curves[f"d{j}"] = self._curve(self.chance.choice(self.fair))
@@ -151,6 +158,49 @@ class _Odd:
         for j in range(self.orders):
             (special if always or self.chance.random() < 0.5 else self._plain)(j)
         return {"demand_curves": self.curves, "portfolios": self.portfolios}
+
+    def _make_books(self) -> None:
+        self.fair = [10 ** self.chance.uniform(-1, 5) for _ in self.fair]
+        for k, middle in enumerate(self.fair):
+            self.curves[f"m{k}"] = self._book(middle)
+            self.portfolios[f"m{k}"] = {"demand": f"m{k}", "basis": f"p{k}"}
+
+    def _across(self, j: int) -> None:
+        """A spread traded both ways, or a basket bought, all legs worth the same."""
+        chance = self.chance
+        last = self.products - 1
+        leg = {k: float(f"{1000.0 / fair:.3g}") for k, fair in enumerate(self.fair)}
+        weights = leg if j % 2 else {0: -leg[0], last: leg[last]}
+        worth = sum(weight * self.fair[k] for k, weight in weights.items())
+        size = sum(abs(weight) * self.fair[k] for k, weight in weights.items())
+        limit = worth + size * (chance.gauss(0, 4e-4) + 5e-4)
+        rate = 10 ** chance.uniform(5, 7) / size
+        self.curves[f"d{j}"] = [
+            {"rate": 0.0 if j % 2 else -rate, "price": limit},
+            {"rate": rate, "price": limit - 1e-3 * size},
+        ]
+        basis = {f"p{k}": weight for k, weight in weights.items()}
+        self.portfolios[f"x{j}"] = {"demand": f"d{j}", "basis": basis}
+
+    def _book(self, middle: float) -> list[dict[str, float]]:
+        """A maker's curve: from the far end of the asks to that of the bids."""
+        chance = self.chance
+        tick = 10.0 ** (math.floor(math.log10(middle)) - 4)
+        lot = 60 * 10 ** chance.uniform(-2, 3)
+        levels = chance.choice([1, 5, 20])
+        sides = []
+        for sign in (-1, 1):  # asks are sold, below rate 0, bids bought
+            rate, level = 0.0, round(middle / tick) - sign
+            side: list[dict[str, float]] = []
+            for _ in range(levels):
+                price = round(level * tick, 9)
+                if not side:
+                    side.append({"rate": 0.0, "price": price})
+                rate += sign * round(lot * (chance.expovariate(1.0) + 1e-4), 6)
+                side.append({"rate": rate, "price": price})
+                level -= sign * chance.randint(1, 4)
+            sides.append(side)
+        return [*reversed(sides[0]), *sides[1]]
 
     def _plain(self, j: int) -> None:
         basis, value = self._basis()
