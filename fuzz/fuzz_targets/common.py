@@ -37,13 +37,22 @@ def require(fact: bool, words: str) -> None:
         raise Broken(words)
 
 
+# Pieces of one input; a row of single bytes longer than this finds nothing new.
+_MOST_PIECES = 40
+
+
 def cut_up(data: bytes, cut: int) -> list[bytes]:
-    """Return `data` cut into two sizes in turn, which the bits of `cut` give."""
+    """Return `data` cut into two sizes in turn, which the bits of `cut` give.
+
+    What is left behind some dozens of pieces is one more.
+    """
     small, large = 1 + cut % 16, 1 + (cut >> 4) * 7
     found: list[bytes] = []
     position, size = 0, small
-    while position < len(data):
+    while position < len(data) and len(found) < _MOST_PIECES:
         found.append(data[position : position + size])
         position += size
         size = large if size == small else small
+    if position < len(data):
+        found.append(data[position:])
     return found

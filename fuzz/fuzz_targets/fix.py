@@ -96,7 +96,7 @@ def fix_session(data: bytes) -> None:
     role = fix.Role.INITIATOR if options & 1 else fix.Role.ACCEPTOR
     begin = _VERSIONS[(options >> 1) % len(_VERSIONS)]
     talk = _Talk(role, begin, checked=bool(options & 16), lenient=data[:1] == b"#")
-    for number, line in enumerate(data.split(b"\n")[:32], 1):
+    for number, line in enumerate(data.split(b"\n")[:16], 1):
         talk.play(line, number)
         if talk.session.closed:
             break

@@ -21,7 +21,7 @@ from netcore.ws.handshake import accept_token
 
 __all__ = ["TARGETS"]
 
-_FRAME_LIMIT = 4096
+_FRAME_LIMIT = 512
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 §1.3
 _SHAKEN = DeflateConfig(threshold=0)
 # A client's pong to an empty ping has 6 bytes for 2; a close frame comes on top.
@@ -100,25 +100,28 @@ def _converse(role: Role, pieces: list[bytes], options: int) -> list[Any]:
 
 
 def _opened(role: Role, options: int) -> WsConnection:
+    """Return an open conversation; a compressing one has to shake hands first."""
     deflate = _SHAKEN if options & 2 else None
-    extensions = offer(_SHAKEN) if deflate is not None else ""
-    shake = ClientHandshake("h", key=_KEY, extensions=extensions)
+    shake = ClientHandshake("h", key=_KEY, extensions=offer(_SHAKEN))
+    half = shake if role is Role.CLIENT else ServerHandshake()
     end = WsConnection(
         role,
-        handshake=shake if role is Role.CLIENT else ServerHandshake(),
+        handshake=None if deflate is None else half,
         validate_utf8=not options & 4,
         frames=bool(options & 8),
         max_message_size=_FRAME_LIMIT,
         deflate=deflate,
     )
+    if deflate is None:
+        return end
     if role is Role.CLIENT:
         end.outgoing()
-        end.feed(_answer("permessage-deflate" if deflate is not None else ""))
+        end.feed(_answer("permessage-deflate"))
     else:
         end.feed(shake.request())
         end.accept()
         end.outgoing()
-    require(end.state is State.OPEN, "the handshake failed")
+    require(end.compressing, "the handshake failed")
     return end
 
 
@@ -288,7 +291,7 @@ def _frame_seeds() -> list[bytes]:
             encode_frame(Opcode.PING, b"?", key=key),
             encode_frame(Opcode.CONTINUATION, b"ment", key=key),
             encode_frame(Opcode.BINARY, b"y" * 126, key=key),
-            encode_frame(Opcode.BINARY, b"z" * 4096, key=key),
+            encode_frame(Opcode.BINARY, b"z" * 512, key=key),
             encode_frame(Opcode.CLOSE, b"\x03\xe8bye", key=key),
         ]
         if options & 2:

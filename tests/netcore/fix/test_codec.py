@@ -250,6 +250,31 @@ class TestParse:
         assert parser.take_garbled() == [Garbled(reason=reason, size=len(bad), after=1)]
 
     @pytest.mark.parametrize(
+        "begin", [b"FIX8=FIX.4.4", b"FIX\x0158=", b"FIX.4.4=", b"FIX123456789012"]
+    )
+    @pytest.mark.parametrize("size", [1, 7, 1000])
+    def test_a_begin_string_that_is_none_is_garbled_however_it_is_cut(
+        self, begin, size
+    ):
+        body = b"35=0\x0134=1\x01"
+        head = b"8=%b\x019=%d\x01%b" % (begin, len(body), body)
+        wire = head + b"10=%03d\x01" % checksum(head)
+        parser = FixParser()
+        found = feed_all(
+            parser, [wire[at : at + size] for at in range(0, len(wire), size)]
+        )
+
+        assert found == []
+        assert parser.take_garbled()
+
+    def test_any_version_that_begins_with_fix_is_read(self):
+        body = b"35=0\x0134=1\x01"
+        head = b"8=FIX.5.0SP2\x019=%d\x01%b" % (len(body), body)
+        (found,) = FixParser().feed(head + b"10=%03d\x01" % checksum(head))
+
+        assert found[8] == b"FIX.5.0SP2"
+
+    @pytest.mark.parametrize(
         "field", [b"no tag", b"=x", b"1x=2", b"035=2", b"+5=2", b"5"]
     )
     def test_a_field_without_a_tag_is_garbled(self, field):

@@ -54,6 +54,9 @@ MAX_MESSAGE_SIZE = 1 << 20
 
 _BEGIN = b"8=FIX"
 _BEGIN_STRINGS = frozenset({b"FIX.4.%d" % minor for minor in range(5)} | {b"FIXT.1.1"})
+# How messages begin that take the fast path; others, such as FIX.5.0's own BeginString
+# or garbage that only looks like one, are read by the regex below.
+_HEADS = frozenset(b"8=%b\x019=" % begin for begin in _BEGIN_STRINGS)
 # FIXT.1.1 is the longest BeginString in use; leave room for FIX.10.0SP99.
 _HEAD = re.compile(rb"8=FIX[^\x01=]{0,10}\x019=([0-9]{1,9})\x01").match
 _LONGEST_BEGIN = 5 + 10 + 3
@@ -310,7 +313,7 @@ class FixParser:
                 and total - position <= limit
                 and data[tail - 1 : total] == _TRAILERS[checksum(data[position:tail])]
                 and data[body : body + 3] == _TYPE
-                and data[position : position + 5] == _BEGIN
+                and data[position:begin] in _HEADS
             ):
                 raw = data[position:total]
                 try:
