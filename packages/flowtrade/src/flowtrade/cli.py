@@ -33,6 +33,13 @@ _COMMANDS: dict[str, Callable[..., ExitCode]] = {
 
 _OPERATOR: dict[str, str] = {
     "serve": "flowtrade.commands.serve:serve",
+    "token": "flowtrade.commands.tokens:make_token",
+    "keygen": "flowtrade.commands.tokens:make_key",
+    "schema": "flowtrade.commands.describe:write_schema",
+    "migrate": "flowtrade.commands.stores:migrate",
+    "backup": "flowtrade.commands.stores:backup",
+    "replay": "flowtrade.commands.stores:replay",
+    "settle": "flowtrade.commands.stores:settle",
 }
 """Commands that load the whole server, so where to find them."""
 

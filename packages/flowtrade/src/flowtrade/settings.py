@@ -8,6 +8,7 @@ and remembers where each value came from.
 import os
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, final
@@ -24,6 +25,7 @@ __all__ = [
     "ScheduleSettings",
     "ServerSettings",
     "Settings",
+    "SettlementSettings",
     "StoreSettings",
     "Transparency",
     "load_settings",
@@ -115,6 +117,22 @@ class AuctionSettings(Model, frozen=True, kw_only=True):
     horizon: Positive | None = None
 
 
+class SettlementSettings(Model, frozen=True, kw_only=True):
+    """The smallest units of what is delivered and paid, as decimal numbers.
+
+    Attributes:
+        lot: Size of a lot of a product that `lots` does not name.
+        lots: Size of a lot by product id.
+        money: The smallest unit of money.
+        fee: What the operator takes of the notional.
+    """
+
+    lot: Decimal = Decimal("0.000001")
+    lots: dict[str, Decimal] = msgspec.field(default_factory=dict)
+    money: Decimal = Decimal("0.01")
+    fee: Decimal = Decimal(0)
+
+
 class AuthSettings(Model, frozen=True, kw_only=True):
     """Which bearer tokens are good. Secrets are no settings: they come by environment.
 
@@ -142,6 +160,13 @@ class Settings(Model, frozen=True, kw_only=True):
     store: StoreSettings = StoreSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     auction: AuctionSettings = AuctionSettings()
+    settlement: SettlementSettings = msgspec.field(default_factory=SettlementSettings)
+
+    def auction_terms(self) -> AuctionSettings:
+        """Return how auctions are cleared, with the horizon that the schedule sets."""
+        if self.auction.horizon is not None:
+            return self.auction
+        return msgspec.structs.replace(self.auction, horizon=self.schedule.every)
 
 
 @final

@@ -12,14 +12,20 @@ grows with their number (a position is always within one lot of the exact one), 
 does not matter into how many settlements a day is cut. Cash likewise, in the smallest
 unit of money, at the price of the period in which the quantity was traded.
 
+Fees are a share of the notional, |quantity| x price, of every portfolio. They accrue
+exactly too; each is rounded to the nearest unit of money, and the operator receives
+exactly what is charged.
+
 Largest remainder: Hamilton's method of apportionment, here with a total of zero.
 
 Pure: no clock, no store.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import TypeVar, final
+
+import msgspec
 
 from flowtrade.errors import InvalidRequest
 from flowtrade.models.ids import Id
@@ -67,12 +73,15 @@ class Settlement(Model, frozen=True, kw_only=True):
 
     Attributes:
         fills: Portfolios' lots, none of them zero, in order of product and portfolio.
-        cash: Smallest units of money that each portfolio receives, negative if it
-            pays; none of them zero.
+        cash: Smallest units of money that each portfolio receives for what it gave,
+            negative if it pays; none of them zero; fees apart.
+        fees: Smallest units of money that each portfolio pays to the operator; none
+            of them zero.
     """
 
     fills: tuple[Fill, ...]
     cash: dict[Id, int]
+    fees: dict[Id, int] = msgspec.field(default_factory=dict)
 
 
 @final
@@ -84,9 +93,10 @@ class Ledger:
         lots: Size of a lot by product, exact; `default_lot` for the others.
         default_lot: Size of a lot of a product that `lots` does not name.
         money: The smallest unit of money.
+        fee: What the operator takes of the notional, such as `Fraction(1, 10_000)`.
 
     Raises:
-        InvalidRequest: A size is not positive.
+        InvalidRequest: A size is not positive, or the fee is negative.
     """
 
     def __init__(
@@ -96,18 +106,24 @@ class Ledger:
         lots: Mapping[Id, Fraction] | None = None,
         default_lot: Fraction = Fraction(1),
         money: Fraction = Fraction(1, 100),
+        fee: Fraction = Fraction(0),
     ) -> None:
         self._lots = dict(lots or {})
         sizes = [Fraction(rate_unit), default_lot, money, *self._lots.values()]
         if min(sizes) <= 0:
             raise InvalidRequest("units of time, lots and money are positive")
+        if fee < 0:
+            raise InvalidRequest(f"a fee is not negative, was {fee}")
         self._rate_unit = rate_unit
         self._default_lot = default_lot
         self._money = money
+        self._fee = fee
         self._quantities: dict[Id, dict[Id, Fraction]] = {}
         self._cash: dict[Id, Fraction] = {}
         self._booked_lots: dict[Id, dict[Id, int]] = {}
         self._booked_cash: dict[Id, int] = {}
+        self._fees: dict[Id, Fraction] = {}
+        self._booked_fees: dict[Id, int] = {}
 
     def accrue(self, period: Period) -> None:
         """Take in one period.
@@ -132,10 +148,19 @@ class Ledger:
                 held[portfolio] = held.get(portfolio, Fraction()) + quantity
                 paid = quantity * prices[product]
                 self._cash[portfolio] = self._cash.get(portfolio, Fraction()) - paid
+                if self._fee:
+                    fee = abs(paid) * self._fee
+                    self._fees[portfolio] = self._fees.get(portfolio, Fraction()) + fee
 
     def position(self, portfolio: Id, product: Id) -> Fraction:
         """Return the exact quantity that a portfolio has accrued."""
         return self._quantities.get(product, {}).get(portfolio, Fraction())
+
+    def positions(self) -> Iterator[tuple[Id, Id, Fraction]]:
+        """Yield portfolio, product and exact quantity of all that has accrued."""
+        for product, held in sorted(self._quantities.items()):
+            for portfolio, quantity in held.items():
+                yield portfolio, product, quantity
 
     def settle(self) -> Settlement:
         """Book what has accrued since the last settlement.
@@ -155,10 +180,14 @@ class Ledger:
             for product, now in lots.items()
             for key, change in _changes(now, self._booked_lots.get(product, {}))
         ]
+        fees = {key: round(fee / self._money) for key, fee in self._fees.items()}
         settlement = Settlement(
-            fills=tuple(fills), cash=dict(_changes(cash, self._booked_cash))
+            fills=tuple(fills),
+            cash=dict(_changes(cash, self._booked_cash)),
+            fees=dict(_changes(fees, self._booked_fees)),
         )
         self._booked_lots, self._booked_cash = lots, cash
+        self._booked_fees = fees
         return settlement
 
     def _quantity(self, period: Period, rate: float, weight: float) -> Fraction:

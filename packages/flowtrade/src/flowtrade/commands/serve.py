@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from flowtrade.auth import JwtAuthorizer, JwtPolicy, key_source
 from flowtrade.commands.config import resolve_config
+from flowtrade.commands.reporting import program_name
 from flowtrade.commands.running import RunningServer, run_server
 from flowtrade.errors import (
     AddressInUse,
@@ -61,7 +62,7 @@ def serve(
         keys: Key set of the bearer tokens: an https URL or a file.
         secret: Key of the bearer tokens (HS256), 32 bytes at least, instead of a set.
     """
-    name = Path(sys.argv[0]).name
+    name = program_name()
     flags = _flags(host=host, port=port, store=store, every=every, keys=keys)
 
     async def run(shutdown: trio.Event) -> None:
@@ -139,7 +140,7 @@ def show_config(
     try:
         resolved = resolve_config(config, flags=flags)
     except FlowtradeError as error:
-        sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
+        sys.stderr.write(f"{program_name()}: {error}\n")
         return EXIT_USAGE
     rows = list(resolved.rows())
     if as_json:
