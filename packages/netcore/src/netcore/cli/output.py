@@ -8,11 +8,20 @@ on the terminal, so control characters are escaped wherever a person reads.
 import base64
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any, Final, TextIO, final
 
 import msgspec
 
-__all__ = ["Output", "json_payload", "octets", "preview", "printable", "size_text"]
+__all__ = [
+    "Output",
+    "json_line",
+    "json_payload",
+    "octets",
+    "preview",
+    "printable",
+    "size_text",
+]
 
 # C0 but tab and newline, DEL, C1 (ECMA-48), and the characters that change the
 # direction of what follows (Unicode Annex 9).
@@ -71,6 +80,11 @@ def json_payload(data: bytes) -> dict[str, str]:
         return {"base64": base64.b64encode(data).decode()}
 
 
+def json_line(kind: str, /, **members: Any) -> str:  # noqa: ANN401  JSON's values
+    """Return a JSON object with its kind as `event`."""
+    return msgspec.json.encode({"event": kind, **members}).decode()
+
+
 def size_text(size: int) -> str:
     """Return a number of bytes for people."""
     if size < _KILO:
@@ -119,14 +133,16 @@ class Output:
 
     def line(self, text: str) -> None:
         """Print one result for people."""
-        self._out.write(text + "\n")
+        self.lines([text])
+
+    def lines(self, texts: Iterable[str]) -> None:
+        """Print several results in one write."""
+        self._out.write("".join([f"{text}\n" for text in texts]))
         self._out.flush()
 
     def event(self, kind: str, /, **members: Any) -> None:  # noqa: ANN401  JSON's values
         """Print one result for programs: an object with its kind as `event`."""
-        encoded = msgspec.json.encode({"event": kind, **members})
-        self._out.write(encoded.decode() + "\n")
-        self._out.flush()
+        self.line(json_line(kind, **members))
 
     def note(self, text: str) -> None:
         """Say beside the results how things go."""
