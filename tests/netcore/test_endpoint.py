@@ -1,9 +1,11 @@
+import time
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netcore.clock import ManualClock
 from netcore.endpoint import AutoDisconnect, Endpoint, Failed, jittered, ttl_seconds
 from netcore.info import ConnectionInfo
 from netcore.testing import ScriptedStream
@@ -37,6 +39,30 @@ def test_a_stream_is_watched_itself_and_a_protocol_by_its_stream():
     assert endpoint.selectable(Protocol(stream)) is stream
     with pytest.raises(TypeError, match="int cannot be watched; define selectable in"):
         endpoint.selectable(1)
+
+
+def test_an_endpoints_deadline_is_its_connections_unless_it_says_otherwise():
+    class Timed:
+        deadline = 5
+
+    class Odd:
+        def deadline(self):
+            return 5
+
+    endpoint = Plain(ConnectionInfo("a", 1))
+
+    assert endpoint.deadline(Timed()) == 5
+    assert endpoint.deadline(Odd()) is None
+    assert endpoint.deadline(ScriptedStream()) is None
+
+
+def test_an_endpoints_time_is_its_clocks_or_the_systems():
+    endpoint = Plain(ConnectionInfo("a", 1))
+    before = time.monotonic_ns()
+    assert before <= endpoint.monotonic_ns() <= time.monotonic_ns()
+
+    endpoint.clock = ManualClock(monotonic_ns=17)
+    assert endpoint.monotonic_ns() == 17
 
 
 def test_an_endpoint_must_say_how_to_connect():

@@ -4,13 +4,14 @@ import pytest
 
 from netcore.clock import ManualClock
 from netcore.errors import ConnectionLost, RecordingError
-from netcore.stream import RecordedStream, Recorder
+from netcore.stream import RecordedStream, Recorder, ReplayStream
 from netcore.testing import (
     ScriptedStream,
     check_stream,
     memory_stream_pair,
     tcp_stream_pair,
 )
+from netcore.ws import WebSocket
 
 
 def parts(name):
@@ -180,6 +181,58 @@ def test_the_rest_is_the_inner_streams(tmp_path):
     assert not stream.connected()
     assert stream.buffered
     assert stream.fileno() == -1
-    assert stream.clock is inner.clock
     stream.close()
     assert inner.closed
+
+
+def test_the_clock_shows_what_was_written_down_with_the_last_piece(tmp_path):
+    clock = ManualClock(1_000)
+    stream = record(tmp_path / "r", ScriptedStream([b"a", None, b"b"]), clock=clock)
+    assert stream.clock.now_ns() == 1_000
+    stream.receive()
+    clock.advance_ns(70)
+
+    assert stream.clock.now_ns() == 1_000
+    stream.receive()
+    assert stream.clock.now_ns() == 1_000
+    stream.receive()
+    assert stream.clock.now_ns() == 1_070
+    assert stream.clock.monotonic_ns() == 70
+    stream.close()
+
+
+def test_recording_a_replay_keeps_its_times(tmp_path):
+    clock = ManualClock(1_000)
+    first = record(tmp_path / "first", ScriptedStream([b"a", b"b"]), clock=clock)
+    first.receive()
+    clock.advance_ns(7)
+    first.receive()
+    first.close()
+
+    again = record(tmp_path / "again", ReplayStream(tmp_path / "first"))
+    assert (again.receive(), again.receive()) == (b"a", b"b")
+    again.close()
+
+    times = [(tmp_path / f"{name}_inbound_time.rec") for name in ("first", "again")]
+    assert times[0].read_bytes() == times[1].read_bytes()
+
+
+def test_a_protocol_stamps_the_same_live_and_replayed(tmp_path):
+    """Live and replayed, a batch has the very same timestamp."""
+    ours, theirs = memory_stream_pair()
+    server = WebSocket.serve(theirs)
+    live = WebSocket(record(tmp_path / "r", ours))
+    server.read_batch()
+    server.accept()
+    live.read_batch()
+    batches = []
+    for text in ("1", "2"):
+        server.send_text(text)
+        batches.append(live.read_batch())
+    live.abort()
+
+    replayed = WebSocket(ReplayStream(tmp_path / "r"))
+    replayed.read_batch()
+    assert [replayed.read_batch(), replayed.read_batch()] == batches
+    replayed.abort()
+    server.abort()

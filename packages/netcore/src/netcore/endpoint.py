@@ -11,7 +11,7 @@ from typing import Generic, NewType, TypeAlias, TypeVar, final
 
 import msgspec
 
-from netcore.clock import Clock
+from netcore.clock import Clock, SystemClock
 from netcore.info import Address, ConnectionInfo
 from netcore.select import Selectable
 
@@ -30,6 +30,8 @@ __all__ = [
 
 T = TypeVar("T")
 C = TypeVar("C")
+
+_SYSTEM_CLOCK = SystemClock()
 
 Handle = NewType("Handle", int)
 """Names an endpoint within its service, stable over reconnects."""
@@ -124,10 +126,14 @@ class Endpoint(ABC, Generic[T, C]):
         """Return whether the connection may end now, its time being over."""
         return True
 
+    def monotonic_ns(self) -> int:
+        """Return the time that deadlines are measured by: `clock`'s, in nanoseconds."""
+        return (self.clock or _SYSTEM_CLOCK).monotonic_ns()
+
     def deadline(self, target: T) -> int | None:
         """Return when to act at the latest though nothing is ready; None for never.
 
-        In monotonic nanoseconds of `clock`. By default `target`'s own `deadline`,
+        In nanoseconds of `monotonic_ns`. By default `target`'s own `deadline`,
         which the WebSocket and the FIX connection have for their timers. It holds
         while connecting, too.
         """

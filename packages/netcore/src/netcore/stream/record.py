@@ -30,6 +30,7 @@ from typing import IO, Self, final
 from netcore.clock import Clock, SystemClock
 from netcore.errors import RecordingError
 from netcore.info import ConnectionInfo
+from netcore.models import Timestamp
 from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream, clock_of
 
 __all__ = ["DEFAULT_NAME", "PAIR", "TIME", "RecordedStream", "Recorder"]
@@ -50,7 +51,8 @@ class Recorder:
 
     Args:
         name: Path of the recording without the files' suffixes.
-        clock: Where the pieces' times come from.
+        clock: Where the pieces' times come from; by default the clock of the stream
+            that is recorded, so that recording a replay keeps its times.
         flush_every: Pieces to collect before writing; 1 writes each at once.
         overwrite: Whether to replace an older recording of that name.
 
@@ -70,6 +72,8 @@ class Recorder:
             raise ValueError(f"flush_every must be at least 1, was {flush_every}")
         self.name = os.fspath(name)
         self.clock: Clock = clock or SystemClock()
+        self._given = clock is not None
+        self._last_ns: Timestamp | None = None
         self._flush_every = flush_every
         self._attempts = 0
         self._pieces = 0
@@ -125,6 +129,16 @@ class Recorder:
         """Pieces received so far."""
         return self._pieces
 
+    @property
+    def last_ns(self) -> Timestamp | None:
+        """When the last piece came, as it was written down; None before the first."""
+        return self._last_ns
+
+    def follow(self, clock: Clock) -> None:
+        """Take the times from `clock` if none was given at the beginning."""
+        if not self._given:
+            self.clock = clock
+
     def inbound(self, data: bytes | None) -> None:
         """Note one read attempt and what it brought: None nothing, b"" the end.
 
@@ -139,7 +153,8 @@ class Recorder:
         if not data:
             return
         self._inbound += data
-        self._times += TIME.pack(self.clock.now_ns())
+        self._last_ns = self.clock.now_ns()
+        self._times += TIME.pack(self._last_ns)
         self._pieces += 1
         self._waiting += 1
         if self._waiting >= self._flush_every or len(self._inbound) >= _FLUSH_BYTES:
@@ -197,6 +212,23 @@ class Recorder:
 
 
 @final
+class _PieceClock:
+    """Shows when the last piece was received, as the recording will show it again."""
+
+    __slots__ = ("_recorder",)
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def now_ns(self) -> Timestamp:
+        last_ns = self._recorder.last_ns
+        return self._recorder.clock.now_ns() if last_ns is None else last_ns
+
+    def monotonic_ns(self) -> int:
+        return self._recorder.clock.monotonic_ns()
+
+
+@final
 class RecordedStream:
     """A stream whose bytes in both directions are written down.
 
@@ -208,11 +240,13 @@ class RecordedStream:
         recorder: Where to; closed with the stream.
     """
 
-    __slots__ = ("_fault", "_inner", "recorder")
+    __slots__ = ("_clock", "_fault", "_inner", "recorder")
 
     def __init__(self, inner: Stream, recorder: Recorder) -> None:
         self._inner = inner
         self.recorder = recorder
+        recorder.follow(clock_of(inner))
+        self._clock = _PieceClock(recorder)
         self._fault: RecordingError | None = None
 
     def __repr__(self) -> str:
@@ -235,8 +269,12 @@ class RecordedStream:
 
     @property
     def clock(self) -> Clock:
-        """The clock to stamp received bytes with: that of the stream below."""
-        return clock_of(self._inner)
+        """The clock to stamp received bytes with.
+
+        It shows the time written down with the last piece: what is stamped with it is
+        stamped with the same time when the recording is played.
+        """
+        return self._clock
 
     def receive(self, limit: int = RECEIVE_SIZE, /) -> bytes | None:
         """Return what the stream below receives, after noting it.
