@@ -267,6 +267,13 @@ class TestParse:
         assert found == []
         assert parser.take_garbled()
 
+    def test_a_wrong_third_field_is_noticed_before_the_claimed_end(self):
+        parser = FixParser()
+        wire = b"8=FIX.4.4\x019=642\x0149=A\x01" + HEARTBEAT
+        found = feed_all(parser, [wire[at : at + 1] for at in range(len(wire))])
+
+        assert [message.raw for message in found] == [HEARTBEAT]
+
     def test_any_version_that_begins_with_fix_is_read(self):
         body = b"35=0\x0134=1\x01"
         head = b"8=FIX.5.0SP2\x019=%d\x01%b" % (len(body), body)

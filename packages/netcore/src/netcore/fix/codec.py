@@ -344,7 +344,8 @@ class FixParser:
         if not _TYPE.startswith(data[body : body + 3]) or tail < body + 4:
             return self._garbage(data, position, tail, GarbledReason.HEADER)
         if total > len(data):
-            self._need = total - position
+            # MsgType's tag is judged as soon as it is there, not when all is.
+            self._need = (total if len(data) >= body + 3 else body + 3) - position
             return None
         if data[tail - 1 : total] != _TRAILERS[checksum(data[position:tail])]:
             return self._garbage(data, position, tail, GarbledReason.TRAILER)
