@@ -29,6 +29,7 @@ CURVES = {
     ALICE: ConstantCurve(min_rate=-4, max_rate=0, price=10),
     BOB: PwlCurve(points=(Point(rate=0, price=15), Point(rate=10, price=5))),
 }
+AUTO = ("--solver", "auto")  # as the service below
 START = 1_700_000_000 * 10**9
 
 
@@ -78,7 +79,7 @@ async def in_thread(run, *arguments):
 async def test_stored_batches_are_solved_again_to_the_same_bits(served, run):
     _, path = served
 
-    code, out, _ = await in_thread(run, "replay", "-s", f"sqlite:{path}")
+    code, out, _ = await in_thread(run, "replay", "-s", f"sqlite:{path}", *AUTO)
 
     assert code == 0
     lines = [json.loads(line) for line in out.splitlines()]
@@ -96,7 +97,7 @@ async def test_a_batch_that_was_tampered_with_is_found(served, run):
         )
 
     code, out, _ = await in_thread(
-        run, "replay", "-s", f"sqlite:{path}", "--as-of", newest.as_of
+        run, "replay", "-s", f"sqlite:{path}", "--as-of", newest.as_of, *AUTO
     )
 
     assert code == 1
@@ -118,6 +119,7 @@ async def test_a_range_of_batches_is_replayed(served, run):
         run,
         "replay",
         *("-s", f"sqlite:{path}"),
+        *AUTO,
         *("--from", records[1].as_of, "--thru", records[0].as_of),
     )
 

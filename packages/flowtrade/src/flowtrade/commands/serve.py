@@ -22,6 +22,7 @@ from flowtrade.errors import (
     SchemaMismatch,
     StoreFailed,
 )
+from flowtrade.models.clearing import SolverMode
 from flowtrade.program import EXIT_USAGE, run_program
 from flowtrade.settings import Settings
 from integration.errors import IntegrationError
@@ -44,6 +45,7 @@ def serve(
     port: int | None = None,
     store: str | None = None,
     every: float | None = None,
+    solver: SolverMode | None = None,
     keys: str | None = None,
     secret: Secret = None,
 ) -> int:
@@ -59,11 +61,19 @@ def serve(
         port: Port; 0 takes a free one.
         store: `memory:`, `sqlite:PATH` or `postgresql://…`.
         every: Seconds between auctions.
+        solver: Who solves first; every answer is certified alike.
         keys: Key set of the bearer tokens: an https URL or a file.
         secret: Key of the bearer tokens (HS256), 32 bytes at least, instead of a set.
     """
     name = program_name()
-    flags = _flags(host=host, port=port, store=store, every=every, keys=keys)
+    flags = _flags(
+        host=host,
+        port=port,
+        store=store,
+        every=every,
+        solver=solver and solver.value,
+        keys=keys,
+    )
 
     async def run(shutdown: trio.Event) -> None:
         settings = resolve_config(config, flags=flags).settings
@@ -122,6 +132,7 @@ def show_config(
     port: int | None = None,
     store: str | None = None,
     every: float | None = None,
+    solver: SolverMode | None = None,
     keys: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
@@ -133,10 +144,18 @@ def show_config(
         port: As for serve.
         store: As for serve.
         every: As for serve.
+        solver: As for serve.
         keys: As for serve.
         as_json: One JSON object instead of lines.
     """
-    flags = _flags(host=host, port=port, store=store, every=every, keys=keys)
+    flags = _flags(
+        host=host,
+        port=port,
+        store=store,
+        every=every,
+        solver=solver and solver.value,
+        keys=keys,
+    )
     try:
         resolved = resolve_config(config, flags=flags)
     except FlowtradeError as error:
@@ -159,6 +178,7 @@ _FLAGS: Mapping[str, str] = {
     "port": "server.port",
     "store": "store.url",
     "every": "schedule.every",
+    "solver": "solver",
     "keys": "auth.keys",
 }
 

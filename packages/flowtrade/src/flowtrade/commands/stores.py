@@ -23,6 +23,7 @@ from flowtrade.core.solver import ClearingSolver
 from flowtrade.errors import InvalidRequest
 from flowtrade.hub import Hub
 from flowtrade.models.batch import BatchRecord
+from flowtrade.models.clearing import SolverMode
 from flowtrade.models.time import TimeError, parse_timestamp
 from flowtrade.ports import Window
 from flowtrade.program import EXIT_FAILED
@@ -88,6 +89,7 @@ def replay(
     as_of: str | None = None,
     begin: Annotated[str | None, Parameter(name="--from")] = None,
     thru: str | None = None,
+    solver: SolverMode | None = None,
     store: StoreUrl = None,
     config: ConfigFile = None,
 ) -> int:
@@ -99,10 +101,14 @@ def replay(
         as_of: One batch, by its moment (RFC 3339).
         begin: Batches from this moment on.
         thru: Batches before this moment.
+        solver: Who solves first, as in the service; by default the configuration's.
         store: `sqlite:PATH` or `postgresql://…`; by default the configuration's.
         config: TOML file; the schedule and auction tables must be the service's.
     """
-    settings = resolve_config(config, flags=_flag(store)).settings
+    flags = _flag(store)
+    if solver is not None:
+        flags["solver"] = ("--solver", solver.value)
+    settings = resolve_config(config, flags=flags).settings
     window = Window(
         limit=_PAGE,
         after=_moment("--from", begin, _LOWEST),
@@ -111,8 +117,7 @@ def replay(
     if as_of is not None:
         moment = _moment("as_of", as_of, 0)
         window = Window(limit=1, after=moment, before=moment + 1)
-    solver = ClearingSolver(settings.solver)
-    return trio.run(_replay, settings, solver, window)
+    return trio.run(_replay, settings, ClearingSolver(settings.solver), window)
 
 
 @one_line

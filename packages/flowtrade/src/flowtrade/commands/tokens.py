@@ -3,9 +3,8 @@
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from uuid import uuid4
 
 import jwt
@@ -19,19 +18,13 @@ from flowtrade.models.ids import IdError
 
 __all__ = ["Algorithm", "make_key", "make_token"]
 
+Algorithm: TypeAlias = Literal["EdDSA", "ES256", "RS256"]
+
 _SECRET = "FLOWTRADE_SECRET"  # noqa: S105  # the variable's name, not the secret
 _RSA_BITS: Final = 3072
 """NIST SP 800-57: 128 bits of security, as the elliptic curves here have."""
 
 _PUBLIC: Final = ("kty", "crv", "x", "y", "n", "e")
-
-
-class Algorithm(StrEnum):
-    """What a new key is for."""
-
-    EDDSA = "EdDSA"
-    ES256 = "ES256"
-    RS256 = "RS256"
 
 
 @one_line
@@ -84,7 +77,7 @@ def make_key(
     *,
     public: Path | None = None,
     kid: str | None = None,
-    algorithm: Algorithm = Algorithm.EDDSA,
+    algorithm: Algorithm = "EdDSA",
 ) -> int:
     """Make a key pair: a private JWK, and its public part added to a key set.
 
@@ -98,7 +91,7 @@ def make_key(
     whole: dict[str, Any] = {
         **_generate(algorithm),
         "kid": kid or str(uuid4()),
-        "alg": algorithm.value,
+        "alg": algorithm,
         "use": "sig",
     }
     listed = [] if public is None else _listed(public)
@@ -119,13 +112,13 @@ _SHOWN: Final = frozenset({*_PUBLIC, "kid", "alg", "use"})
 
 def _generate(algorithm: Algorithm) -> dict[str, Any]:
     made: Any
-    if algorithm is Algorithm.EDDSA:
+    if algorithm == "EdDSA":
         made = ed25519.Ed25519PrivateKey.generate()
-    elif algorithm is Algorithm.ES256:
+    elif algorithm == "ES256":
         made = ec.generate_private_key(ec.SECP256R1())
     else:
         made = rsa.generate_private_key(65537, _RSA_BITS)
-    text: Any = jwt.get_algorithm_by_name(algorithm.value).to_jwk(made)
+    text: Any = jwt.get_algorithm_by_name(algorithm).to_jwk(made)
     jwk: dict[str, Any] = json.loads(text)
     jwk.pop("key_ops", None)
     return jwk
