@@ -92,7 +92,8 @@ async def test_a_batch_that_was_tampered_with_is_found(served, run):
     (newest, *_) = (await service.history.batches(window(limit=3))).results
     with closing(sqlite3.connect(path)) as file, file:
         file.execute(
-            "UPDATE batch SET record = CAST(replace(CAST(record AS TEXT), ?, ?) AS BLOB)",
+            "UPDATE batch SET record ="
+            " CAST(replace(CAST(record AS TEXT), ?, ?) AS BLOB)",
             (newest.outcome_hash, "0" * 64),
         )
 
