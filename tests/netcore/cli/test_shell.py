@@ -16,7 +16,7 @@ from netcore.errors import (
     RecordingError,
 )
 
-COMMANDS = ("ws", "record", "inspect", "fix")
+COMMANDS = ("ws", "record", "replay", "inspect", "fix")
 
 
 def command(*arguments: str, **how) -> subprocess.CompletedProcess[str]:

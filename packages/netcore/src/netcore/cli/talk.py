@@ -11,7 +11,12 @@ signal while that is under way cuts it short.
 import argparse
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, final
@@ -35,6 +40,8 @@ __all__ = [
     "Plan",
     "Silence",
     "converse",
+    "first_messages",
+    "open_plain_nursery",
     "open_url",
     "plan_of",
     "race",
@@ -165,6 +172,16 @@ async def race(*runs: Callable[[], Awaitable[None]]) -> None:
         raise faults[0]
 
 
+@asynccontextmanager
+async def open_plain_nursery() -> AsyncGenerator[trio.Nursery, None]:
+    """Open a nursery whose first fault comes as it is, not in a group."""
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group
+
+
 # -- talking -------------------------------------------------------------------------
 
 
@@ -225,7 +242,7 @@ class _Conversation:
                     return
                 raise
             if self._left is not None:
-                batch = _first(batch, self._left)
+                batch = first_messages(batch, self._left)
                 self._left -= len(batch)
             self._listener.heard(batch)
             if self._left == 0:
@@ -264,7 +281,7 @@ class _Conversation:
         await self._ws.drain()
 
 
-def _first(batch: Batch, count: int) -> Batch:
+def first_messages(batch: Batch, count: int) -> Batch:
     """Return the batch with its first `count` messages."""
     if len(batch) <= count:
         return batch

@@ -159,9 +159,12 @@ class MessagePrinter:
 
     def closed(self, code: int | None, reason: str, by: str) -> None:
         """Tell how it ended, once."""
-        if not self._open:
-            return
-        self._open = False
+        if self._open:
+            self._open = False
+            self.ended(code, reason, by)
+
+    def ended(self, code: int | None, reason: str, by: str) -> None:
+        """Tell how it ended."""
         if self._output.json:
             self._output.event("close", code=code, reason=reason, by=by)
             return
