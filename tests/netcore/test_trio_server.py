@@ -221,3 +221,20 @@ async def test_several_interfaces_can_be_served(nursery):
     server = await start(nursery, host=None)
     async with open_websocket(f"ws://127.0.0.1:{server.port}") as ws:
         assert ws.state is State.OPEN
+
+
+async def test_a_cancelled_handler_with_tasks_of_its_own_says_going_away(nursery):
+    async def busy(ws: TrioWebSocket) -> None:
+        async with trio.open_nursery() as own:
+            own.start_soon(hold, ws)
+            ws.send_text("ready")
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as server_nursery:
+        server = await server_nursery.start(partial(serve_websocket, busy, 0))
+        async with open_websocket(server.url) as ws:
+            assert await ws.receive_text() == "ready"
+            server_nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True), pytest.raises(ConnectionClosed) as end:
+                await ws.read_batch()
+    assert (end.value.code, end.value.reason) == (1001, "the server stops")

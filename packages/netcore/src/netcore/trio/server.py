@@ -207,8 +207,9 @@ class _Server:
             await connection.upgrade(deadline)
             if self._answer(websocket):
                 await self._call(connection)
-        except trio.Cancelled:
-            websocket.close(CloseCode.GOING_AWAY, "the server stops")
+        except BaseException as exc:
+            if _is_cancellation(exc):
+                websocket.close(CloseCode.GOING_AWAY, "the server stops")
             raise
         finally:
             await connection.aclose()
@@ -234,6 +235,13 @@ class _Server:
         except Exception:
             _logger.exception("the handler of %r failed", connection)
             await connection.aclose(CloseCode.INTERNAL_ERROR, "internal error")
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether a task was cancelled; one with a nursery may say so in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 def _adopt(accepted: trio.SocketStream) -> TcpStream:
