@@ -17,13 +17,10 @@ from netcore.ws.closing import encode_close
 
 UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
 HEAD = b"HTTP/1.1 101 Switching Protocols\r\n" + UPGRADE + b"\r\n"
-REQUEST = b"GET /feed HTTP/1.1
-Host: venue
-" + UPGRADE
-REQUEST += b"Sec-WebSocket-Version: 13
-Sec-WebSocket-Key: " + b"A" * 22 + b"==
-
-"
+REQUEST = b"GET /feed HTTP/1.1\r\nHost: venue\r\n" + UPGRADE
+REQUEST += (
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + b"A" * 22 + b"==\r\n\r\n"
+)
 
 
 def text(payload: bytes) -> bytes:
