@@ -1,10 +1,11 @@
 """Which fields a FIX message may and must have, and what they may hold.
 
-A *light* dictionary: it knows every tag and type of value of each FIX version, but
-the structure of the session messages, NewOrderSingle and SecurityDefinition only.
-Of other messages it checks what needs no structure: that tags are defined, have a
-value of the right form, and that header fields come first. `Dictionary.extended` adds
-what a venue has beyond that. It is no code generator and turns nothing into objects.
+A *light* dictionary: it knows every tag and type of value of each FIX version, and
+the structure of all messages of FIX 4.4; of the other versions that of the session
+messages, NewOrderSingle and SecurityDefinition only. Of other messages it checks what
+needs no structure: that tags are defined, have a value of the right form, and that
+header fields come first. `Dictionary.extended` adds what a venue has beyond that. It is
+no code generator and turns nothing into objects.
 
 The checks and their order follow FIX 4.4 Vol. 2, "Session Reject Reasons", as the
 engines that are in use apply them: order of header and body, message type, required
@@ -20,7 +21,7 @@ from typing import final
 
 import msgspec
 
-from netcore.fix import tables
+from netcore.fix import tables, tables44, values
 from netcore.fix.fields import Message, Pair, parse_timestamp
 
 __all__ = [
@@ -165,8 +166,10 @@ _FORMS: dict[FieldType, Callable[[bytes], bool]] = {
     ),
     FieldType.TIMESTAMP: _is_timestamp,
 }
-# Values are lists parted by blanks: ExecInst, QuoteCondition, TradeCondition, Scope.
-_MULTIPLE = frozenset({18, 276, 277, 546})
+# Values are lists parted by blanks (FIX 4.4 Vol. 1, "MultipleValueString"): ExecInst,
+# QuoteCondition, TradeCondition, OpenCloseSettlFlag, FinancialStatus, CorporateAction,
+# OrderRestrictions, Scope.
+_MULTIPLE = frozenset({18, 276, 277, 286, 291, 292, 529, 546})
 
 
 # -- structure -----------------------------------------------------------------------
@@ -209,6 +212,23 @@ def _read_spec(tokens: Iterator[re.Match[str]]) -> _Spec:
     return _Spec(order, tuple(required), groups)
 
 
+_COMPONENT = re.compile(r"\{(\w+)\}").sub
+
+
+def _expanded(text: str) -> str:
+    """Return `text` with the fields of component blocks in place of their names."""
+    return _COMPONENT(lambda name: _expanded(tables44.COMPONENTS[name[1]]), text)
+
+
+@functools.cache
+def _specs(version: str) -> "dict[str, _Spec]":
+    """Return the bodies of a version's messages by their types."""
+    texts = dict(tables.MESSAGES[version])
+    if version == "FIX.4.4":
+        texts.update(tables44.MESSAGES)
+    return {name: _parse_spec(_expanded(text)) for name, text in texts.items()}
+
+
 def _parse_tags(text: str) -> frozenset[int]:
     tags: set[int] = set()
     for part in text.split():
@@ -229,8 +249,8 @@ def _types() -> dict[int, FieldType]:
 @functools.cache
 def _enums() -> dict[int, frozenset[bytes]]:
     return {
-        tag: frozenset(value.encode() for value in values.split())
-        for tag, values in tables.ENUMS.items()
+        tag: frozenset(value.encode() for value in known.split())
+        for tag, known in values.ENUMS.items()
     }
 
 
@@ -280,11 +300,7 @@ class Dictionary:
         self._msg_types = frozenset(
             f"{tables.MSG_TYPES[begin_string]} {tables.MSG_TYPES[version]}".split()
         )
-        self._messages = {
-            name: _parse_spec(text)
-            for layer in (version, begin_string)
-            for name, text in tables.MESSAGES[layer].items()
-        }
+        self._messages = {**_specs(version), **_specs(begin_string)}
         self._types: Mapping[int, FieldType] = _types()
         self._enums: Mapping[int, frozenset[bytes]] = _enums()
 
@@ -405,6 +421,7 @@ class Dictionary:
             if fault is not None:
                 return end, fault
         fault = _group_order(fields, start, end, spec)
+        fault = fault or _group_lacks(fields, start, end, spec)
         if fault is None and not _counts(stated, found):
             fault = Fault(RejectReason.GROUP_COUNT, count_tag)
         return end, fault
@@ -478,6 +495,30 @@ def _group_order(
             if not _counts(value, found):
                 return Fault(RejectReason.GROUP_COUNT, tag)
             fault = _group_order(fields, position, stop, nested)
+            if fault is not None:
+                return fault
+            position = stop
+    return None
+
+
+def _group_lacks(
+    fields: Sequence[Pair], start: int, end: int, spec: _Spec
+) -> Fault | None:
+    """Find a member, here or in a nested group, without a field that it must have."""
+    position, there = start, set[int]()
+    while position <= end:
+        tag, value = fields[position] if position < end else (spec.delimiter, b"")
+        if tag == spec.delimiter:
+            for required in spec.required if there else ():
+                if required not in there:
+                    return Fault(RejectReason.REQUIRED_TAG_MISSING, required)
+            there = set()
+        there.add(tag)
+        position += 1
+        nested = spec.groups.get(tag)
+        if nested is not None and value.strip(b"0"):
+            stop, _ = _walk_group(fields, position, nested)
+            fault = _group_lacks(fields, position, stop, nested)
             if fault is not None:
                 return fault
             position = stop
