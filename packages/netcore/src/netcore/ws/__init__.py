@@ -15,9 +15,11 @@ from netcore.ws.handshake import (
 from netcore.ws.heartbeat import Heartbeat, HeartbeatTimer, Occasion
 from netcore.ws.options import WebSocketOptions, parse_ws_url
 from netcore.ws.reader import FrameReader
+from netcore.ws.speedups import COMPILED
 from netcore.ws.websocket import WebSocket
 
 __all__ = [
+    "COMPILED",
     "Agreement",
     "Batch",
     "ClientHandshake",

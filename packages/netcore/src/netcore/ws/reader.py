@@ -18,11 +18,17 @@ faults on as *marks*.
 Two loops exist, because a frame below 126 bytes has a header of two bytes: one reads
 four bytes at once and is left at the first short frame, the other reads two and two.
 After a short frame the reader stays with the second loop for a while.
+
+**Where a compiler was.** `netcore.ws._speedups.split` takes the place of both loops. It
+stops where they would, so all the rest is the same code; `netcore.ws.speedups` tells
+which is in use.
 """
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Final, final
 
+from netcore.ws import _speedups
 from netcore.ws.frames import (
     FIN,
     LENGTH_16,
@@ -37,6 +43,7 @@ from netcore.ws.frames import (
     Role,
 )
 from netcore.ws.masking import apply_mask, rotate_key
+from netcore.ws.speedups import COMPILED
 
 __all__ = ["DEFAULT_MAX_FRAME", "FrameReader", "Partial"]
 
@@ -56,6 +63,8 @@ _MIXED_FEEDS: Final = 64
 # Reads below this many bytes are looked at for being a single frame.
 _SMALL: Final = 4096
 
+_Split = Callable[[bytes, int, int, int, list[bytes]], int]
+
 _DATA_OPCODES: Final = (Opcode.TEXT, Opcode.BINARY)
 _CONTROL: Final = 0x8
 _KNOWN: Final = frozenset(Opcode)
@@ -68,14 +77,17 @@ class _Lengths:
         four: Four-byte header -> length from 126 to 65535, learnt.
         two: Two-byte header -> length up to 125, or `_LONG`.
         extended: The two length bytes after a `_LONG` header -> length, learnt.
+        first: The first byte of all these headers.
+        limit: The longest payload that is regular.
     """
 
-    __slots__ = ("extended", "four", "limit", "opcode", "two")
+    __slots__ = ("extended", "first", "four", "limit", "opcode", "two")
 
     def __init__(self, opcode: Opcode, *, masked: bool, limit: int) -> None:
         self.opcode = opcode
         self.limit = limit
-        first, bit = FIN | opcode, MASKED if masked else 0
+        self.first = first = FIN | opcode
+        bit = MASKED if masked else 0
         self.four: dict[bytes, int] = {}
         self.extended: dict[bytes, int] = {}
         self.two = {
@@ -128,9 +140,8 @@ class Partial:
         self.rsv1 = rsv1
         self.size = size
         self.key = key
-        self.data = bytearray()
+        self.data = bytearray(apply_mask(data, key))
         self.seen = 0
-        self.add(data)
 
     @property
     def missing(self) -> int:
@@ -164,6 +175,8 @@ class FrameReader:
             soon as its header is seen.
         extended: Whether the reserved bit 1 may be set on data frames, because an
             extension was agreed on.
+        compiled: Whether to use `_speedups.split`, which is slow where it was not
+            built.
     """
 
     __slots__ = (
@@ -173,6 +186,7 @@ class FrameReader:
         "_masked",
         "_max",
         "_mixed",
+        "_split",
         "_tables",
         "_tail",
         "fault",
@@ -189,7 +203,9 @@ class FrameReader:
         *,
         max_frame_size: int = DEFAULT_MAX_FRAME,
         extended: bool = False,
+        compiled: bool = COMPILED,
     ) -> None:
+        self._split = _speedups.split if compiled else None
         self._masked = role is Role.SERVER
         self._max = max_frame_size
         self._extended = extended
@@ -247,15 +263,16 @@ class FrameReader:
         self.opcode = lengths.opcode
         if self.fault is not None:
             return payloads
+        place = 0
         if self._tail:
             data = self._tail + data
             self._tail = b""
         elif self.partial is None and len(data) < _SMALL and not self._masked:
-            payload = self._single(data)
-            if payload is not None:
-                payloads.append(payload)
+            place = self._at_once(data)
+            if place == len(data):
                 return payloads
         buffer = BytesIO(data)
+        buffer.seek(place)
         if self.partial is not None and not self._resume(self.partial, buffer):
             return payloads
         walk = self._walk_masked if self._masked else self._walk
@@ -265,20 +282,26 @@ class FrameReader:
 
     # -- regular frames --------------------------------------------------------------
 
-    def _single(self, data: bytes) -> bytes | None:
-        """Return the payload if `data` is one regular frame, as an answer mostly is.
+    def _at_once(self, data: bytes) -> int:
+        """Read `data` if it is one regular frame; return how much was read.
 
-        Half the time of the loops, whose end is an exception.
+        An answer mostly is one. Half the time of the loops, whose end is an exception.
         """
         lengths = self._lengths
+        if self._split is not None:
+            return self._split(data, 0, lengths.first, lengths.limit, self.payloads)
         if lengths.four.get(data[:4]) == len(data) - 4:
-            return data[4:]
-        if lengths.two.get(data[:2]) == len(data) - 2:
-            return data[2:]
-        return None
+            self.payloads.append(data[4:])
+        elif lengths.two.get(data[:2]) == len(data) - 2:
+            self.payloads.append(data[2:])
+        else:
+            return 0
+        return len(data)
 
     def _walk(self, buffer: BytesIO) -> bool:
         """Read regular frames; return whether something else comes next."""
+        if self._split is not None:
+            return self._walk_compiled(self._split, buffer)
         if self._mixed:
             self._mixed -= 1
             return self._walk_mixed(buffer)
@@ -292,6 +315,18 @@ class FrameReader:
                 payloads.append(read(size))
         except KeyError as unknown:
             return self._stop(buffer, unknown.args[0], size)
+
+    def _walk_compiled(self, split: _Split, buffer: BytesIO) -> bool:
+        """Do as `_walk`, with `_speedups.split`."""
+        lengths = self._lengths
+        data = buffer.getvalue()  # the bytes it was made of, not a copy
+        place = split(data, buffer.tell(), lengths.first, lengths.limit, self.payloads)
+        size = lengths.four.get(data[place : place + 4])
+        if size is not None:  # it would have been taken if all of it were there
+            self._keep(data[place + 4 :], size, 0)
+            return False
+        buffer.seek(place)
+        return True
 
     def _walk_mixed(self, buffer: BytesIO) -> bool:
         """Do as `_walk`, for headers of two and of four bytes."""
@@ -403,8 +438,10 @@ class FrameReader:
 
     def _resume(self, partial: Partial, buffer: BytesIO) -> bool:
         """Go on with the frame under way; return whether it is complete."""
-        partial.add(buffer.read(partial.missing))
-        if partial.missing:
+        missing = partial.missing
+        piece = buffer.read(missing)
+        partial.add(piece)
+        if len(piece) < missing:
             return False
         self.partial = None
         payload = bytes(partial.data)
