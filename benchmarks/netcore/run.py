@@ -1,120 +1,291 @@
-"""Compare contenders in interleaved turns: `run.py SCENARIO [--turns N] [...]`.
+"""Compare WebSocket clients, and FIX codecs, in interleaved turns.
 
-Prints medians, and ratios to the base taken within each turn.
+    uv run --with-requirements benchmarks/netcore/peers.txt \
+        python benchmarks/netcore/run.py [frames decode rtt burst tls tls-rtt fix] \
+        [--turns 5] [--contenders "netcore trio,picows+uvloop"] [--check]
+
+Prints a table of medians for each scenario, with ratios to picows+uvloop taken within
+each turn, and then every floor with what was measured.
 """
 
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import contenders
+import fix
 
-BASE = "picows-uvloop"
-HERE = Path(__file__).parent
-TIMEOUT = 120
+BASE: Final = "picows+uvloop"
+HERE: Final = Path(__file__).parent
+TIMEOUT: Final = 120
 
-# Frames of a flood and round trips; slow contenders get fewer, since costs are per
-# message. A multiple of the server's block.
-FLOOD = 400_000
-SLOW_FLOOD = {"trio-websocket": 20_000, "websockets-uvloop": 100_000}
-TRIPS = {"rtt": 10_000, "burst": 1_000}
-SLOW_TRIPS = {"trio-websocket": 0.05}
-
-
-def target(scenario: str, count: int, size: int) -> str:
-    """Return what to ask the server for."""
-    if scenario in {"flood", "decode"}:
-        return f"/flood?n={count}"
-    return f"/{scenario}?size={size}&n={100 if scenario == 'burst' else 1}"
+# Costs are per message, so slow contenders get fewer; multiples of the server's block.
+MESSAGES: Final = 400_000
+FEWER: Final = {
+    "trio-websocket": 20_000,
+    "websockets+uvloop": 60_000,
+    "aiohttp+uvloop": 200_000,
+}
 
 
-def run_one(name: str, scenario: str, port: int, size: int, mean: float) -> dict:
+class Scenario(NamedTuple):
+    """One table.
+
+    Attributes:
+        task: What a contender is told to do.
+        title: What the table says.
+        count: Round trips, 0 where messages are received.
+        replies: Frames that answer a request.
+        secret: Whether over TLS.
+    """
+
+    task: str
+    title: str
+    count: int = 0
+    replies: int = 1
+    secret: bool = False
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """What is measured: the main thing and its companion."""
+        return ("p50", "p90") if self.count else ("cpu", "wall")
+
+
+SCENARIOS: Final = {
+    "frames": Scenario("frames", "receive frames of 172 B, ns per message"),
+    "decode": Scenario("decode", "receive and decode them, ns per message"),
+    "rtt": Scenario("trips", "round trip of 256 B, µs", count=10_000),
+    "burst": Scenario(
+        "trips", "1 request, 100 frames of 256 B, µs", count=1_000, replies=100
+    ),
+    "tls": Scenario("frames", "receive frames over TLS, ns per message", secret=True),
+    "tls-rtt": Scenario(
+        "trips", "round trip of 256 B over TLS, µs", count=5_000, secret=True
+    ),
+}
+
+
+class Floor(NamedTuple):
+    """What `contender` has to reach against another one.
+
+    Attributes:
+        scenario: Where.
+        contender: Who.
+        least: The least ratio of the other's cost to its.
+        against: Whom.
+    """
+
+    scenario: str
+    contender: str
+    least: float
+    against: str = BASE
+
+
+FLOORS: Final = (
+    Floor("frames", "netcore trio", 1.5),
+    Floor("frames", "netcore busy", 1.8),
+    Floor("frames", "netcore trio", 50, "trio-websocket"),
+    Floor("frames", "netcore trio compiled", 4),
+    Floor("frames", "netcore busy compiled", 4),
+    Floor("decode", "netcore trio", 1.3),
+    Floor("decode", "netcore trio compiled", 1.7),
+    Floor("rtt", "netcore busy", 1.4),
+    Floor("rtt", "netcore busy", 1 / 1.4, "bare socket"),
+    Floor("rtt", "netcore trio spin", 1.3),
+    Floor("rtt", "netcore trio", 0.9),
+    Floor("burst", "netcore busy", 1.3),
+    Floor("burst", "netcore busy compiled", 2.5),
+    Floor("tls", "netcore busy", 1.3),
+    Floor("tls", "netcore trio", 1.3),
+)
+
+Turn = dict[str, dict[str, float]]
+
+
+class Server(NamedTuple):
+    """Where the server listens, and what it sends.
+
+    Attributes:
+        port: For ws.
+        secret_port: For wss.
+        mean: Payload bytes per message of a flood.
+        cafile: The authority of its certificate.
+    """
+
+    port: int
+    secret_port: int
+    mean: float
+    cafile: str
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Run the server in a process of its own on the second processor."""
+    cpu = str(min(1, (os.cpu_count() or 1) - 1))
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(  # noqa: S603 - our own script
+            [sys.executable, HERE / "server.py", cpu, folder],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            port, secret, size = map(int, process.stdout.readline().split())
+            yield Server(port, secret, size / 20_000, f"{folder}/ca.pem")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def run_one(name: str, scenario: Scenario, server: Server) -> dict[str, float]:
     """Run one contender once; return its cost per message or trip."""
-    if scenario in {"flood", "decode"}:
-        count = SLOW_FLOOD.get(name, FLOOD)
+    if scenario.count:
+        count = scenario.count // (20 if name == "trio-websocket" else 1)
+        target = f"/trips?size=256&n={scenario.replies}"
     else:
-        count = int(TRIPS[scenario] * SLOW_TRIPS.get(name, 1))
-    url = f"ws://127.0.0.1:{port}{target(scenario, count, size)}"
+        count = FEWER.get(name, MESSAGES)
+        target = f"/receive?n={count}"
+    url = f"ws://127.0.0.1:{server.port}{target}"
+    if scenario.secret:
+        url = f"wss://127.0.0.1:{server.secret_port}{target}"
+    pure = "0" if contenders.CONTENDERS[name].compiled else "1"
+    arguments = [name, scenario.task, url, str(count), "0", server.cafile]
     done = subprocess.run(  # noqa: S603 - our own script with our own arguments
-        [sys.executable, HERE / "contenders.py", name, scenario, url, str(count), "0"],
+        [sys.executable, HERE / "contenders.py", *arguments],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
         check=False,
+        env={**os.environ, "NETCORE_PURE": pure},
     )
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stderr}")
-    result = json.loads(done.stdout)
-    if scenario in {"flood", "decode"}:
-        assert result["count"] == count, (name, result, count)
-        if scenario == "flood":
-            assert result["bytes"] == round(mean * count), (name, result)
-        return {
-            "cpu": result["cpu"] / count * 1e9,
-            "wall": result["wall"] / count * 1e9,
-        }
-    return result
+    result: dict[str, float] = json.loads(done.stdout)
+    if scenario.count:
+        return result
+    assert result["count"] == count, (name, result, count)
+    if scenario.task == "frames":
+        assert result["bytes"] == round(server.mean * count), (name, result)
+    return {
+        "cpu": result["cpu"] / count * 1e9,
+        "wall": result["wall"] / count * 1e9,
+    }
 
 
-def report(scenario: str, turns: list[dict[str, dict]], names: list[str]) -> None:
-    """Print a table."""
-    floods = scenario in {"flood", "decode"}
-    unit = "ns of processor per message" if floods else "µs per trip"
-    key, second = ("cpu", "wall") if floods else ("p50", "p90")
-    print(
-        f"\n{scenario}: {unit}, medians of {len(turns)} turns; x = faster than {BASE}"
-    )
-    print(f"{'':22}{key:>10}{second:>10}{'x ' + key:>10}{'x ' + second:>10}")
+def measure(
+    names: list[str], scenario: Scenario, server: Server, turns: int
+) -> list[Turn]:
+    """Let all contenders take turns, each time another one first."""
+    taken = []
+    for number in range(turns):
+        start = number % len(names)
+        order = names[start:] + names[:start]
+        taken.append({name: run_one(name, scenario, server) for name in order})
+    return taken
+
+
+def ratios(turns: list[Turn], name: str, against: str, column: str) -> list[float]:
+    """Return how much less `name` takes in each turn, sorted."""
+    return sorted(turn[against][column] / turn[name][column] for turn in turns)
+
+
+def table(scenario: Scenario, turns: list[Turn], names: list[str]) -> None:
+    """Print a scenario's table in Markdown."""
+    main, second = scenario.columns
+    print(f"\n| {scenario.title} | {main} | {second} | x {BASE} | least, most |")
+    print("| --- | --- | --- | --- | --- |")
     for name in names:
-        first = statistics.median(turn[name][key] for turn in turns)
-        other = statistics.median(turn[name][second] for turn in turns)
-        line = f"{name:22}{first:10.1f}{other:10.1f}"
+        costs = (
+            statistics.median(turn[name][key] for turn in turns)
+            for key in (main, second)
+        )
+        line = f"| {name} |" + "".join(f" {cost:.4g} |" for cost in costs)
         if BASE in names:
-            for column in (key, second):
-                ratio = statistics.median(
-                    turn[BASE][column] / turn[name][column] for turn in turns
-                )
-                line += f"{ratio:10.2f}"
-        print(line)
+            found = ratios(turns, name, BASE, main)
+            middle = statistics.median(found)
+            line += f" {middle:.2f} | {found[0]:.2f}, {found[-1]:.2f} |"
+        else:
+            line += " | |"
+        print(line, flush=True)
+
+
+def judge(measured: dict[str, list[Turn]]) -> bool:
+    """Print each floor that was measured; return whether all hold."""
+    held = True
+    print("\n| floor | asked | measured | |\n| --- | --- | --- | --- |")
+    for floor in FLOORS:
+        turns = measured.get(floor.scenario, [])
+        if not turns or not {floor.contender, floor.against} <= turns[0].keys():
+            continue
+        column = SCENARIOS[floor.scenario].columns[0]
+        found = ratios(turns, floor.contender, floor.against, column)
+        got = statistics.median(found)
+        held &= got >= floor.least
+        print(verdict(f"{floor.scenario}: {floor.contender}", floor, got), flush=True)
+    return held
+
+
+def verdict(what: str, floor: Floor, got: float) -> str:
+    """Return one line about a floor."""
+    said = "held" if got >= floor.least else "**missed**"
+    if floor.least < 1 and floor.against != BASE:
+        asked, shown = f"≤ {1 / floor.least:.1f} x {floor.against}", f"{1 / got:.2f}"
+    else:
+        asked, shown = f"≥ {floor.least:g} x {floor.against}", f"{got:.2f}"
+    return f"| {what} | {asked} | {shown} | {said} |"
 
 
 def main() -> None:
     """Run turns of all contenders."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario", choices=["flood", "decode", "rtt", "burst"])
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--size", type=int, default=256, help="bytes of a trip")
-    parser.add_argument("--contenders", default=",".join(contenders.CONTENDERS))
-    options = parser.parse_args()
-    wanted = options.contenders.split(",")
-    names = [name for name in wanted if contenders.available(name)]
-    if missing := set(wanted) - set(names):
-        print("left out, library missing:", ", ".join(sorted(missing)))
-    cpus = os.cpu_count() or 1
-    server = subprocess.Popen(  # noqa: S603 - our own script
-        [sys.executable, HERE / "server.py", str(min(1, cpus - 1))],
-        stdout=subprocess.PIPE,
-        text=True,
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    try:
-        assert server.stdout is not None
-        port, block = map(int, server.stdout.readline().split())
-        mean = block / 20_000
-        turns = [
-            {
-                name: run_one(name, options.scenario, port, options.size, mean)
-                for name in names
-            }
-            for _ in range(options.turns)
-        ]
-        report(options.scenario, turns, names)
-    finally:
-        server.terminate()
-        server.wait()
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--contenders", help="some of them, comma-separated")
+    parser.add_argument(
+        "--check", action="store_true", help="exit with 1 where a floor is missed"
+    )
+    options = parser.parse_args()
+    wanted = options.scenarios or [*SCENARIOS, "fix"]
+    if unknown := set(wanted) - {*SCENARIOS, "fix"}:
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    held = websockets(options, wanted)
+    if "fix" in wanted:
+        held &= fix.report()
+    sys.exit(1 if options.check and not held else 0)
+
+
+def websockets(options: argparse.Namespace, wanted: list[str]) -> bool:
+    """Measure the WebSocket scenarios among `wanted`; return whether floors hold."""
+    names = list(contenders.CONTENDERS)
+    if options.contenders:
+        names = [name for name in names if name in options.contenders.split(",")]
+    for name in list(names):
+        if absent := contenders.missing(name):
+            print(f"left out: {name}, for want of {absent}")
+            names.remove(name)
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, "
+        f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, "
+        f"medians of {options.turns} turns"
+    )
+    measured = {}
+    with serving() as server:
+        for key in [key for key in SCENARIOS if key in wanted]:
+            scenario = SCENARIOS[key]
+            measured[key] = measure(names, scenario, server, options.turns)
+            table(scenario, measured[key], names)
+    return judge(measured)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,21 @@
 """A WebSocket server that costs next to nothing: floods, echoes, bursts.
 
-`server.py CPU` prints its port and serves one connection after the other for ever.
-The target says what to do: /flood?n=…, /rtt?size=…, /burst?size=…&n=….
+`server.py CPU FOLDER` prints its ports for ws and wss and the payload bytes of its
+block, leaves its authority's certificate in FOLDER, and serves one connection after
+the other for ever. The target says what to do: /receive?n=… or /trips?size=…&n=….
 """
 
+import contextlib
 import os
 import random
+import select
 import socket
+import ssl
 import sys
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+import trustme
 
 from netcore.ws import Opcode, ServerHandshake, encode_frame
 
@@ -37,6 +44,15 @@ def make_block() -> bytes:
     )
 
 
+def make_context(folder: Path) -> ssl.SSLContext:
+    """Return a context for 127.0.0.1, signed by an authority left in `folder`."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
 def flood(sock: socket.socket, block: bytes, frames: int) -> None:
     """Send `frames` (a multiple of the block) as fast as they are taken, and end.
 
@@ -44,7 +60,13 @@ def flood(sock: socket.socket, block: bytes, frames: int) -> None:
     """
     for _ in range(frames // BLOCK_FRAMES):
         sock.sendall(block)
-    sock.shutdown(socket.SHUT_WR)
+    if isinstance(sock, ssl.SSLSocket):
+        with contextlib.suppress(OSError):
+            sock.unwrap()
+    else:
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(65536):
+            pass
 
 
 def answer(sock: socket.socket, size: int, count: int) -> None:
@@ -56,7 +78,7 @@ def answer(sock: socket.socket, size: int, count: int) -> None:
     while True:
         try:
             data = sock.recv(65536)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             continue
         if not data:
             return
@@ -77,12 +99,10 @@ def serve(sock: socket.socket, block: bytes) -> None:
     sock.sendall(handshake.accept())
     target = urlsplit(request.target)
     numbers = {key: int(value[0]) for key, value in parse_qs(target.query).items()}
-    if target.path == "/flood":
+    if target.path == "/receive":
         flood(sock, block, numbers["n"])
-        while sock.recv(65536):
-            pass
     else:
-        answer(sock, numbers["size"], numbers.get("n", 1))
+        answer(sock, numbers["size"], numbers["n"])
 
 
 def main() -> None:
@@ -90,16 +110,23 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(sys.argv[1])})
     block = make_block()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        print(listener.getsockname()[1], len(block) - 4 * BLOCK_FRAMES, flush=True)
+    context = make_context(Path(sys.argv[2]))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as plain,
+        socket.create_server(("127.0.0.1", 0)) as secret,
+    ):
+        ports = plain.getsockname()[1], secret.getsockname()[1]
+        print(*ports, len(block) - 4 * BLOCK_FRAMES, flush=True)
         while True:
-            sock, _ = listener.accept()
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with sock:
-                try:
-                    serve(sock, block)
-                except OSError:
-                    continue
+            for listener in select.select([plain, secret], [], [])[0]:
+                sock, _ = listener.accept()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with contextlib.suppress(OSError), sock:
+                    if listener is secret:
+                        with context.wrap_socket(sock, server_side=True) as wrapped:
+                            serve(wrapped, block)
+                    else:
+                        serve(sock, block)
 
 
 if __name__ == "__main__":
