@@ -20,16 +20,19 @@ from flowtrade.api.reading import (
 )
 from flowtrade.core.service import ProductFilter
 from flowtrade.errors import BatchFailed, Forbidden, NotFound
-from flowtrade.models.batch import BatchStatus
+from flowtrade.models.batch import BatchRecord, BatchStatus
 from flowtrade.models.product import PartitionChild
 from flowtrade.models.time import parse_timestamp
 from flowtrade.ports import Window
+from netcore.models import Timestamp
 
 __all__ = [
     "create_product",
     "get_batch",
+    "get_batch_bids",
     "get_product",
     "get_product_outcomes",
+    "get_product_tree",
     "list_batches",
     "list_products",
     "partition_product",
@@ -82,6 +85,16 @@ async def get_product(request: Api) -> Response[bytes]:
     service = context.service
     record = service.product(key) if at is None else service.history.product(key, at)
     return json_answer(record)
+
+
+async def get_product_tree(request: Api) -> Response[bytes]:
+    """Read a product with all it was divided into, parents before parts."""
+    token = bearer(request)
+    key = path_id(request, "product_id")
+    at = as_of(request)
+    context = context_of(request)
+    await _may_view(context, token)
+    return json_answer(context.service.history.tree(key, at))
 
 
 async def partition_product(request: Api) -> Response[bytes]:
@@ -141,16 +154,37 @@ async def list_batches(request: Api) -> Response[bytes]:
 async def get_batch(request: Api) -> Response[bytes]:
     """Read one batch: `latest`, or the batch of exactly this timestamp."""
     token = bearer(request)
-    name = request.path_params["as_of"]
-    at = None if name == "latest" else parse_timestamp(name)
+    at = _named_batch(request)
     context = context_of(request)
     await _may_view(context, token)
     if at is None:
-        page = await context.service.history.batches(Window(limit=1))
-        if not page.results:
-            raise NotFound("batch", "latest; none was run yet")
-        return json_answer(page.results[0])
+        return json_answer(await _latest(context))
     return json_answer(await context.service.history.batch(at))
+
+
+async def get_batch_bids(request: Api) -> Response[bytes]:
+    """Read what your own bids got in a batch, and what that was worth to you."""
+    token = bearer(request)
+    at = _named_batch(request)
+    context = context_of(request)
+    bidders = (await context.authorizer.authorize(token)).can_query_bid()
+    if not bidders:
+        raise Forbidden("this token is for no bidder")
+    if at is None:
+        at = parse_timestamp((await _latest(context)).as_of)
+    return json_answer(await context.service.history.bids(bidders, at))
+
+
+def _named_batch(request: Api) -> Timestamp | None:
+    name: str = request.path_params["as_of"]
+    return None if name == "latest" else parse_timestamp(name)
+
+
+async def _latest(context: Context) -> BatchRecord:
+    page = await context.service.history.batches(Window(limit=1))
+    if not page.results:
+        raise NotFound("batch", "latest; none was run yet")
+    return page.results[0]
 
 
 async def _may_view(context: Context, token: str) -> None:

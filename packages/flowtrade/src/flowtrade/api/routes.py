@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from flowtrade.api import bids, bulk, events, market, meta, pages
-from flowtrade.models.batch import BatchPage, BatchRecord
+from flowtrade.models.batch import BatchPage, BatchRecord, BidderBatch
 from flowtrade.models.demand import CreateDemand, CurveJson, DemandRecord
 from flowtrade.models.page import Page
 from flowtrade.models.portfolio import (
@@ -21,7 +21,12 @@ from flowtrade.models.portfolio import (
     PositionRecord,
     TradeCap,
 )
-from flowtrade.models.product import PartitionChild, ProductPage, ProductRecord
+from flowtrade.models.product import (
+    PartitionChild,
+    ProductNode,
+    ProductPage,
+    ProductRecord,
+)
 from flowtrade.models.submission import Submission, SubmissionRecord
 
 __all__ = ["Query", "Right", "Route"]
@@ -321,6 +326,15 @@ ROUTES: Final[tuple[Route, ...]] = (
         errors=(404,),
     ),
     Route(
+        method="GET",
+        path=f"{_PRODUCT}/tree",
+        handler=market.get_product_tree,
+        right=Right.VIEW,
+        reply=list[ProductNode],
+        query=(_AS_OF,),
+        errors=(404,),
+    ),
+    Route(
         method="POST",
         path=_PRODUCT,
         handler=market.partition_product,
@@ -369,6 +383,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=market.get_batch,
         right=Right.VIEW,
         reply=BatchRecord,
+        errors=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/batch/{as_of:str}/bids",
+        handler=market.get_batch_bids,
+        right=Right.QUERY,
+        reply=BidderBatch,
         errors=(404,),
     ),
     Route(

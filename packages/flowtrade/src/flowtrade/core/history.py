@@ -4,7 +4,8 @@ Every read is of one moment or one window of the store and changes nothing. Whet
 the caller may read it has been decided before.
 """
 
-from typing import final
+from collections.abc import Container, Iterable
+from typing import cast, final
 
 import msgspec
 
@@ -16,14 +17,21 @@ from flowtrade.core.records import (
     portfolio_record,
     product_record,
 )
-from flowtrade.core.state import Kind, Part
+from flowtrade.core.state import Group, Kind, Part
 from flowtrade.errors import NotFound
-from flowtrade.models.batch import BatchPage, BatchRecord
+from flowtrade.models.batch import (
+    BatchPage,
+    BatchRecord,
+    BidderBatch,
+    DemandAccount,
+    PortfolioAccount,
+)
+from flowtrade.models.curve import Curve, utility
 from flowtrade.models.demand import DemandRecord
 from flowtrade.models.ids import Id
 from flowtrade.models.page import Page
 from flowtrade.models.portfolio import PortfolioRecord
-from flowtrade.models.product import ProductRecord
+from flowtrade.models.product import ProductNode, ProductRecord
 from flowtrade.models.time import format_timestamp, parse_timestamp
 from flowtrade.ports import Store, Window
 from netcore.models import Timestamp
@@ -120,6 +128,63 @@ class History:
         tree = self._mirror.products if expand else None
         return portfolio_record(view, tree=tree, at=at)
 
+    async def bids(self, bidders: Iterable[Id], as_of: Timestamp) -> BidderBatch:
+        """Return what these bidders' bids got in the batch of exactly this moment.
+
+        Raises:
+            NotFound: There is no such batch.
+        """
+        stored = await self._store.batch(as_of)
+        if stored is None:
+            raise NotFound("batch", format_timestamp(as_of))
+        portfolios: dict[Id, PortfolioAccount] = {}
+        rates: dict[Id, float] = {}
+        for key in self._owned(bidders, stored.portfolios):
+            result = stored.portfolios[key]
+            portfolios[key] = PortfolioAccount(
+                price=result.price,
+                rate=result.rate,
+                payment=result.rate * (result.price or 0.0),
+            )
+            view = await self._store.portfolio_at(key, as_of)
+            group = cast("Group", view.demand.value or {}) if view is not None else {}
+            for demand, weight in group.items():
+                rates[demand] = rates.get(demand, 0.0) + weight * result.rate
+        demands = {key: await self._account(key, as_of, r) for key, r in rates.items()}
+        utility = sum(account.utility for account in demands.values())
+        payment = sum(account.payment for account in portfolios.values())
+        return BidderBatch(
+            as_of=stored.record.as_of,
+            seq=stored.record.seq,
+            portfolios=portfolios,
+            demands=demands,
+            utility=utility,
+            payment=payment,
+            surplus=utility - payment,
+        )
+
+    def tree(self, key: Id, at: Timestamp | None) -> list[ProductNode]:
+        """Return a product and all below it, parents before parts.
+
+        Raises:
+            NotFound: There was no such product then.
+        """
+        nodes = [
+            ProductNode(
+                id=product.id,
+                app_data=msgspec.Raw(product.app_data),
+                parent=product.parent if depth else None,
+                depth=depth,
+                ratio=ratio,
+                leaf=leaf,
+            )
+            for product, depth, ratio, leaf in self._mirror.products.below(key, at)
+        ]
+        if not nodes:
+            when = "" if at is None else f" at {format_timestamp(at)}"
+            raise NotFound("product", f"{key}{when}")
+        return nodes
+
     def product(self, key: Id, at: Timestamp) -> ProductRecord:
         """Return a product as it was.
 
@@ -130,6 +195,20 @@ class History:
         if product is None or product.created > at:
             raise NotFound("product", f"{key} at {format_timestamp(at)}")
         return product_record(product, self._mirror.products, at)
+
+    def _owned(self, bidders: Iterable[Id], taking_part: Container[Id]) -> list[Id]:
+        return [
+            view.entity.id
+            for bidder in dict.fromkeys(bidders)
+            for view in self._mirror.portfolios_of(bidder)
+            if view.entity.id in taking_part
+        ]
+
+    async def _account(self, key: Id, at: Timestamp, rate: float) -> DemandAccount:
+        view = await self._store.demand_at(key, at)
+        curve = None if view is None else cast("Curve | None", view.curve.value)
+        worth = 0.0 if curve is None else utility(curve, rate)
+        return DemandAccount(rate=rate, utility=worth)
 
     async def _page(self, part: Part, key: Id, window: Window) -> Page:
         versions = await self._store.history(part, key, _one_more(window))

@@ -85,6 +85,31 @@ class ProductTree:
                 expanded[leaf] = expanded.get(leaf, 0.0) + weight * ratio
         return expanded
 
+    def below(
+        self, key: Id, at: Timestamp | None = None
+    ) -> Iterator[tuple[Entity, int, float, bool]]:
+        """Yield a product and all below it, parents before parts.
+
+        Args:
+            key: The root.
+            at: The moment, or None for the present.
+
+        Yields:
+            Product, depth below the root, units of it in one of the root, and whether
+            it is a leaf. Nothing if the root did not exist yet.
+        """
+        root = self._products.get(key)
+        if root is None or (at is not None and root.created > at):
+            return
+        stack = [(root, 0, 1.0)]
+        while stack:
+            node, depth, ratio = stack.pop()
+            parts = self._parts.get(node.id, [])
+            if at is not None and parts and parts[0].created > at:
+                parts = []
+            yield node, depth, ratio, not parts
+            stack += [(p, depth + 1, ratio * p.ratio) for p in reversed(parts)]
+
     def divisions(self, basis: Iterable[Id]) -> list[Timestamp]:
         """Return when the products below a basis were divided, in no order."""
         moments: list[Timestamp] = []

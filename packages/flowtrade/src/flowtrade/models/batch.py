@@ -13,6 +13,9 @@ __all__ = [
     "BatchPage",
     "BatchRecord",
     "BatchStatus",
+    "BidderBatch",
+    "DemandAccount",
+    "PortfolioAccount",
     "ProductResult",
 ]
 
@@ -84,3 +87,49 @@ class BatchPage(Model, frozen=True, kw_only=True):
 
     results: list[BatchRecord]
     more: More | msgspec.UnsetType = msgspec.UNSET
+
+
+class PortfolioAccount(RatePrice, frozen=True, kw_only=True, gc=False):
+    """What one portfolio of a bidder got in a batch.
+
+    Attributes:
+        payment: Money per unit of time that it pays, price x rate; negative receives.
+    """
+
+    payment: float
+
+
+class DemandAccount(Model, frozen=True, kw_only=True, gc=False):
+    """What one demand of a bidder got in a batch.
+
+    Attributes:
+        rate: Net rate over the portfolios that use it.
+        utility: What this rate is worth to the bidder by its curve, money per unit of
+            time.
+    """
+
+    rate: float
+    utility: float
+
+
+class BidderBatch(Model, frozen=True, kw_only=True):
+    """A bidder's own side of a batch, the reply of `GET /batch/{as_of}/bids`.
+
+    Attributes:
+        as_of: The batch.
+        seq: Its number.
+        portfolios: By portfolio that took part.
+        demands: By demand that took part.
+        utility: Sum over the demands.
+        payment: Sum over the portfolios.
+        surplus: What the bidder gains, utility less payment. The surpluses of all
+            bidders add up to the batch's gains from trade.
+    """
+
+    as_of: Rfc3339
+    seq: int
+    portfolios: dict[str, PortfolioAccount]
+    demands: dict[str, DemandAccount]
+    utility: float
+    payment: float
+    surplus: float

@@ -4,8 +4,8 @@ A curve is weakly decreasing, its domain contains rate 0, and it has one of two
 shapes: piecewise linear through points, or constant between two rates of which
 either may be infinite. A positive rate buys, a negative rate sells.
 
-This module owns the two records, their validity rules and their JSON form. It does
-not know what a curve is worth in an auction: that is `flowtrade.clearing`.
+This module owns the two records, their validity rules, their JSON form, and what a
+rate is worth under them. At which rate a market clears is `flowtrade.clearing`.
 
 A value of `PwlCurve` or `ConstantCurve` is always valid: the rules are checked when
 it is made, whoever makes it.
@@ -14,6 +14,7 @@ it is made, whoever makes it.
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from itertools import pairwise
 from typing import TypeAlias, final
 
 from netcore.models import Model
@@ -27,6 +28,7 @@ __all__ = [
     "PwlCurve",
     "curve_to_builtins",
     "parse_curve",
+    "utility",
 ]
 
 
@@ -155,6 +157,38 @@ class ConstantCurve(Model, frozen=True, kw_only=True, gc=False):
 
 
 Curve: TypeAlias = PwlCurve | ConstantCurve
+
+
+def utility(curve: Curve, rate: float) -> float:
+    """Return what a rate is worth to the bidder: the curve's integral from 0 to it.
+
+    Args:
+        curve: The curve; its price at a rate is what one more unit is worth.
+        rate: Within the domain; what lies outside counts for nothing.
+
+    Returns:
+        Money per unit of time; negative for a seller, whose payment makes up for it.
+    """
+    low, high = curve.domain
+    rate = min(max(rate, low), high)
+    if isinstance(curve, ConstantCurve):
+        return curve.price * rate if rate else 0.0  # 0 x infinity is no utility
+    return _area_to(curve.points, rate) - _area_to(curve.points, 0.0)
+
+
+def _area_to(points: tuple[Point, ...], rate: float) -> float:
+    """The area under the curve from its first point to a rate."""
+    area = 0.0
+    for left, right in pairwise(points):
+        if right.rate <= rate:
+            area += (right.rate - left.rate) * (left.price + right.price) / 2
+            continue
+        if left.rate < rate:
+            slope = (right.price - left.price) / (right.rate - left.rate)
+            width = rate - left.rate
+            area += width * (left.price + slope * width / 2)
+        break
+    return area
 
 
 def parse_curve(value: object) -> Curve | None:

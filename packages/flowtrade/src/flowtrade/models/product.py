@@ -7,7 +7,13 @@ import msgspec
 from flowtrade.models.ids import Id
 from netcore.models import Model
 
-__all__ = ["PartitionChild", "ProductPage", "ProductRecord", "ProductTerms"]
+__all__ = [
+    "PartitionChild",
+    "ProductNode",
+    "ProductPage",
+    "ProductRecord",
+    "ProductTerms",
+]
 
 
 class ProductRecord(Model, frozen=True, kw_only=True):
@@ -25,6 +31,26 @@ class ProductRecord(Model, frozen=True, kw_only=True):
     app_data: Any
     parent: tuple[Id, float]
     basis: dict[str, float] | None
+
+
+class ProductNode(Model, frozen=True, kw_only=True):
+    """One product in the tree below another, as `GET /product/{id}/tree` lists them.
+
+    Attributes:
+        id: The product.
+        app_data: What the application stored with it.
+        parent: The product it is part of, None for the root of the listing.
+        depth: Divisions between the root and it, 0 for the root.
+        ratio: Units of it in one unit of the root.
+        leaf: Whether it is undivided.
+    """
+
+    id: Id
+    app_data: Any
+    parent: Id | None
+    depth: int
+    ratio: float
+    leaf: bool
 
 
 class PartitionChild(Model, frozen=True, kw_only=True):
