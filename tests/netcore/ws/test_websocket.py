@@ -530,3 +530,13 @@ def test_a_server_knows_what_was_asked_and_agreed():
 def test_only_websocket_urls_can_be_connected_to(url):
     with pytest.raises(InvalidURL):
         WebSocket.connect(url)
+
+
+def test_pongs_show_until_the_next_read():
+    ws, _ = opened(frame(PONG, b"a") + frame(PONG, b"b"), None, frame(TEXT, b"x"))
+
+    assert ws.read_batch() is None
+    assert ws.pongs == [b"a", b"b"]
+    assert ws.read_batch() is None
+    assert ws.read_batch().payloads == [b"x"]
+    assert ws.pongs == []

@@ -278,6 +278,11 @@ class WebSocket:
         return self._connection.agreement
 
     @property
+    def pongs(self) -> list[bytes]:
+        """Payloads of the pongs that the latest `read_batch` brought."""
+        return self._connection.pongs
+
+    @property
     def latency_ns(self) -> int | None:
         """How long the latest answered ping of the heartbeat took."""
         return None if self._timer is None else self._timer.latency_ns
@@ -419,7 +424,7 @@ class WebSocket:
         self._write(self._connection.send_many(opcode, payloads))
 
     def send_ping(self, payload: Buffer = b"") -> None:
-        """Send a ping; its pong shows in `WsConnection.pongs` alone.
+        """Send a ping; its pong shows in `pongs`.
 
         Raises:
             BufferFull: If more would wait than `outbox_limit`; nothing was sent.
@@ -611,8 +616,7 @@ class WebSocket:
             return True
         limits = [] if timeout is None else [timeout]
         if self._deadline is not None:
-            left = (self._deadline - self._clock.monotonic_ns()) / 1e9
-            limits.append(max(0.0, left))
+            limits.append(max(0.0, self._deadline - self._clock.monotonic_ns()) / 1e9)
         least = min(limits, default=None)
         if wait_ready(descriptor, write=self.want_write, seconds=least):
             return True
@@ -676,8 +680,6 @@ class WebSocket:
                 )
                 self._reply()
                 self._enter(self._connection.state)
-            case Beat.NOTHING:
-                pass
         if self._timer is not None:
             self._deadline = timer.deadline
 
