@@ -1,6 +1,6 @@
 """Streams without a socket: keep-alive, ends, and what is refused."""
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
 import pytest
@@ -10,7 +10,6 @@ import trio.testing
 from flowtrade.auth import JwtAuthorizer, generate_jwt
 from flowtrade.models.update import ReferenceUpdate
 from flowtrade.ports import CONNECTION
-from flowtrade.serve.connection import ServedConnection
 from flowtrade.testing import TrioClock
 from flowtrade.testing.bench import open_bench
 
@@ -160,28 +159,50 @@ async def test_the_hubs_end_completes_the_stream(bench):
         assert peer.complete
 
 
-class Cut:
-    """A connection that notes what is asked of it."""
+class Line:
+    """A connection that takes what is pushed, as long as it has room."""
 
-    def __init__(self, on_abort=None):
+    def __init__(self, room=1000):
         self.aborted = 0
-        self.on_abort = on_abort
-        self.callbacks = ServedConnection(None)
+        self.room = room
+        self.pushed = b""
+        self.stopping = False
+        self.on_stopped = None
 
     def abort(self):
         self.aborted += 1
-        if self.on_abort is not None:
-            self.on_abort()
 
+    def push(self, data, *, most):
+        assert most == 256
+        self.room -= 1
+        if self.room < 0:
+            return False
+        self.pushed += data
+        return True
+
+    async def pump(self):
+        await trio.sleep_forever()
+
+    async def drain(self):
+        await trio.lowlevel.checkpoint()
+
+    @contextmanager
     def on_stop(self, callback):
-        return self.callbacks.on_stop(callback)
+        self.on_stopped = callback
+        if self.stopping:
+            callback()
+        yield
+
+    def stop(self):
+        self.stopping = True
+        self.on_stopped()
 
 
 async def test_a_server_that_stops_completes_the_stream(bench):
-    connection = Cut()
+    connection = Line()
     peer = Peer("/updates", extensions={CONNECTION: connection})
     async with streaming(bench, peer):
-        connection.callbacks.stop()
+        connection.stop()
         await trio.testing.wait_all_tasks_blocked()
 
         assert peer.complete
@@ -190,16 +211,60 @@ async def test_a_server_that_stops_completes_the_stream(bench):
         assert late.complete  # the server is stopping already
 
 
-async def test_a_client_that_is_stuck_is_cut_off(bench):
+async def test_events_are_pushed_where_the_server_lets_us(bench):
+    connection = Line()
+    bench.hub.publish(MARKET, UPDATE)
+    async with streaming(
+        bench, Peer("/updates", extensions={CONNECTION: connection})
+    ) as peer:
+        backlog = connection.pushed
+        bench.hub.publish(MARKET, UPDATE)  # without any task being scheduled
+
+        assert backlog.count(b"event: reference") == 1
+        assert connection.pushed.count(b"event: reference") == 2
+        assert peer.text == "retry: 1000\n\n"
+
+
+async def test_a_quiet_stream_is_kept_alive_and_a_busy_one_needs_it_not(
+    bench, autojump_clock
+):
+    connection = Line()
+    async with streaming(bench, Peer("/updates", extensions={CONNECTION: connection})):
+        await trio.sleep(10)
+        bench.hub.publish(MARKET, UPDATE)
+        await trio.sleep(10)  # the first period had an event
+        quiet = connection.pushed.count(b": keep-alive")
+        await trio.sleep(15)
+
+        assert quiet == 0
+        assert connection.pushed.count(b": keep-alive") == 1
+
+
+async def test_a_client_without_room_is_cut_off_and_the_others_are_not(bench):
+    slow, quick = Line(room=3), Line()
+    async with (
+        streaming(bench, Peer("/updates", extensions={CONNECTION: slow})) as peer,
+        streaming(bench, Peer("/updates", extensions={CONNECTION: quick})),
+    ):
+        for _ in range(5):
+            bench.hub.publish(MARKET, UPDATE)
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert slow.aborted == 1
+        assert slow.pushed.count(b"event:") == 3
+        assert peer.complete
+        assert quick.pushed.count(b"event:") == 5
+        assert bench.hub.dropped == bench.hub.clients == 1
+
+
+async def test_a_client_that_is_stuck_is_cut_off_where_nothing_can_be_pushed(bench):
     peer = Peer("/updates")
-    connection = Cut(on_abort=lambda: (peer.gone.set(), peer.blocked.set()))
-    peer.scope["extensions"] = {CONNECTION: connection}
     async with streaming(bench, peer):
         peer.blocked = trio.Event()
         for _ in range(300):  # the queue holds 256
             bench.hub.publish(MARKET, UPDATE)
             await trio.lowlevel.checkpoint()
-        await trio.testing.wait_all_tasks_blocked()
 
-        assert connection.aborted == 1
+        assert bench.hub.dropped == 1
         assert bench.hub.clients == 0
+        peer.blocked.set()

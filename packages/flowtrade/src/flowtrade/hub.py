@@ -1,11 +1,12 @@
 """The hub: every update encoded once, remembered for a while, handed to many.
 
 Theory. `publish` turns an update into the bytes of a server-sent event, numbers it,
-keeps it in a ring and puts it into the queue of each subscription of its topic. It
-never waits: a subscription whose queue is full is dropped, and its client will
-reconnect, name the last event it saw, and be replayed the rest from the ring. If the
-ring does not reach back so far, the client is told so with a `gap` event: it must
-read the current state again.
+keeps it in a ring and gives it to each subscription of its topic: straight to the
+client's socket where the stream has said how (`Subscription.divert`), else into a
+queue. It never waits: a subscription for which too much is waiting is dropped, and its
+client will reconnect, name the last event it saw, and be replayed the rest from the
+ring. If the ring does not reach back so far, the client is told so with a `gap` event:
+it must read the current state again.
 
 Ids are one sequence over all topics and increase over restarts, because the sequence
 starts at the clock's microseconds.
@@ -51,6 +52,7 @@ class Subscription:
     Attributes:
         topic: What it listens to.
         state: Whether more can come.
+        limit: How many events may wait.
     """
 
     def __init__(
@@ -59,8 +61,9 @@ class Subscription:
         self.topic = topic
         self.state = SubscriptionState.OPEN
         self._on_drop = on_drop
-        self._limit = limit
+        self.limit = limit
         self._queue: deque[bytes] = deque()
+        self._push: Callable[[bytes], bool] | None = None
         self._wake = trio.Event()
 
     def __repr__(self) -> str:
@@ -82,18 +85,41 @@ class Subscription:
         self._queue.clear()
         return data
 
+    def divert(self, push: Callable[[bytes], bool]) -> None:
+        """Give events to `push` from now on, those that are queued first.
+
+        Args:
+            push: Sends an event or keeps it; False if there is no room for it, which
+                drops the subscription.
+        """
+        self._push = push
+        queued, self._queue = self._queue, deque()
+        for payload in queued:
+            self.put(payload)
+
+    async def ended(self) -> None:
+        """Wait until no more can come."""
+        while self.state is SubscriptionState.OPEN:
+            await self._wake.wait()
+
     def put(self, payload: bytes) -> None:
-        """Queue one event, or drop the subscription if there is no room."""
+        """Hand over or queue one event; drop the subscription if there is no room."""
         if self.state is not SubscriptionState.OPEN:
             return
-        if len(self._queue) >= self._limit:
-            self._end(SubscriptionState.DROPPED)
-            if self._on_drop is not None:
-                self._on_drop()
-            return
-        self._queue.append(payload)
-        self._wake.set()
-        self._wake = trio.Event()
+        if self._push is not None:
+            if not self._push(payload):
+                self._drop()
+        elif len(self._queue) >= self.limit:
+            self._drop()
+        else:
+            self._queue.append(payload)
+            self._wake.set()
+            self._wake = trio.Event()
+
+    def _drop(self) -> None:
+        self._end(SubscriptionState.DROPPED)
+        if self._on_drop is not None:
+            self._on_drop()
 
     def close(self) -> None:
         """Deliver what is queued and no more."""

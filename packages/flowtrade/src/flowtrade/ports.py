@@ -269,6 +269,28 @@ class Connection(Protocol):
         """Cut the connection; whatever waits for the peer fails at once."""
         ...
 
+    def push(self, data: bytes, *, most: int) -> bool:
+        """Send a piece of the response's body at once, from any task; never waits.
+
+        What the socket does not take is kept and sent by `pump`, in order.
+
+        Args:
+            data: The piece, not empty.
+            most: How many pieces may be kept.
+
+        Returns:
+            False if the piece was not taken because too much is kept already.
+        """
+        ...
+
+    async def pump(self) -> None:
+        """Send what `push` has kept, until cancelled; run it beside the response."""
+        ...
+
+    async def drain(self) -> None:
+        """Send what `push` has kept, and return."""
+        ...
+
     def on_stop(self, callback: Callable[[], None]) -> AbstractContextManager[None]:
         """Call `callback` if the server stops inside the block, or at once if it has.
 

@@ -1,9 +1,11 @@
 """Server-sent events: the streams of the market, of a product and of a bidder.
 
-A stream is a plain ASGI application that copies bytes from its subscription to the
-socket. Two tasks: one sends, one waits for the client to go. It ends when the client
-goes, when the client is too slow (it reconnects and is replayed), when the token
-expires, or when the server stops: then what is queued is still sent.
+A stream is a plain ASGI application. On a server that lets it, it has the hub write
+events to the socket itself, and only sends what the socket did not take at once and
+the comments that keep a quiet stream alive; elsewhere it copies from its subscription.
+It ends when the client goes, when the client is too slow (it reconnects and is
+replayed), when the token expires, or when the server stops: then what is queued is
+still sent.
 
 Litestar's own `ServerSentEvent` is not used: it has no keep-alive, and it makes a
 thread hop for every connection.
@@ -20,7 +22,7 @@ from flowtrade.api.context import Api, Context, context_of
 from flowtrade.api.problems import BadRequest
 from flowtrade.api.reading import bearer, path_id
 from flowtrade.errors import Forbidden, NotFound
-from flowtrade.hub import Subscription
+from flowtrade.hub import Subscription, SubscriptionState
 from flowtrade.ports import CONNECTION, Connection, Topic
 
 __all__ = ["EventStream", "bidder_updates", "market_updates", "product_updates"]
@@ -112,7 +114,8 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream until one of its ends is reached."""
         extensions = scope.get("extensions") or {}
-        connection = cast("Connection", extensions.get(CONNECTION, _NO_SERVER))
+        served = cast("Connection | None", extensions.get(CONNECTION))
+        connection = served or _NO_SERVER
         with (
             self._hub.subscribe(
                 self._topic,
@@ -127,9 +130,30 @@ class EventStream:
             with trio.move_on_after(self._lifetime):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
-                    await self._copy(subscription, send)
+                    if served is None:
+                        await self._copy(subscription, send)
+                    else:
+                        await send(_chunk(_PREAMBLE, more=True))  # type: ignore[arg-type]  # as above
+                        nursery.start_soon(served.pump)
+                        await self._divert(subscription, served)
                     nursery.cancel_scope.cancel()
             await send(_chunk(b"", more=False))  # type: ignore[arg-type]  # as above
+
+    async def _divert(self, subscription: Subscription, connection: Connection) -> None:
+        busy = False
+
+        def push(data: bytes) -> bool:
+            nonlocal busy
+            busy = True
+            return connection.push(data, most=subscription.limit)
+
+        subscription.divert(push)
+        while subscription.state is SubscriptionState.OPEN:
+            with trio.move_on_after(self._keep_alive):
+                await subscription.ended()
+            if not busy and subscription.state is SubscriptionState.OPEN:
+                push(_KEEP_ALIVE)
+            busy = False
 
     async def _copy(self, subscription: Subscription, send: Send) -> None:
         data = _PREAMBLE
@@ -141,7 +165,7 @@ class EventStream:
 
 
 class _NoServer:
-    """Stands in where the server offers no extension, as in tests without one."""
+    """Stands in where the server offers no connection, as in tests without one."""
 
     def abort(self) -> None:
         pass

@@ -1,25 +1,112 @@
-"""One connection, as the server keeps it and the application may use it."""
+"""One connection: requests in, an ASGI application's answers out.
 
+Theory. One task reads, answers, and reads again; requests are answered where they are
+read, without a task of their own. Sockets are tried first and waited for only if they
+would block. What HTTP is, is `netcore.http`'s business, what ASGI is, that of
+`flowtrade.serve.exchange`.
+
+Bodies are read whole before the application is called: the longest is bounded, and an
+application that waits for half a body would hold a task for as long as its peer likes.
+A response in pieces is the last of its connection.
+
+An application that knows `flowtrade.ports.Connection` may push: hand over bytes that go
+to the socket at once, from any task, so that an event to a thousand clients costs a
+thousand sends and no task switch.
+"""
+
+import errno
+import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import final
+from enum import Enum
+from typing import Any, Final, final
+
+import trio
+
+from flowtrade.serve.exchange import AsgiApp, Exchange
+from netcore.http import (
+    HttpProtocolError,
+    HttpServerConnection,
+    Limits,
+    Request,
+    encode_response,
+)
 
 __all__ = ["ServedConnection"]
+
+_READ: Final = 65_536
+_AHEAD: Final = 65_536
+"""Bytes that are read while a request is being answered, to notice the peer's going;
+more waits in the kernel."""
+
+_TURNS: Final = 16
+"""Reads without a wait, after which other tasks have their turn."""
+
+_PUSHED: Final = 2**20
+"""Bytes that may wait for a client: more than any socket's buffers hold by default."""
+
+_LINGER: Final = 1.0
+"""Seconds that a peer gets to read the last answer and to close."""
+
+_GONE: Final = frozenset(
+    {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ESHUTDOWN}
+)
+
+_log = logging.getLogger(__name__)
+
+
+class _Phase(Enum):
+    """What a connection is doing; tells which of its times counts."""
+
+    IDLE = "idle"
+    """Between requests, or in the head of one."""
+    BODY = "body"
+    ANSWER = "answer"
+
+
+class _Framing(Enum):
+    """How a response in pieces is told from its end."""
+
+    CHUNKED = "chunked"
+    BY_CLOSE = "by close"
+    """To a client of HTTP/1.0, which knows no chunks."""
 
 
 @final
 class ServedConnection:
-    """The port `Connection` over a socket that the server owns.
+    """The port `Connection` over a socket that this owns.
 
     Args:
-        sock: The socket; used only to cut it off.
+        sock: Non-blocking.
+        app: Answers.
+        limits: How much of a request is read.
+
+    Attributes:
+        client: The peer's address.
+        server: Ours.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, app: AsgiApp, limits: Limits) -> None:
+        self.client: Any = _address(sock.getpeername)
+        self.server: Any = _address(sock.getsockname)
+        self._phase = _Phase.IDLE
+        self._since = trio.current_time()
         self._socket = sock
+        self._app = app
+        self._http = HttpServerConnection(limits)
+        self._ahead = bytearray()
+        self._head = b""
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._stopping = False
+        self._lost = False
+        self._framing: _Framing | None = None
+        self._outbox: deque[bytes] = deque()
+        self._waiting = 0
+        self._stuck = trio.Event()
+
+    # What applications may do: the port.
 
     def abort(self) -> None:
         """See `flowtrade.ports.Connection.abort`."""
@@ -40,8 +127,222 @@ class ServedConnection:
         finally:
             del self._callbacks[key]
 
-    def stop(self) -> None:
-        """Tell whoever asked that the server stops."""
+    def push(self, data: bytes, *, most: int) -> bool:
+        """See `flowtrade.ports.Connection.push`."""
+        data = self._framed(data)
+        if self._outbox:
+            if len(self._outbox) >= most or self._waiting > _PUSHED:
+                return False
+        else:
+            try:
+                data = data[self._socket.send(data) :]
+            except BlockingIOError:
+                pass
+            except OSError:  # it is gone; its task will notice
+                return True
+        if data:
+            self._outbox.append(data)
+            self._waiting += len(data)
+            self._stuck.set()
+        return True
+
+    async def pump(self) -> None:
+        """See `flowtrade.ports.Connection.pump`."""
+        while True:
+            await self._stuck.wait()
+            await self.drain()
+            self._stuck = trio.Event()
+
+    async def drain(self) -> None:
+        """See `flowtrade.ports.Connection.drain`."""
+        while self._outbox:
+            data = self._outbox[0]
+            await self._send_all(data)
+            # Not before: while it stands here, pushes queue up behind it.
+            self._outbox.popleft()
+            self._waiting -= len(data)
+
+    # What an exchange does.
+
+    async def respond(
+        self, status: int, headers: Iterable[tuple[str, str]], body: bytes
+    ) -> None:
+        """Send a whole response."""
+        await self._send_all(self._http.respond(status, headers=headers, body=body))
+
+    async def begin(
+        self, request: Request, status: int, headers: Iterable[tuple[str, str]]
+    ) -> None:
+        """Send the head of a response in pieces, the last of this connection."""
         self._stopping = True
+        self._framing = _Framing.BY_CLOSE
+        if request.version >= (1, 1):
+            self._framing = _Framing.CHUNKED
+        await self._send_all(_head(status, headers, self._framing))
+
+    async def send_piece(self, data: bytes, *, last: bool) -> None:
+        """Send a piece of the body."""
+        framed = self._framed(data) if data else b""
+        if last and self._framing is _Framing.CHUNKED:
+            framed += b"0\r\n\r\n"
+        await self.drain()
+        await self._send_all(framed)
+
+    async def until_gone(self) -> None:
+        """Wait for the peer to close the connection; what else it sends is kept."""
+        while len(self._ahead) < _AHEAD:
+            try:
+                data = await self._receive()
+            except OSError:
+                return
+            if not data:
+                return
+            self._ahead += data
+        await trio.sleep_forever()  # a peer that floods is noticed when we send
+
+    # What the server does.
+
+    def stop(self) -> None:
+        """End after the present request, and tell whoever asked for it."""
+        self._stopping = True
+        if self._phase is _Phase.IDLE:
+            self.abort()
         for callback in tuple(self._callbacks.values()):
             callback()
+
+    def overdue(self, now: float, *, idle: float, stall: float) -> bool:
+        """Say whether the peer has kept us waiting for too long.
+
+        Args:
+            now: In trio's time.
+            idle: Seconds for a request's head, and between requests.
+            stall: Seconds in which some of a body must arrive.
+        """
+        waited = now - self._since
+        match self._phase:
+            case _Phase.IDLE:
+                return waited > idle
+            case _Phase.BODY:
+                return waited > stall
+            case _Phase.ANSWER:
+                return False
+
+    async def run(self) -> None:
+        """Serve until either side ends the connection, then close it."""
+        try:
+            await self._serve()
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+        finally:
+            self._socket.close()
+
+    async def _serve(self) -> None:
+        http = self._http
+        turns = 0
+        while http.closing is None and not self._stopping and not self._lost:
+            data = await self._next()
+            try:
+                requests = http.feed(data) if data else self._ended()
+                for request in requests:
+                    self._phase = _Phase.ANSWER
+                    await self._answer(request)
+                    if self._stopping:
+                        break
+                if http.fault is not None:
+                    raise http.fault
+            except HttpProtocolError as fault:
+                await self._send_all(http.respond_fault(fault))
+                break
+            self._note(data, done=bool(requests))
+            if not requests and (interim := http.interim()):
+                await self._send_all(interim)
+            turns += 1
+            if turns % _TURNS == 0:
+                await trio.lowlevel.checkpoint()
+        await self._linger()
+
+    async def _answer(self, request: Request) -> None:
+        exchange = Exchange(self, request)
+        try:
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+            exchange.check_answered()
+        except Exception:
+            # One peer's request is never the others' problem.
+            _log.exception("a bug ended the answer to %s", request.method)
+            self._stopping = True
+            if exchange.untouched:
+                await self._send_all(_head(500, (), _Framing.BY_CLOSE))
+            else:
+                self.abort()
+
+    def _ended(self) -> list[Request]:
+        self._http.feed_eof()
+        return []
+
+    def _note(self, data: bytes, *, done: bool) -> None:
+        """Note what the peer owes us next."""
+        if done:
+            self._phase, self._head = _Phase.IDLE, b""
+        elif self._phase is _Phase.IDLE:
+            self._head += data
+            if b"\r\n\r\n" not in self._head:
+                self._head = self._head[-3:]  # an end may be cut anywhere
+                return  # a head that trickles in is as late as one that does not
+            self._phase, self._head = _Phase.BODY, b""
+        self._since = trio.current_time()
+
+    async def _linger(self) -> None:
+        # Closing with unread bytes resets the connection, and the peer would lose the
+        # answer that tells it what was wrong; so it gets a moment to read it.
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            with trio.move_on_after(_LINGER):
+                while await self._receive():
+                    pass
+
+    async def _next(self) -> bytes:
+        if self._ahead:
+            data, self._ahead = bytes(self._ahead), bytearray()
+            return data
+        return await self._receive()
+
+    async def _receive(self) -> bytes:
+        while True:
+            try:
+                return self._socket.recv(_READ)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+
+    async def _send_all(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest and not self._lost:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
+                # An application hears of it by `receive`; what it sends goes nowhere.
+                self._lost = True
+
+    def _framed(self, data: bytes) -> bytes:
+        if self._framing is _Framing.CHUNKED:
+            return b"%x\r\n%b\r\n" % (len(data), data)
+        return data
+
+
+def _head(status: int, headers: Iterable[tuple[str, str]], framing: _Framing) -> bytes:
+    """Return the head of a response in pieces, after which the connection ends."""
+    whole = encode_response(status, headers=headers, to_method="HEAD", close=True)
+    chunked = framing is _Framing.CHUNKED
+    line = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    return whole.replace(b"Content-Length: 0\r\n", line)
+
+
+def _address(ask: Callable[[], Any]) -> Any:  # noqa: ANN401  # what sockets return
+    try:
+        return ask()[:2]
+    except OSError:  # the peer was quicker
+        return None

@@ -1,48 +1,35 @@
-"""Serve an ASGI application over HTTP/1.1 on trio, with anycorn's protocol engine.
+"""Serve an ASGI application over HTTP/1.1 on trio.
 
-Theory. anycorn parses and writes HTTP; the loop around it is ours, for four reasons
-that its own `serve` does not give:
+Theory. The loop that accepts, one task for each connection, and one that looks for
+peers that keep us waiting.
 
 - An exception of one connection ends that connection and is logged, never the server.
 - Running out of file descriptors makes the server wait, not fail.
-- A peer that stops reading is cut off: anycorn shields its sends from cancellation, so
-  only the socket itself can end them. TCP_USER_TIMEOUT does it after a while, and at
-  the end of a stop `ServedConnection.abort` does it at once.
+- A peer that stops reading is cut off by TCP_USER_TIMEOUT, and at the end of a stop at
+  once; one that stops writing, by the look at all connections once a second.
 - A stop has an order: no new connections; endless responses are told to end; what is
   in flight gets `grace` seconds; the rest is cut off.
 
-Only names of anycorn that have no underscore are used; the version is pinned to a
-minor release, and `tests/flowtrade/serve` covers each of the four.
+There are no WebSockets and no HTTP/2 here: a request to upgrade is answered as if it
+had not asked (RFC 9110 §7.8), TLS and HTTP/2 are a proxy's business.
 """
 
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from typing import Any, Final, TypeAlias, final
+from typing import Final, final
 
-import anyio
-import anyio.abc
 import trio
-from anycorn.config import Config
-from anycorn.tcp_server import TCPServer
-from anycorn.typing import ConnectionState
-from anycorn.utils import wrap_app
-from anycorn.worker_context import WorkerContext
 
 from flowtrade.errors import AddressInUse
-from flowtrade.ports import CONNECTION
 from flowtrade.serve.connection import ServedConnection
+from flowtrade.serve.exchange import AsgiApp
+from netcore.http import Limits
 
 __all__ = ["listen", "serve"]
 
 _log = logging.getLogger(__name__)
-
-_Scope: TypeAlias = MutableMapping[str, Any]
-_Receive: TypeAlias = Callable[[], Awaitable[Any]]
-_Send: TypeAlias = Callable[[Any], Awaitable[None]]
-AsgiApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 _BACKLOG: Final = 1024
 _MAX_CONNECTIONS: Final = 10_000
@@ -56,6 +43,12 @@ _BODY_STALL: Final = 30.0
 _WRITE_STALL_MS: Final = 30_000
 """Milliseconds that sent bytes may stay unacknowledged before Linux ends the
 connection (TCP_USER_TIMEOUT, tcp(7)); accepted sockets inherit it."""
+
+_LOOK: Final = 1.0
+"""Seconds between two looks for peers that keep us waiting."""
+
+_BODY_LIMIT: Final = 16 * 2**20
+"""Bytes of a body at which reading stops; an application's own limit comes before."""
 
 _OUT_OF_DESCRIPTORS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
@@ -103,22 +96,19 @@ async def serve(
     listening = listen(host, port) if listening is None else listening
     shutdown = trio.Event() if shutdown is None else shutdown
     server = _Server(app)
-    async with (
-        await anyio.abc.SocketListener.from_socket(listening) as listener,
-        trio.open_nursery() as connections,
-    ):
+    async with trio.open_nursery() as connections:
         try:
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(server.accept_from, listener, connections)
-                url = _url(listening)
-                _log.info("listening on %s", url)
-                task_status.started(url)
-                await shutdown.wait()
-                accepting.cancel_scope.cancel()
-            await listener.aclose()
+            with listening:
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(server.accept_from, listening, connections)
+                    accepting.start_soon(server.look)
+                    url = _url(listening)
+                    _log.info("listening on %s", url)
+                    task_status.started(url)
+                    await shutdown.wait()
+                    accepting.cancel_scope.cancel()
             await server.drain(grace)
         finally:
-            # Also when cancelled: sends are shielded, and only this frees them.
             server.abort()
             connections.cancel_scope.cancel()
 
@@ -151,37 +141,41 @@ class _Server:
     """The connections of one listening socket."""
 
     def __init__(self, app: AsgiApp) -> None:
-        self._config = _config()
-        self._context = WorkerContext(None)
-        self._state = ConnectionState({})
         self._app = app
+        self._limits = Limits(max_body=_BODY_LIMIT)
         self._connections: set[ServedConnection] = set()
         self._all_gone = trio.Event()
 
     async def accept_from(
-        self, listener: anyio.abc.SocketListener, nursery: trio.Nursery
+        self, listening: socket.socket, nursery: trio.Nursery
     ) -> None:
         while True:
+            await trio.lowlevel.wait_readable(listening)
             try:
-                stream = await listener.accept()
-            except anyio.BrokenResourceError as error:
-                # anyio's name for any error of accept(2); the cause tells.
-                number = getattr(error.__cause__, "errno", None)
-                if number in _GONE_BEFORE_ACCEPTED:
+                # As many as there are: each costs a system call instead of a wait.
+                while True:
+                    self._take(listening.accept()[0], nursery)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno in _GONE_BEFORE_ACCEPTED:
                     continue
-                if number not in _OUT_OF_DESCRIPTORS:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
                     raise
-                _log.error("cannot accept connections: %s", error.__cause__)
+                _log.error("cannot accept connections: %s", error)
                 await trio.sleep(_ACCEPT_PAUSE)
-                continue
-            if len(self._connections) >= _MAX_CONNECTIONS:
-                await stream.aclose()
-                continue
-            nursery.start_soon(self._serve, stream)
+
+    async def look(self) -> None:
+        """Cut off, once a second, the peers that have kept us waiting for too long."""
+        while True:
+            await trio.sleep(_LOOK)
+            now = trio.current_time()
+            for connection in tuple(self._connections):
+                if connection.overdue(now, idle=_IDLE, stall=_BODY_STALL):
+                    connection.abort()
 
     async def drain(self, grace: float) -> None:
         """Ask all connections to end, and wait for it."""
-        await self._context.terminated.set()  # idle connections close by themselves
         for connection in tuple(self._connections):
             connection.stop()
         with trio.move_on_after(grace):
@@ -194,16 +188,18 @@ class _Server:
         for connection in self._connections:
             connection.abort()
 
-    async def _serve(self, stream: anyio.abc.SocketStream) -> None:
-        raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)  # noqa: S610  # anyio's, not Django's
-        connection = ServedConnection(raw)
+    def _take(self, sock: socket.socket, nursery: trio.Nursery) -> None:
+        if len(self._connections) >= _MAX_CONNECTIONS:
+            sock.close()
+            return
+        sock.setblocking(False)
+        connection = ServedConnection(sock, self._app, self._limits)
         self._connections.add(connection)
-        app = _extend(self._app, connection)
-        server = TCPServer(
-            wrap_app(app, 0, "asgi"), self._config, self._context, self._state, stream
-        )
+        nursery.start_soon(self._serve, connection)
+
+    async def _serve(self, connection: ServedConnection) -> None:
         try:
-            await server.run()
+            await connection.run()
         except Exception:
             # One peer's connection is never the others' problem.
             _log.exception("a connection failed")
@@ -211,49 +207,6 @@ class _Server:
             self._connections.discard(connection)
             if not self._connections:
                 self._all_gone.set()
-
-
-def _extend(app: AsgiApp, connection: ServedConnection) -> AsgiApp:
-    """Return `app` with the connection at hand, and bodies that must keep coming."""
-
-    async def extended(scope: _Scope, receive: _Receive, send: _Send) -> None:
-        if scope["type"] == "http":
-            scope.setdefault("extensions", {})[CONNECTION] = connection
-            receive = _Body(receive, connection).receive
-        await app(scope, receive, send)
-
-    return extended
-
-
-@final
-class _Body:
-    """Receives a body, and ends a connection whose body stops coming."""
-
-    def __init__(self, receive: _Receive, connection: ServedConnection) -> None:
-        self._receive = receive
-        self._connection = connection
-        self._complete = False
-
-    async def receive(self) -> Any:  # noqa: ANN401  # ASGI events are dictionaries
-        if self._complete:  # what comes next is the peer's going, at any time
-            return await self._receive()
-        event: Any = {"type": "http.disconnect"}
-        with trio.move_on_after(_BODY_STALL) as scope:
-            event = await self._receive()
-        if scope.cancelled_caught:
-            self._connection.abort()
-        self._complete = not event.get("more_body", False)
-        return event
-
-
-def _config() -> Config:
-    config = Config()
-    config.errorlog = _log
-    config.accesslog = None
-    config.include_server_header = False
-    config.keep_alive_timeout = _IDLE
-    config.keep_alive_max_requests = 1_000_000
-    return config
 
 
 def _url(listening: socket.socket) -> str:

@@ -1,0 +1,249 @@
+"""What one connection does with HTTP and ASGI, on a real socket."""
+
+import re
+
+import pytest
+import trio
+
+from flowtrade.ports import CONNECTION
+from flowtrade.serve import serve
+from flowtrade.serve import server as server_module
+
+
+class Echo:
+    """Answers with what it was asked; streams and pushes on demand."""
+
+    def __init__(self):
+        self.scopes = []
+        self.connection = None
+        self.ready = trio.Event()
+        self.gone = trio.Event()
+        self.refused = 0
+
+    async def __call__(self, scope, receive, send):
+        self.scopes.append(scope)
+        match scope["path"]:
+            case "/pieces":
+                await self.begin(send)
+                for piece in (b"one", b"", b"two"):
+                    await self.piece(send, piece)
+                await self.piece(send, b"three", more=False)
+            case "/push":
+                await self.push(scope, receive, send)
+            case "/half":
+                await self.begin(send)
+            case "/twice":
+                await self.begin(send)
+                await self.begin(send)
+            case "/empty":
+                await self.begin(send, status=204)
+                await self.piece(send, b"", more=False)
+            case _:
+                body = (await receive())["body"]
+                await self.begin(send, headers=[(b"content-length", b"999")])
+                await self.piece(send, body or b"hello", more=False)
+
+    async def begin(self, send, *, status=200, headers=()):
+        start = {"type": "http.response.start", "status": status}
+        await send({**start, "headers": [(b"x-test", b"1"), *headers]})
+
+    async def piece(self, send, body, *, more=True):
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def push(self, scope, receive, send):
+        self.connection = scope["extensions"][CONNECTION]
+        await self.begin(send)
+        await self.piece(send, b"head;")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.connection.pump)
+            self.ready.set()
+            await receive()
+            assert (await receive())["type"] == "http.disconnect"
+            self.gone.set()
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def app():
+    return Echo()
+
+
+@pytest.fixture
+async def peer(app, nursery):
+    async def run(task_status):
+        await serve(app, grace=0.1, task_status=task_status)
+
+    url = await nursery.start(run)
+    stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+    yield stream
+    await trio.aclose_forcefully(stream)
+
+
+async def until_end(stream):
+    data = b""
+    with trio.fail_after(60):
+        while more := await stream.receive_some():
+            data += more
+    return data
+
+
+async def until(stream, text):
+    data = b""
+    with trio.fail_after(60):
+        while text not in data:
+            data += await stream.receive_some()
+    return data
+
+
+GET = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_the_scope_is_what_asgi_says(app, peer):
+    await peer.send_all(
+        b"GET /a%20b/%C3%A4?q=%20x&y HTTP/1.1\r\nHost: x\r\nX-A: \xe4 b \r\n"
+        b"X-a: 2\r\n\r\n"
+    )
+    await until(peer, b"hello")
+
+    (scope,) = app.scopes
+    assert scope["path"] == "/a b/ä"
+    assert scope["raw_path"] == b"/a%20b/%C3%A4"
+    assert scope["query_string"] == b"q=%20x&y"
+    assert scope["headers"] == [(b"host", b"x"), (b"x-a", b"\xe4 b"), (b"x-a", b"2")]
+    assert scope["client"][0] == scope["server"][0] == "127.0.0.1"
+    assert (scope["type"], scope["method"], scope["http_version"]) == (
+        "http",
+        "GET",
+        "1.1",
+    )
+
+
+async def test_lengths_are_ours_to_write(peer):
+    await peer.send_all(GET % b"/")
+    data = await until(peer, b"hello")
+
+    assert data.count(b"ontent-") == 1
+    assert b"Content-Length: 5\r\n" in data
+
+
+async def test_a_response_in_pieces_is_chunked_and_the_last(peer):
+    await peer.send_all(GET % b"/pieces")
+    head, _, body = (await until_end(peer)).partition(b"\r\n\r\n")
+
+    assert b"Transfer-Encoding: chunked" in head
+    assert b"Connection: close" in head
+    assert body == b"3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n"
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks(peer):
+    await peer.send_all(b"GET /pieces HTTP/1.0\r\n\r\n")
+    head, _, body = (await until_end(peer)).partition(b"\r\n\r\n")
+
+    assert b"chunked" not in head
+    assert body == b"onetwothree"
+
+
+async def test_head_has_no_body_and_keeps_the_connection(peer):
+    await peer.send_all(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n" + GET % b"/")
+    data = await until(peer, b"hello")
+
+    assert data.count(b"Content-Length: 5") == 2
+    assert data.count(b"hello") == 1
+
+
+async def test_a_status_without_content_has_no_length(peer):
+    await peer.send_all(GET % b"/empty")
+    data = await until(peer, b"\r\n\r\n")
+
+    assert data.startswith(b"HTTP/1.1 204")
+    assert b"ontent-" not in data
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on(peer):
+    await peer.send_all(
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+        b"Expect: 100-continue\r\n\r\n"
+    )
+    assert await until(peer, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await peer.send_all(b"abc")
+
+    assert (await until(peer, b"abc")).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_requests_may_be_cut_anywhere(peer, size):
+    wire = (
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    ) + GET % b"/"
+    for start in range(0, len(wire), size):
+        await peer.send_all(wire[start : start + size])
+
+    data = await until(peer, b"hello")
+    assert re.findall(rb"\r\n\r\n(abcde|hello)", data) == [b"abcde", b"hello"]
+
+
+async def test_a_request_to_upgrade_is_answered_as_if_it_had_not_asked(peer):
+    await peer.send_all(
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\n\r\n\x00\x01"
+    )
+    assert (await until_end(peer)).endswith(b"hello")
+
+
+@pytest.mark.parametrize("path", [b"/half", b"/twice"])
+async def test_an_application_that_does_not_answer_is_a_bug(peer, path, caplog):
+    await peer.send_all(GET % path)
+    data = await until_end(peer)
+
+    assert data.startswith(b"HTTP/1.1 500") or data == b""
+    assert "RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "setting"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow", "_IDLE"),
+        (b"", "_IDLE"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab", "_BODY_STALL"),
+    ],
+)
+async def test_a_peer_that_keeps_us_waiting_is_cut_off(
+    peer, sent, setting, monkeypatch
+):
+    monkeypatch.setattr(server_module, setting, 0.05)
+    await peer.send_all(sent)
+
+    with trio.fail_after(60):
+        assert await peer.receive_some() == b""
+
+
+async def test_what_is_pushed_arrives_in_order_however_slowly_it_is_read(app, peer):
+    await peer.send_all(GET % b"/push")
+    await app.ready.wait()
+    events = [b"%06d;" % n * 2_000 for n in range(1_500)]  # more than the buffers hold
+    sent = []
+    for event in events:
+        if app.connection.push(event, most=10_000):
+            sent.append(event)
+        else:
+            app.refused += 1
+
+    data = await until(peer, sent[-1][-2_000:])
+    assert app.refused > 0  # there was no room for all of them
+    await peer.aclose()
+    with trio.fail_after(60):
+        await app.gone.wait()
+    _, _, body = data.partition(b"\r\n\r\n")
+    text = b"".join(re.findall(rb"[0-9]{6};", re.sub(rb"\r\n[0-9a-f]+\r\n", b"", body)))
+    assert text == b"".join(sent)
+
+
+async def test_a_push_to_a_peer_that_has_gone_is_no_error(app, peer):
+    await peer.send_all(GET % b"/push")
+    await app.ready.wait()
+    await peer.aclose()
+    with trio.fail_after(60):
+        await app.gone.wait()
+
+    assert app.connection.push(b"x", most=1)
