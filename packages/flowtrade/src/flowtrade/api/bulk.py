@@ -1,14 +1,19 @@
 """Many changes in one request: a body of lines in, a line of answer for each.
 
+The body is JSON, one value a line, or an Arrow stream (`flowtrade.api.arrow`).
+
 The lines are queued together and share commits, so ten thousand cost a few fsyncs;
 each is still an operation of its own, with its own timestamp.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, TypeAlias
 
 import msgspec
 from litestar import Response
 
+from flowtrade.api.arrow import ARROW_STREAM, arrow_lines
 from flowtrade.api.context import Api, context_of
 from flowtrade.api.problems import BadRequest, UnsupportedMediaType, status_of
 from flowtrade.api.reading import app_data_of, bearer, body_id, group_of
@@ -51,11 +56,11 @@ async def post_bulk(request: Api) -> Response[bytes]:
     """Carry out many changes of bids, one a line; answer one line for each."""
     token = bearer(request)
     declared = request.headers.get("content-type", "").partition(";")[0].strip()
-    if declared.lower() != _NDJSON:
-        raise UnsupportedMediaType(f"the body must be {_NDJSON}, was {declared!r}")
-    lines = [line for line in (await request.body()).split(b"\n") if line.strip()]
-    if len(lines) > _MOST:
-        raise BadRequest(f"at most {_MOST} lines at once, was {len(lines)}")
+    read = _READERS.get(declared.lower())
+    if read is None:
+        known = " or ".join(_READERS)
+        raise UnsupportedMediaType(f"the body must be {known}, was {declared!r}")
+    lines = read(await request.body())
     context = context_of(request)
     bidder = (await context.authorizer.authorize(token)).can_create_bid()
     if bidder is None:
@@ -67,8 +72,30 @@ async def post_bulk(request: Api) -> Response[bytes]:
     return Response(data, media_type=_NDJSON)
 
 
+def _json_lines(body: bytes) -> list[BulkLine | RequestError]:
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > _MOST:
+        raise BadRequest(f"at most {_MOST} lines at once, was {len(lines)}")
+    return [_json_line(line) for line in lines]
+
+
+def _json_line(text: bytes) -> BulkLine | RequestError:
+    try:
+        return _LINE.decode(text)
+    except msgspec.ValidationError as error:
+        return InvalidRequest(str(error))
+    except (msgspec.DecodeError, RecursionError) as error:
+        return BadRequest(f"the line cannot be read: {error}")
+
+
+_READERS: Final[Mapping[str, Callable[[bytes], list[BulkLine | RequestError]]]] = {
+    _NDJSON: _json_lines,
+    ARROW_STREAM: partial(arrow_lines, most=_MOST),
+}
+
+
 async def _carry_out(
-    service: Service, bidder: Id, lines: list[bytes]
+    service: Service, bidder: Id, lines: list[BulkLine | RequestError]
 ) -> list[tuple[Operation | None, _Result]]:
     read = [_read(service, bidder, line) for line in lines]
     operations = [item for item in read if not isinstance(item, RequestError)]
@@ -79,13 +106,13 @@ async def _carry_out(
     ]
 
 
-def _read(service: Service, bidder: Id, text: bytes) -> Operation | RequestError:
+def _read(
+    service: Service, bidder: Id, line: BulkLine | RequestError
+) -> Operation | RequestError:
+    if isinstance(line, RequestError):
+        return line
     try:
-        return _operation(service, bidder, _LINE.decode(text))
-    except msgspec.ValidationError as error:
-        return InvalidRequest(str(error))
-    except (msgspec.DecodeError, RecursionError) as error:
-        return BadRequest(f"the line cannot be read: {error}")
+        return _operation(service, bidder, line)
     except (CurveError, GroupError) as error:
         return InvalidRequest(str(error))
     except RequestError as error:

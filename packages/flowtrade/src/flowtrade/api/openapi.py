@@ -155,7 +155,7 @@ def _success(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
 
 def _content(kind: Any, schema_of: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401  # a type or a media type
     if isinstance(kind, str):
-        return {kind: {"schema": {"type": "string"}}}
+        return {name: {"schema": {"type": "string"}} for name in kind.split(", ")}
     return {"application/json": {"schema": schema_of[repr(kind)]}}
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from flowtrade.api import bids, bulk, events, market, meta, pages
+from flowtrade.api.arrow import ARROW_STREAM
 from flowtrade.models.batch import BatchPage, BatchRecord, BidderBatch
 from flowtrade.models.demand import CreateDemand, CurveJson, DemandRecord
 from flowtrade.models.page import Page
@@ -63,7 +64,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         right: Who may use it.
         reply: The type of the JSON reply, or a media type.
         status: Of success.
-        body: The type of the JSON body, a media type, or None for no body.
+        body: The type of the JSON body, a list of media types, or None for no body.
         query: Parameters.
         errors: Statuses of its own beside those that follow from the rest.
         versioned: Whether the reply has an ETag.
@@ -288,7 +289,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=bulk.post_bulk,
         right=Right.CREATE,
         reply="application/x-ndjson",
-        body="application/x-ndjson",
+        body=f"application/x-ndjson, {ARROW_STREAM}",
     ),
     Route(
         method="GET",
