@@ -239,6 +239,10 @@ class AccountLedger:
             return None if new is None else event
         return msgspec.structs.replace(event, kind=new)
 
+    def adopt(self, order: Order) -> None:
+        """Take an order as it is told, whatever we held of it."""
+        self._put(order)
+
     def knows_trade(self, trade: Trade) -> bool:
         """Say whether a fill was applied already."""
         return (trade.instrument, trade.id) in self._trades

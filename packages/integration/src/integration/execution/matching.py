@@ -221,6 +221,14 @@ class MatchingEngine:
         """What is traded."""
         return tuple(venue.instrument for venue in self._venues.values())
 
+    def instrument(self, name: InstrumentNameInternal) -> Instrument:
+        """Return an instrument's terms.
+
+        Raises:
+            InstrumentInvalid: It is not traded here.
+        """
+        return self._venue(name).instrument
+
     def displayed(self, instrument: InstrumentNameInternal) -> Displayed:
         """Return an instrument's displayed market.
 

@@ -1,0 +1,112 @@
+"""Binance's error codes as errors.
+
+https://developers.binance.com/docs/binance-spot-api-docs/errors (read 2026-11). The
+code -2010 (and -1010, -2011) says only that an order was refused; why is in the
+message, whose wordings that page lists.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from integration.errors import (
+    ClockSkew,
+    Exchange,
+    Http,
+    Maintenance,
+    RateLimited,
+    RemoteError,
+    Unauthorised,
+)
+from integration.exchanges.binance.messages import Fault
+from integration.execution.errors import (
+    DuplicateOrder,
+    FilterFailed,
+    InstrumentInvalid,
+    InsufficientBalance,
+    OrderRejected,
+    PostOnlyWouldCross,
+    UnknownOrder,
+)
+from integration.rest.parser import HttpParser, retry_after
+
+__all__ = ["BinanceTradingParser", "error_of"]
+
+_KINDS: dict[int, type[Exchange]] = {
+    -1002: Unauthorised,
+    -1003: RateLimited,
+    -1008: RateLimited,
+    -1013: FilterFailed,
+    -1015: RateLimited,
+    -1016: Maintenance,
+    -1021: ClockSkew,
+    -1022: Unauthorised,
+    -1111: FilterFailed,
+    -1121: InstrumentInvalid,
+    -2008: Unauthorised,
+    -2011: UnknownOrder,
+    -2013: UnknownOrder,
+    -2014: Unauthorised,
+    -2015: Unauthorised,
+}
+
+_UNSETTLED = frozenset({-1000, -1001, -1006, -1007})
+"""Codes after which the execution status is unknown, whatever the HTTP status."""
+
+_REJECTED = frozenset({-1010, -2010})
+
+_WORDINGS: tuple[tuple[str, type[Exchange]], ...] = (
+    ("insufficient balance", InsufficientBalance),
+    ("immediately match", PostOnlyWouldCross),
+    ("duplicate order", DuplicateOrder),
+    ("market is closed", InstrumentInvalid),
+    ("symbol is not", InstrumentInvalid),
+    ("unknown order", UnknownOrder),
+    ("filter failure", FilterFailed),
+)
+
+
+def error_of(fault: Fault, **about: Any) -> RemoteError:  # noqa: ANN401  status, headers, retry_after
+    """Return the error that a code and its message stand for."""
+    text = f"{fault.code}: {fault.msg}"
+    if fault.code in _UNSETTLED:
+        return Http(text, sent=True, **about)
+    kind = _KINDS.get(fault.code, Exchange)
+    if fault.code in _REJECTED:
+        said = fault.msg.lower()
+        kind = next((k for words, k in _WORDINGS if words in said), OrderRejected)
+    return kind(text, code=str(fault.code), **about)
+
+
+class BinanceTradingParser(HttpParser[Fault]):
+    """Reads answers of the private endpoints."""
+
+    api_error_type = Fault
+
+    def parse(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        payload: bytes,
+        response_type: Any,  # noqa: ANN401  as in the base
+    ) -> Any:  # noqa: ANN401  as in the base
+        """Return the response; an error keeps status, headers and Retry-After."""
+        try:
+            return super().parse(status, headers, payload, response_type)
+        except _Reported as error:
+            raise error_of(
+                error.fault,
+                status=status,
+                headers=headers,
+                retry_after=retry_after(headers),
+            ) from None
+
+    def parse_api_error(self, status: int, api_error: Fault) -> Exception:
+        """Return the fault, for `parse` to complete."""
+        del status
+        return _Reported(api_error)
+
+
+class _Reported(Exception):
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.msg)
+        self.fault = fault
