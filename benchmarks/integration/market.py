@@ -12,16 +12,15 @@ The soak plays one long session and compares its last tenth with its first.
 import argparse
 import gc
 import json
-import random
 import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import messages
+
 from integration.exchanges.registry import connector_for
-from integration.market import checksums
-from integration.market.books import OrderBook
 from integration.market.connector import Topic
 from integration.market.keeper import BookKeeper
 from integration.market.manager import BookManager
@@ -35,8 +34,6 @@ from integration.models import (
 BTC = MarketDataInstrument.spot("btc", "usdt")
 NOW = 1_700_000_000_000_000_000
 BATCH = 200
-LEVELS = 1000
-CHANGED = 26
 
 BUDGET_US = {
     "binance trade": 1.2,
@@ -75,116 +72,21 @@ class Feed:
         self.keeper.absorb((event,), NOW, [])
 
 
-def prices(start: int, step: int) -> list[str]:
-    """Return the prices of one side."""
-    return [f"{(start + step * i) / 100:.2f}" for i in range(LEVELS)]
-
-
-BIDS, ASKS = prices(6_000_000, -1), prices(6_000_001, 1)
-
-
-def amount(rng: random.Random) -> str:
-    """Return an amount as a recorded feed of Binance has them.
-
-    Of 124,000 levels of btcusdt 48 % were removals, 38 % had amounts seen before.
-    """
-    kind = rng.random()
-    if kind < 0.48:
-        return "0.00000000"
-    if kind < 0.86:
-        return f"{rng.randrange(1, 2000) / 1000:.8f}"
-    return f"{rng.random() * 5 + 0.1:.8f}"
-
-
-def side(chosen: list[str], rng: random.Random) -> list[list[str]]:
-    """Return changed levels near the top."""
-    return [[p, amount(rng)] for p in rng.sample(chosen[:200], CHANGED // 2)]
-
-
-def full(chosen: list[str]) -> list[tuple[str, str]]:
-    """Return one side of an image."""
-    return [(price, "1.00000000") for price in chosen]
-
-
-def seeded(seed: int) -> random.Random:
-    """Return a source of the same choices every time."""
-    return random.Random(seed)  # noqa: S311  nothing is to be kept secret
-
-
-def trades() -> Iterator[bytes]:
-    """Yield Binance trades."""
-    rng, number = seeded(1), 0
-    while True:
-        number += 1
-        yield (
-            f'{{"e":"trade","E":1749354825201,"s":"BTCUSDT","t":{number},'
-            f'"p":"{rng.choice(BIDS[:50])}000000","q":"{rng.random():.8f}",'
-            f'"T":1749354825200,"m":true,"M":true}}'
-        ).encode()
-
-
-def tickers() -> Iterator[bytes]:
-    """Yield Binance bookTickers."""
-    rng, number = seeded(2), 0
-    while True:
-        number += 1
-        yield (
-            f'{{"u":{number},"s":"BTCUSDT","b":"{rng.choice(BIDS[:20])}000000",'
-            f'"B":"{rng.random():.8f}","a":"{rng.choice(ASKS[:20])}000000",'
-            f'"A":"{rng.random():.8f}"}}'
-        ).encode()
-
-
-def depths(first: int = 1) -> Iterator[bytes]:
-    """Yield Binance depth updates in sequence."""
-    rng, number = seeded(3), first
-    while True:
-        number += 1
-        body = {
-            "e": "depthUpdate",
-            "E": 1671656397761,
-            "s": "BTCUSDT",
-            "U": number,
-            "u": number,
-            "b": side(BIDS, rng),
-            "a": side(ASKS, rng),
-        }
-        yield json.dumps(body, separators=(",", ":")).encode()
-
-
-def okx_books() -> Iterator[bytes]:
-    """Yield OKX book updates with true checksums."""
-    rng, number, book = seeded(4), 1, OrderBook()
-    book.apply_snapshot(full(BIDS), full(ASKS))
-    while True:
-        bids, asks = side(BIDS, rng), side(ASKS, rng)
-        book.apply_update([tuple(x) for x in bids], [tuple(x) for x in asks])
-        row = {
-            "asks": [[p, a, "0", "1"] for p, a in asks],
-            "bids": [[p, a, "0", "1"] for p, a in bids],
-            "ts": "1597026383085",
-            "checksum": checksums.okx(book),
-            "prevSeqId": number,
-            "seqId": number + 1,
-        }
-        number += 1
-        arg = {"channel": "books", "instId": "BTC-USDT"}
-        body = {"arg": arg, "action": "update", "data": [row]}
-        yield json.dumps(body, separators=(",", ":")).encode()
-
-
 def cases() -> dict[str, tuple[Feed, Iterator[bytes]]]:
     """Return what is measured: a feed that is ready, and its messages."""
     spot = ExchangeId.BINANCE_SPOT
     deep = Feed(spot, "@depth@100ms", "BTCUSDT")
-    deep.image(full(BIDS), full(ASKS), 1)
+    deep.image(messages.full(messages.BIDS), messages.full(messages.ASKS), 1)
     okx = Feed(ExchangeId.OKX, "books", "BTC-USDT")
-    okx.image(full(BIDS), full(ASKS), 1)
+    okx.image(messages.full(messages.BIDS), messages.full(messages.ASKS), 1)
     return {
-        "binance trade": (Feed(spot, "@trade", "BTCUSDT"), trades()),
-        "binance bookTicker": (Feed(spot, "@bookTicker", "BTCUSDT"), tickers()),
-        "binance depth, 26 levels into 1000": (deep, depths()),
-        "okx books, 26 levels, checksum": (okx, okx_books()),
+        "binance trade": (Feed(spot, "@trade", "BTCUSDT"), messages.trades()),
+        "binance bookTicker": (
+            Feed(spot, "@bookTicker", "BTCUSDT"),
+            messages.tickers(),
+        ),
+        "binance depth, 26 levels into 1000": (deep, messages.depths()),
+        "okx books, 26 levels, checksum": (okx, messages.okx_books()),
     }
 
 
@@ -231,8 +133,8 @@ def soak(messages: int) -> None:
     minutes the machine's own pace changes by more than what is looked for.
     """
     feed = Feed(ExchangeId.BINANCE_SPOT, "@depth@100ms", "BTCUSDT")
-    feed.image(full(BIDS), full(ASKS), 1)
-    source, costs, memory = depths(), [], 0
+    feed.image(messages.full(messages.BIDS), messages.full(messages.ASKS), 1)
+    source, costs, memory = messages.depths(), [], 0
     gc.collect()
     for i in range(messages // BATCH):
         payloads = [next(source) for _ in range(BATCH)]

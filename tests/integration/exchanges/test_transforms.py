@@ -137,6 +137,32 @@ def test_an_envelope_of_binance_is_opened_in_any_spelling():
     assert compact.kind.sequence == 1
 
 
+def test_an_envelope_of_binance_hides_no_field_of_a_futures_quote():
+    """It has the fields of spot's and more, and ends as spot's does."""
+    made = transformer("binance_futures_usd", ("@bookTicker", "BTCUSDT"))
+    inner = {"e": "bookTicker", "u": 1, "E": 3, "T": 2, "s": "BTCUSDT"}
+    inner |= {"b": "1", "B": "1", "a": "2", "A": "1"}
+    envelope = {"stream": "btcusdt@bookTicker", "data": inner}
+
+    compact = json.dumps(envelope, separators=(",", ":")).encode()
+    (event,) = made.feed(compact, NOW)
+
+    assert (event.time_exchange, event.time_published) == (2_000_000, 3_000_000)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"error":{"code":2,"msg":"bad"},"id":1}',
+        b'{"code":2,"msg":"bad","id":1}',
+    ],
+)
+def test_an_error_of_binance_is_not_taken_for_an_event(payload):
+    (refusal,) = transformer("binance_spot").feed(payload, NOW)
+
+    assert isinstance(refusal, Refusal)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [

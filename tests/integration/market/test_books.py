@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from integration.errors import InvalidLevel
 from integration.market import books
 from integration.market.books import BookState, OrderBook
+from integration.market.numbers import is_zero
 from integration.models import Level, OrderBookSnapshot
 
 SEQUENCES = Path(__file__).resolve().parents[3] / "../shared/data/wire/sequences.json"
@@ -258,8 +259,32 @@ def test_the_memory_of_spellings_is_bounded(monkeypatch):
         book.apply_update([(f"{n}.0", str(n + 1))], [])
 
     assert len(book._bids.ticks) <= 8
-    assert len(book._bids.amounts) <= 8
     assert [level.price for level in book.bids()] == [99, 98, 97, 96, 95]
+
+
+AMOUNTS = st.one_of(
+    st.from_regex(r"[0-9]{0,12}\.?[0-9]{0,12}", fullmatch=True),
+    st.from_regex(r"0*\.?0*(e-?[0-9])?", fullmatch=True),
+    st.text(alphabet="0123456789.eE+-_ N\u0661", max_size=9),
+    st.sampled_from(["0" * 65, "1" * 65, "NaN", "Infinity", "-1", "1e41"]),
+)
+
+
+@given(st.lists(AMOUNTS, min_size=1, max_size=4))
+def test_any_spelling_of_an_amount_sets_removes_or_is_refused(spelled):
+    book = OrderBook()
+    kept: dict[str, str] = {}
+    for amount in spelled:
+        try:
+            gone = is_zero(amount)
+        except InvalidLevel:
+            with pytest.raises(InvalidLevel):
+                book.apply_update([("1", "7"), ("2", amount)], [])
+            continue
+        book.apply_update([("2", amount)], [])
+        kept = {} if gone else {"2": amount}
+
+        assert dict(book.raw_bids()) == kept
 
 
 prices = st.integers(0, 3000).map(lambda n: Decimal(n) / 200).map(abs)

@@ -1,3 +1,4 @@
+import re
 from decimal import Decimal
 
 import pytest
@@ -5,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integration.errors import InvalidLevel
-from integration.market import numbers
-from integration.market.numbers import exact, is_zero, plain
+from integration.market.numbers import exact, exact_pair, is_zero, plain
 
 MALFORMED = [
     "",
@@ -81,11 +81,27 @@ def test_plain_refuses_what_no_market_has(text):
         plain(Decimal(text))
 
 
-def test_the_memory_of_numbers_is_bounded(monkeypatch):
-    monkeypatch.setattr(numbers, "_MEMO_LIMIT", 4)
-    numbers._exact_memo.clear()
+@pytest.mark.parametrize("text", MALFORMED)
+def test_a_pair_is_refused_for_either_of_its_numbers(text):
+    with pytest.raises(InvalidLevel, match="a price is a finite"):
+        exact_pair(text, "1.5")
+    with pytest.raises(InvalidLevel, match="an amount is a finite"):
+        exact_pair("1.5", text)
 
-    values = [exact(str(n)) for n in range(10)]
 
-    assert values == list(range(10))
-    assert len(numbers._exact_memo) <= 4
+NUMBERS = st.one_of(
+    st.from_regex(r"[0-9]{1,40}(\.[0-9]{0,20})?", fullmatch=True),
+    st.from_regex(r"[0-9]{1,9}e[+-]?[0-9]", fullmatch=True),
+    st.text(alphabet="0123456789.eE+-_ N\u0661", max_size=9),
+)
+
+
+@given(NUMBERS, NUMBERS)
+def test_a_pair_is_what_its_numbers_are_one_by_one(price, amount):
+    try:
+        expected = (exact(price, "a price"), exact(amount, "an amount"))
+    except InvalidLevel as error:
+        with pytest.raises(InvalidLevel, match=re.escape(str(error))):
+            exact_pair(price, amount)
+    else:
+        assert list(map(str, exact_pair(price, amount))) == list(map(str, expected))

@@ -304,3 +304,33 @@ def test_netcores_socket_is_a_source():
     source: type[BatchSource[Frame]] = TrioWebSocket
 
     assert {"read_batch", "aclose"} <= set(dir(source))
+
+
+async def test_a_batch_may_be_taken_as_a_whole_or_left():
+    def whole(batch):
+        if batch.opcode is Opcode.BINARY:
+            return None
+        return [("whole", len(batch), batch.timestamp_ns)]
+
+    source = Source(
+        Batch(1, [b"1", b"1"]), Batch(2, [b"1"], Opcode.BINARY), Batch(3, [b"2"])
+    )
+    parser = WebSocketParser(msgspec.json.Decoder(int))
+    stream = ExchangeStream(source, parser, Repeat(), whole=whole)
+
+    outputs = [output async for output in stream]
+
+    assert outputs == [("whole", 2, 1), (1, 0, 2), ("whole", 1, 3)]
+    assert (stream.stats.batches, stream.stats.outputs) == (3, 3)
+    assert stream.stats.last_received == 3
+
+
+async def test_a_batch_that_gives_nothing_as_a_whole_is_read_over():
+    source = Source(Batch(1, [b"1"]), Batch(2, [b"2"]))
+    parser = WebSocketParser(msgspec.json.Decoder(int))
+    stream = ExchangeStream(
+        source, parser, Repeat(), whole=lambda batch: batch.payloads[1:] or []
+    )
+
+    with pytest.raises(trio.EndOfChannel):
+        await stream.next_batch()

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from integration.errors import DataError
-from integration.market.numbers import exact, plain
+from integration.market.numbers import exact, exact_pair, plain
 from integration.models import (
     ExchangeId,
     Level,
@@ -87,10 +87,10 @@ def level_of(price: str, amount: str) -> Level | None:
     Raises:
         InvalidLevel: a number is none.
     """
-    if not price:
+    if not price or (not amount and not exact(price)):
         return None
-    value = exact(price)
-    return Level(value, exact(amount)) if value else None
+    value, size = exact_pair(price, amount)
+    return Level(value, size) if value else None
 
 
 def level(price: Decimal | None, amount: Decimal | None) -> Level | None:

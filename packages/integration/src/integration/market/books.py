@@ -15,22 +15,24 @@ here (`integration.market.sequencing`), and no clock is read.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from html import escape
 from typing import final
 
-from integration.market.numbers import exact, is_zero, plain
+from integration.market.numbers import MAX_LENGTH, exact, is_zero, plain
 from integration.models import Level, OrderBookSnapshot, RawLevel, levels
 from integration.models import mid_price as _mid_price
 from integration.models import volume_weighted_mid as _volume_weighted_mid
 
 __all__ = ["BookState", "OrderBook"]
 
-_MEMO_LIMIT = 16_384
-"""Distinct spellings remembered per side before the memory is emptied: more than any
-venue's depth, and about 2 MB."""
+_MEMO_LIMIT = 8_192
+"""Spellings remembered per side before the memory is emptied: more than any venue's
+depth, and about 1 MB."""
+
+_DIGITS, _ZEROS, _POINT = "0123456789", "0.", ("", ".")
 
 _REPR_DEPTH = 5
 
@@ -46,39 +48,71 @@ class BookState(StrEnum):
     """Something was lost; content is kept for display but is not the venue's."""
 
 
+class _Ticks(dict[str, int]):
+    """Ticks of prices by their spelling; works out what it does not know yet."""
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[[str], int]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, price: str) -> int:
+        tick = self.make(price)
+        if len(self) >= _MEMO_LIMIT:
+            self.clear()
+        self[price] = tick
+        return tick
+
+
 class _Side:
     """One side; `sign` is 1 for bids and -1 for asks, so that the best is last."""
 
-    __slots__ = ("amounts", "by_tick", "keys", "scale", "sign", "ticks")
+    __slots__ = ("by_tick", "keys", "scale", "sign", "ticks", "zero")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
         self.scale = 0
         self.keys: list[int] = []
         self.by_tick: dict[int, RawLevel] = {}
-        self.ticks: dict[str, int] = {}
-        self.amounts: dict[str, bool] = {}
+        self.ticks = _Ticks(self._tick)
+        self.zero = "0"
 
-    def parse(self, raw: Sequence[RawLevel]) -> list[tuple[int, RawLevel | None]]:
-        """Return (tick, level or None to remove) without changing any level."""
+    def parse(self, raw: Sequence[RawLevel]) -> dict[int, RawLevel | None]:
+        """Return level by tick, None to remove it, without changing any level.
+
+        Of a price given twice the last counts.
+        """
         scale = self.scale
         parsed = self._parse(raw)
         # A finer price part-way through has rescaled the ticks before it.
         return parsed if self.scale == scale else self._parse(raw)
 
-    def _parse(self, raw: Sequence[RawLevel]) -> list[tuple[int, RawLevel | None]]:
-        ticks, amounts = self.ticks, self.amounts
-        parsed: list[tuple[int, RawLevel | None]] = []
+    def _parse(self, raw: Sequence[RawLevel]) -> dict[int, RawLevel | None]:
+        ticks, zero = self.ticks, self.zero
+        parsed: dict[int, RawLevel | None] = {}
         for level in raw:
             price, amount = level
-            tick = ticks.get(price)
-            if tick is None:
-                tick = self._tick(price)
-            present = amounts.get(amount)
-            if present is None:
-                present = self._present(amount)
-            parsed.append((tick, level if present else None))
+            if amount == zero:
+                parsed[ticks[price]] = None
+            # What is left of digits and at most one point, and more than zeros: two
+            # calls into C, where a memory of amounts has to hash each of them.
+            elif (
+                amount.strip(_DIGITS) in _POINT
+                and amount.strip(_ZEROS)
+                and len(amount) <= MAX_LENGTH
+            ):
+                parsed[ticks[price]] = level
+            else:
+                parsed[ticks[price]] = level if self._present(amount) else None
         return parsed
+
+    def _present(self, amount: str) -> bool:
+        if is_zero(amount):
+            # Half of all levels are removals, and a venue spells zero in one way.
+            self.zero = amount
+            return False
+        return True
 
     def _tick(self, price: str) -> int:
         value = exact(price, "a price")
@@ -87,18 +121,7 @@ class _Side:
         fraction = fraction.rstrip("0")
         if len(fraction) > self.scale:
             self._rescale(len(fraction))
-        tick = self.sign * int(whole + fraction.ljust(self.scale, "0") or "0")
-        if len(self.ticks) >= _MEMO_LIMIT:
-            self.ticks.clear()
-        self.ticks[price] = tick
-        return tick
-
-    def _present(self, amount: str) -> bool:
-        present = not is_zero(amount)
-        if len(self.amounts) >= _MEMO_LIMIT:
-            self.amounts.clear()
-        self.amounts[amount] = present
-        return present
+        return self.sign * int(whole + fraction.ljust(self.scale, "0") or "0")
 
     def _rescale(self, scale: int) -> None:
         factor = 10 ** (scale - self.scale)
@@ -107,9 +130,9 @@ class _Side:
         self.by_tick = {key * factor: level for key, level in self.by_tick.items()}
         self.ticks.clear()
 
-    def upsert(self, parsed: list[tuple[int, RawLevel | None]]) -> None:
+    def upsert(self, parsed: dict[int, RawLevel | None]) -> None:
         keys, by_tick = self.keys, self.by_tick
-        for tick, level in parsed:
+        for tick, level in parsed.items():
             if level is None:
                 # Removing what is not there is not an error: venues shorten books.
                 if by_tick.pop(tick, None) is not None:
@@ -119,10 +142,8 @@ class _Side:
                     insort(keys, tick)
                 by_tick[tick] = level
 
-    def replace(self, parsed: list[tuple[int, RawLevel | None]]) -> None:
-        # Of a price given twice the last counts, as in an update.
-        latest = dict(parsed)
-        self.by_tick = {tick: lvl for tick, lvl in latest.items() if lvl is not None}
+    def replace(self, parsed: dict[int, RawLevel | None]) -> None:
+        self.by_tick = {tick: lvl for tick, lvl in parsed.items() if lvl is not None}
         self.keys = sorted(self.by_tick)
 
     def truncate(self, depth: int) -> int:
@@ -323,7 +344,7 @@ class OrderBook:
         text = price if isinstance(price, str) else plain(price, "a price")
         found = []
         for side in (self._bids, self._asks):
-            level = side.by_tick.get(side.parse([(text, "1")])[0][0])
+            level = side.by_tick.get(next(iter(side.parse([(text, "1")]))))
             found.append(Decimal(0) if level is None else Decimal(level[1]))
         return found[0], found[1]
 

@@ -6,6 +6,7 @@ which is why books keep it. Pure functions of a book.
 """
 
 import zlib
+from itertools import chain
 
 from integration.market.books import OrderBook
 from integration.models import RawLevel
@@ -56,9 +57,7 @@ def okx(book: OrderBook) -> int:
     connector passes on as no checksum (https://www.okx.com/docs-v5/en/
     #order-book-trading-market-data-ws-order-book-channel).
     """
-    bids = [":".join(level) for level in book.raw_bids(_OKX_DEPTH)]
-    asks = [":".join(level) for level in book.raw_asks(_OKX_DEPTH)]
-    return _signed(":".join(_in_turn(bids, asks)))
+    return _signed(book.raw_bids(_OKX_DEPTH), book.raw_asks(_OKX_DEPTH))
 
 
 def bitfinex(book: OrderBook) -> int:
@@ -66,19 +65,16 @@ def bitfinex(book: OrderBook) -> int:
 
     https://docs.bitfinex.com/docs/ws-websocket-checksum
     """
-    bids = [":".join(level) for level in book.raw_bids(_BITFINEX_DEPTH)]
-    asks = [f"{price}:-{amount}" for price, amount in book.raw_asks(_BITFINEX_DEPTH)]
-    return _signed(":".join(_in_turn(bids, asks)))
+    asks = [(price, f"-{amount}") for price, amount in book.raw_asks(_BITFINEX_DEPTH)]
+    return _signed(book.raw_bids(_BITFINEX_DEPTH), asks)
 
 
-def _in_turn(bids: list[str], asks: list[str]) -> list[str]:
-    parts: list[str] = []
-    for i in range(max(len(bids), len(asks))):
-        parts.extend(bids[i : i + 1])
-        parts.extend(asks[i : i + 1])
-    return parts
-
-
-def _signed(text: str) -> int:
-    crc = zlib.crc32(text.encode("ascii"))
+def _signed(bids: list[RawLevel], asks: list[RawLevel]) -> int:
+    """Return the sum of bid and ask in turn; a side that ends early is skipped."""
+    common = min(len(bids), len(asks))
+    # One of the two tails is empty. Everything but the sum is done within C.
+    turns = chain(
+        chain.from_iterable(zip(bids, asks, strict=False)), bids[common:], asks[common:]
+    )
+    crc = zlib.crc32(":".join(chain.from_iterable(turns)).encode("ascii"))
     return crc - 2**32 if crc >= 2**31 else crc

@@ -37,6 +37,7 @@ from integration.market.session import Role, Session
 from integration.models import (
     ExchangeId,
     MarketDataInstrument,
+    MarketEvent,
     SubKind,
     Subscription,
 )
@@ -389,6 +390,9 @@ class Connection:
     def _read(self, batch: Sequence[object], nursery: trio.Nursery) -> None:
         events: list[StreamEvent] = []
         for update in batch:
+            if type(update) is MarketEvent:
+                events.append(update)
+                continue
             match update:
                 case Connected(socket=Relay() as relay):
                     self._begin(relay, nursery)

@@ -75,22 +75,37 @@ class BookKeeper:
         """
         events: list[StreamEvent] = []
         for output in outputs:
-            if type(output) is MarketEvent:
-                kind = type(output.kind)
-                if kind is OrderBookUpdate or kind is OrderBookSnapshot:
-                    manager = self.managers.get(output.instrument)
-                    if manager is not None:
-                        events.extend(manager.handle(output))
-                        if manager.wants_image:
-                            self.wanting[manager] = None
-                else:
-                    events.append(output)
-            elif isinstance(output, IntegrationError):
-                self._fault(output, time, events)
-            else:
-                # mypy does not narrow a union by `type(x) is`.
-                self._notice(output, time, notices, events)  # type: ignore[arg-type]
+            self.sort(output, time, events=events, notices=notices)
         return events
+
+    def sort(
+        self,
+        output: Output,
+        time: int,
+        *,
+        events: list[StreamEvent],
+        notices: list[Notice],
+    ) -> None:
+        """Put one output where it belongs (see `absorb`)."""
+        if type(output) is MarketEvent:
+            kind = type(output.kind)
+            if kind is OrderBookUpdate or kind is OrderBookSnapshot:
+                self.depth(output, events)
+            else:
+                events.append(output)
+        elif isinstance(output, IntegrationError):
+            self._fault(output, time, events)
+        else:
+            # mypy does not narrow a union by `type(x) is`.
+            self._notice(output, time, notices, events)  # type: ignore[arg-type]
+
+    def depth(self, event: MarketEvent, events: list[StreamEvent]) -> None:
+        """Let the book of an event's instrument have it; no book, no event."""
+        manager = self.managers.get(event.instrument)
+        if manager is not None:
+            events.extend(manager.handle(event))
+            if manager.wants_image:
+                self.wanting[manager] = None
 
     def _fault(
         self, error: IntegrationError, time: int, events: list[StreamEvent]

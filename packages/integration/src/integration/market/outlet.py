@@ -14,8 +14,8 @@ how many it stands for.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterable
-from typing import final
+from collections.abc import Collection, Hashable
+from typing import Any, final
 
 import msgspec
 import trio
@@ -59,6 +59,7 @@ class Outlet:
     __slots__ = (
         "_capacity",
         "_closed",
+        "_conflates",
         "_items",
         "_mergeable",
         "_policy",
@@ -76,7 +77,9 @@ class Outlet:
         self.stats = ChannelStats()
         self._capacity = capacity
         self._policy = policy
-        self._queue: deque[_Box] = deque()
+        self._conflates = policy is OverloadPolicy.CONFLATE
+        # Events; in boxes where one may take another's place.
+        self._queue: deque[Any] = deque()
         self._mergeable: dict[Hashable, _Box] = {}
         self._items = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -93,25 +96,35 @@ class Outlet:
             return waiting >= self._capacity
         return self._policy is OverloadPolicy.CONFLATE and waiting >= 2 * self._capacity
 
-    def put(self, events: Iterable[StreamEvent]) -> None:
+    def put(self, events: Collection[StreamEvent]) -> None:
         """Queue events, in order.
 
         Raises:
             Overload: the policy is `raise` and there is no room.
         """
         stats, queue = self.stats, self._queue
-        conflates = self._policy is OverloadPolicy.CONFLATE
-        for event in events:
-            stats.sent += 1
-            if len(queue) >= self._capacity and not self._has_room(event):
-                continue
-            box = _Box(event)
-            if conflates:
-                self._note(event, box)
-            queue.append(box)
+        if self._conflates:
+            self._put_boxes(events)
+        elif len(queue) + len(events) <= self._capacity:
+            stats.sent += len(events)
+            queue.extend(events)
+        else:
+            for event in events:
+                stats.sent += 1
+                if len(queue) < self._capacity or self._has_room(event):
+                    queue.append(event)
         if queue:
             stats.high_water = max(stats.high_water, len(queue))
             self._items.unpark_all()
+
+    def _put_boxes(self, events: Collection[StreamEvent]) -> None:
+        queue = self._queue
+        for event in events:
+            self.stats.sent += 1
+            if len(queue) < self._capacity or self._has_room(event):
+                box = _Box(event)
+                self._note(event, box)
+                queue.append(box)
 
     def _has_room(self, event: StreamEvent) -> bool:
         """Apply the policy to an event that finds the queue full; False: disposed."""
@@ -174,7 +187,8 @@ class Outlet:
             if self._closed is not None:
                 raise self._closed
             await self._items.park()
-        taken = [box.event for box in self._queue]
+        queue = self._queue
+        taken = [box.event for box in queue] if self._conflates else list(queue)
         self._queue.clear()
         self._mergeable.clear()
         self.stats.received += len(taken)

@@ -5,12 +5,13 @@ books are kept on the way. Subscriptions are not needed: every symbol that occur
 followed. For recordings, notebooks and tests.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import final
 
 from integration.exchanges.registry import connector_for
 from integration.market.books import OrderBook
 from integration.market.connector import RouteTable, Topic
+from integration.market.intake import Intake
 from integration.market.keeper import BookKeeper
 from integration.market.manager import BookManager
 from integration.market.notices import Notice
@@ -32,15 +33,12 @@ class _OpenChannel(dict[str, MarketDataInstrument]):
     def __init__(self, make: Callable[[str], MarketDataInstrument]) -> None:
         super().__init__()
         self._make = make
+        # Asked for every message: what is known is found without a frame of Python.
+        self.get = self.__getitem__  # type: ignore[assignment]  # never misses, so it needs no default
 
-    def get(  # type: ignore[override]  # never misses, so it needs no default
-        self, market: str, default: None = None
-    ) -> MarketDataInstrument:
-        del default
-        known = super().get(market)
-        if known is None:
-            known = self[market] = self._make(market)
-        return known
+    def __missing__(self, market: str) -> MarketDataInstrument:
+        made = self[market] = self._make(market)
+        return made
 
 
 class _OpenRoutes(RouteTable):
@@ -81,6 +79,7 @@ class Playback:
         self._make = instruments or self._connector.instrument
         self._transformer = self._connector.transformer(_OpenRoutes(self._followed))
         self._notices: list[Notice] = []
+        self._intake = Intake(self._transformer, self._keeper, self._heard)
 
     @property
     def books(self) -> dict[MarketDataInstrument, OrderBook]:
@@ -105,10 +104,18 @@ class Playback:
         self._keeper.add(manager)
         return manager
 
+    def _heard(self, notice: Notice, _time: int, _events: list[StreamEvent]) -> None:
+        self._notices.append(notice)
+
     def feed(self, payload: bytes, time_received: Timestamp) -> list[StreamEvent]:
         """Play one WebSocket message; return what a consumer would have seen."""
-        outputs = self._transformer.feed(payload, time_received)
-        return self._keeper.absorb(outputs, time_received, self._notices)
+        return self._intake.read((payload,), time_received)
+
+    def feed_batch(
+        self, payloads: Sequence[bytes], time_received: Timestamp
+    ) -> list[StreamEvent]:
+        """Play the messages of one read; what `feed` returns for each, in one list."""
+        return self._intake.read(payloads, time_received)
 
     def feed_image(
         self, payload: bytes, time_received: Timestamp, *, symbol: str

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 
 from integration.errors import (
+    Deserialise,
     InitialSnapshotMissing,
     IntegrationError,
     Maintenance,
@@ -29,6 +30,7 @@ from integration.errors import (
 )
 from integration.market.connector import Image, Topic, VenueTransformer
 from integration.market.images import ImageJob
+from integration.market.intake import Intake
 from integration.market.manager import BookManager
 from integration.market.notices import (
     Ack,
@@ -46,8 +48,10 @@ from integration.market.sequencing import ImageSource
 from integration.models import MarketEvent
 from integration.protocols.websocket import WebSocketParser
 from integration.stream.exchange_stream import ExchangeStream
+from integration.stream.parser import BatchLike
 from netcore.trio.websocket import TrioWebSocket
 from netcore.ws.batch import Batch
+from netcore.ws.frames import Opcode
 
 if TYPE_CHECKING:
     from integration.market.connection import Connection
@@ -118,7 +122,10 @@ class Session:
         )
         source = _Source(connection, websocket, self)
         self._stream: ExchangeStream[Any, Any, StreamEvent] = ExchangeStream(
-            source, parser, self
+            source, parser, self, whole=self._whole
+        )
+        self._intake = Intake(
+            self.transformer, connection.keeper, self._heed, spoilt=self._spoilt
         )
         self.stats = self._stream.stats
         if role is Role.CURRENT:
@@ -147,6 +154,25 @@ class Session:
         """Whether this session is over."""
         return self._scope.cancel_called
 
+    def _whole(self, batch: BatchLike[Any]) -> list[StreamEvent] | None:
+        """Take a read's messages in one go, unless they are of a rarer kind."""
+        if (
+            self.role is Role.SHADOW
+            or not isinstance(batch, Batch)
+            or batch.heads is not None
+            or batch.opcode is not Opcode.TEXT
+        ):
+            return None
+        self.stats.messages += len(batch.payloads)
+        return self._seen(self._intake.read(batch.payloads, batch.timestamp_ns))
+
+    def _spoilt(
+        self, fault: Deserialise, _time: int, events: list[StreamEvent]
+    ) -> None:
+        self.stats.faults += 1
+        # Not an event yet: whether it ends the connection is its policy's to say.
+        events.append(fault)  # type: ignore[arg-type]
+
     def transform(self, message: Any, time_received: int) -> Sequence[StreamEvent]:  # noqa: ANN401  the venue's own union
         """Turn one message into what a consumer may see (see `Transformer`)."""
         outputs = self.transformer.guarded(message, time_received)
@@ -154,15 +180,10 @@ class Session:
             for output in outputs:
                 self._overhear(output, time_received)
             return ()
-        return self._take(outputs, time_received)
+        return self._seen(self._intake.take(outputs, time_received))
 
-    def _take(self, outputs: Any, time: int) -> list[StreamEvent]:  # noqa: ANN401  an iterable of Output
-        keeper = self._connection.keeper
-        notices: list[Notice] = []
-        events = keeper.absorb(outputs, time, notices)
-        for notice in notices:
-            self._heed(notice, time, events)
-        if keeper.wanting:
+    def _seen(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        if self._connection.keeper.wanting:
             self._get_images()
         return self._connection.once(events)
 
@@ -231,7 +252,11 @@ class Session:
         self.role = Role.CURRENT
         self._connection.silence.started(trio.current_time())
         kept, self._kept = self._kept, []
-        return [event for output, time in kept for event in self._take((output,), time)]
+        return [
+            event
+            for output, time in kept
+            for event in self._seen(self._intake.take((output,), time))
+        ]
 
     # What the venue says besides data
 

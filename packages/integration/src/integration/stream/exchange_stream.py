@@ -14,8 +14,8 @@ Faults of single messages are outputs; an exception means that the connection is
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Generic, NoReturn, Protocol, Self, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, NoReturn, Protocol, Self, TypeAlias, TypeVar
 
 import trio
 
@@ -33,6 +33,11 @@ Frame_co = TypeVar("Frame_co", covariant=True)
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
+
+Whole: TypeAlias = Callable[
+    [BatchLike[Frame]], Sequence[Output | IntegrationError] | None
+]
+"""Makes outputs of a batch as a whole; None: not of this one."""
 
 _NO_MESSAGE = (Admin, SocketError)
 """What a parser can return beside a message; named once, not built per message."""
@@ -120,6 +125,8 @@ class ExchangeStream(Generic[Frame, Input, Output]):
         transformer: What makes outputs of the messages.
         initial: Outputs that are served before anything is read.
         on_admin: Gets administrative traffic and when it came; must not wait.
+        whole: Makes outputs of a whole batch, parser and transformer in one; gets it
+            before they do, and returns None to leave it to them.
     """
 
     def __init__(
@@ -130,12 +137,14 @@ class ExchangeStream(Generic[Frame, Input, Output]):
         *,
         initial: Iterable[Output | IntegrationError] = (),
         on_admin: Callable[[Admin, int], None] | None = None,
+        whole: Whole[Frame, Output] | None = None,
     ) -> None:
         self.stats = StreamStats()
         self._source = source
         self._parser = parser
         self._transformer = transformer
         self._on_admin = on_admin
+        self._whole = whole
         self._buffer: deque[Output | IntegrationError] = deque(initial)
         self._fault: IntegrationError | trio.EndOfChannel | None = None
 
@@ -194,7 +203,23 @@ class ExchangeStream(Generic[Frame, Input, Output]):
             except (SocketError, trio.EndOfChannel) as error:
                 self._fault = error
                 raise
-            self._absorb(batch)
+            if self._whole is None or not self._absorb_whole(batch, self._whole):
+                self._absorb(batch)
+
+    def _absorb_whole(
+        self,
+        batch: BatchLike[Frame],
+        whole: Whole[Frame, Output],
+    ) -> bool:
+        outputs = whole(batch)
+        if outputs is None:
+            return False
+        self._buffer.extend(outputs)
+        stats = self.stats
+        stats.batches += 1
+        stats.outputs += len(outputs)
+        stats.last_received = batch.timestamp_ns
+        return True
 
     def _absorb(self, batch: BatchLike[Frame]) -> None:
         stats, buffer = self.stats, self._buffer

@@ -5,7 +5,7 @@ bookTicker is an empty side. Times are milliseconds of the matching engine (`T`)
 sending (`E`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from integration.exchanges.shared import level_of
 from integration.fields import decimal_of
 from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Info, InfoAction, Output, Refusal
-from integration.market.numbers import exact
+from integration.market.numbers import exact, exact_pair
 from integration.models import (
     AmountUnit,
     Candle,
@@ -39,7 +39,9 @@ _TRADE_FLAGS = {
     "LIQUIDATION": TradeFlag.LIQUIDATION,
     "INSURANCE_FUND": TradeFlag.INSURANCE_FUND,
 }
-_BUY, _SELL = Side.BUY, Side.SELL  # an attribute of an Enum costs 30 ns
+# An attribute of an Enum costs 30 ns.
+_BUY, _SELL = Side.BUY, Side.SELL
+_ORDINARY, _AGGREGATED = TradeFlag.NONE, TradeFlag.AGGREGATED
 _SIDES = {"BUY": _BUY, "SELL": _SELL}
 
 _TOO_MANY_REQUESTS = -1003
@@ -54,9 +56,10 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
         inverse = exchange is ExchangeId.BINANCE_FUTURES_COIN
         self._unit = AmountUnit.CONTRACT if inverse else AmountUnit.BASE
         self._trades = self.routes.channel(channels.TRADE)
+        self._agg_trades = self.routes.channel(channels.AGG_TRADE)
         self._books = self.routes.channel(channels.BOOK)
         self._tickers = self.routes.channel(channels.TICKER)
-        self._handlers: dict[type, Callable[[Any, int], Iterable[Output]]] = {
+        self.handlers = {
             messages.Trade: self._trade,
             messages.AggTrade: self._agg_trade,
             messages.SpotTicker: self._spot_ticker,
@@ -72,38 +75,27 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
     # The function itself, not a method around it: a frame costs a tenth of a trade.
     decode = staticmethod(messages.decode)
 
-    def transform(
-        self, message: messages.Message, time_received: int
-    ) -> Iterable[Output]:
-        """Turn one message into outputs."""
-        return self._handlers[type(message)](message, time_received)
-
     def _trade(self, m: messages.Trade, now: int) -> Iterable[Output]:
         instrument = self._trades.get(m.s)
         if instrument is None:
             return self.unidentified(channels.TRADE, m.s)
+        flags = _ORDINARY
+        if m.X is not None and m.X != "MARKET":
+            flags = _TRADE_FLAGS.get(m.X, _ORDINARY)
+        price, amount = exact_pair(m.p, m.q)
         side = _SELL if m.m else _BUY
-        if m.X is None or m.X == "MARKET":
-            trade = PublicTrade(str(m.t), exact(m.p), exact(m.q), side, self._unit)
-        else:
-            flags = _TRADE_FLAGS.get(m.X, TradeFlag.NONE)
-            trade = PublicTrade(
-                str(m.t), exact(m.p), exact(m.q), side, self._unit, flags
-            )
+        trade = PublicTrade(str(m.t), price, amount, side, self._unit, flags)
         return (MarketEvent(m.T * _MS, now, self.exchange, instrument, trade),)
 
     def _agg_trade(self, m: messages.AggTrade, now: int) -> Iterable[Output]:
-        instrument = self.routes.get(channels.AGG_TRADE, m.s)
+        instrument = self._agg_trades.get(m.s)
         if instrument is None:
             return self.unidentified(channels.AGG_TRADE, m.s)
+        price, amount = exact_pair(m.p, m.q)
+        side, count = _SELL if m.m else _BUY, m.l - m.f + 1
+        unit = self._unit
         trade = PublicTrade(
-            str(m.a),
-            exact(m.p),
-            exact(m.q),
-            _SELL if m.m else _BUY,
-            self._unit,
-            TradeFlag.AGGREGATED,
-            count=m.l - m.f + 1,
+            str(m.a), price, amount, side, unit, _AGGREGATED, None, count
         )
         return (MarketEvent(m.T * _MS, now, self.exchange, instrument, trade),)
 
@@ -146,7 +138,7 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
             raise msgspec.ValidationError(msg)
         time = order.T * _MS
         liquidation = Liquidation(
-            side, exact(order.p), exact(order.q), time, amount_unit=self._unit
+            side, *exact_pair(order.p, order.q), time, amount_unit=self._unit
         )
         return (MarketEvent(time, now, self.exchange, instrument, liquidation),)
 

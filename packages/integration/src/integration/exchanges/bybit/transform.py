@@ -14,7 +14,7 @@ from integration.fields import decimal_of
 from integration.market.books import OrderBook
 from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Ignored, Output, Pong, Refusal, TopicLost
-from integration.market.numbers import exact
+from integration.market.numbers import exact, exact_pair
 from integration.models import (
     Candle,
     ExchangeId,
@@ -77,8 +77,7 @@ class BybitTransformer(VenueTransformer[messages.Message]):
                 instrument,
                 PublicTrade(
                     t.i,
-                    exact(t.p),
-                    exact(t.v),
+                    *exact_pair(t.p, t.v),
                     side_of(t.S),
                     flags=TradeFlag.BLOCK if t.BT else TradeFlag.NONE,
                 ),
@@ -162,8 +161,7 @@ class BybitTransformer(VenueTransformer[messages.Message]):
             time = item.T * _MS
             liquidation = Liquidation(
                 held.opposite(),
-                exact(item.p),
-                exact(item.v),
+                *exact_pair(item.p, item.v),
                 time,
                 position_side="long" if item.S == "Buy" else "short",
             )
