@@ -691,3 +691,11 @@ async def test_a_recorded_conversation_replays_to_the_same_batches(
             replayed.append(batch)
     replay.abort()
     assert [batch.payloads for batch in replayed] == [b.payloads for b in batches]
+
+
+async def test_the_end_below_is_there_for_other_drivers(server):
+    async with open_websocket(server.url) as ws:
+        ws.websocket.send_ping(b"mine")
+        while ws.websocket.pongs != [b"mine"]:
+            await trio.lowlevel.checkpoint()
+            assert ws.websocket.read_batch() is None

@@ -16,7 +16,7 @@ from netcore.errors import (
     RecordingError,
 )
 
-COMMANDS = ("ws", "record", "replay", "inspect", "fix")
+COMMANDS = ("ws", "record", "replay", "inspect", "rtt", "fix")
 
 
 def command(*arguments: str, **how) -> subprocess.CompletedProcess[str]:

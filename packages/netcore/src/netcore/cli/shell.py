@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from netcore.cli import fix, inspect, record, replay, ws
+from netcore.cli import fix, inspect, record, replay, rtt, ws
 from netcore.cli.arguments import EXIT_TEXT
 from netcore.cli.exits import Exit, exit_of
 from netcore.cli.output import Output, printable
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    for command in (ws, record, replay, inspect, fix):
+    for command in (ws, record, replay, inspect, rtt, fix):
         command.add_parser(commands)
     return top
 

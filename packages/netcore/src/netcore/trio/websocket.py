@@ -70,6 +70,11 @@ class TrioWebSocket:
     # -- what it is like now ---------------------------------------------------------
 
     @property
+    def websocket(self) -> WebSocket:
+        """The end below, for drivers of one's own; not while a task reads here."""
+        return self._websocket
+
+    @property
     def info(self) -> ConnectionInfo:
         """Whom it talks to."""
         return self._websocket.info
