@@ -116,7 +116,13 @@ async def run_program(name, *arguments, task_status):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("begin_string", "name", "version"),
-    [("FIX.4.0", "TW40", ""), ("FIX.4.4", "TW44", ""), ("FIXT.1.1", "TW50SP2", "9")],
+    [
+        ("FIX.4.0", "TW40", ""),
+        ("FIX.4.4", "TW44", ""),
+        ("FIXT.1.1", "TW50", "7"),
+        ("FIXT.1.1", "TW50SP1", "8"),
+        ("FIXT.1.1", "TW50SP2", "9"),
+    ],
 )
 async def test_the_acceptor_echoes_orders(venue, begin_string, name, version):
     more = f"|1137={version}" if version else ""
@@ -124,7 +130,7 @@ async def test_the_acceptor_echoes_orders(venue, begin_string, name, version):
     echo = "|".join(sorted(order.split("|"), key=lambda f: int(f.partition("=")[0])))
     for _ in range(2):
         client = Client(await connect(venue), begin_string, name, "ISLD")
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await client.say(f"35=A|34=1|98=0|108=30{more}")
             assert await client.hear() == f"35=A|34=1|98=0|108=30{more}"
             await client.say(f"35=D|34=2|{order}")
@@ -142,7 +148,7 @@ async def test_the_acceptor_echoes_orders(venue, begin_string, name, version):
 @pytest.mark.slow
 async def test_the_acceptor_rejects_what_it_does_not_know(venue):
     client = Client(await connect(venue), "FIX.4.4", "TW44", "ISLD")
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await client.say("35=A|34=1|98=0|108=30")
         await client.hear()
         await client.say("35=8|34=2|37=id|17=id|150=0|39=0|55=A|54=1|151=1|14=0|6=0")
@@ -155,16 +161,22 @@ async def test_the_acceptor_rejects_what_it_does_not_know(venue):
 
 
 @pytest.mark.slow
-async def test_the_initiator_logs_on_echoes_and_comes_back(nursery):
+@pytest.mark.parametrize(
+    ("begin_string", "name", "more"),
+    [("FIX.4.4", "TW44", ""), ("FIXT.1.1", "TW50SP2", "|1137=9")],
+)
+async def test_the_initiator_logs_on_echoes_and_comes_back(
+    nursery, begin_string, name, more
+):
     listener, port = await listen()
     process = await nursery.start(
-        run_program, "fix_initiator", str(port), "FIX.4.4", "TW44", "7"
+        run_program, "fix_initiator", str(port), begin_string, name, "7"
     )
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         for _ in range(2):
-            client = Client(await listener.accept(), "FIX.4.4", "TW44", "ISLD")
-            assert await client.hear() == "35=A|34=1|98=0|108=7"
-            await client.say("35=A|34=1|98=0|108=7")
+            client = Client(await listener.accept(), begin_string, name, "ISLD")
+            assert await client.hear() == f"35=A|34=1|98=0|108=7{more}"
+            await client.say(f"35=A|34=1|98=0|108=7{more}")
             await client.say(f"35=D|34=2|{ORDER}")
             assert (await client.hear()).startswith("35=D|34=2|11=ID")
             await client.say("35=5|34=3")

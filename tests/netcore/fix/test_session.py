@@ -13,10 +13,14 @@ from netcore.fix import (
     RejectReason,
     Role,
     SessionState,
+    dictionary,
 )
 from netcore.fix.testing import Counterparty, make_session
 
 ORDER = "11=ID|21=3|38=100|40=1|54=1|55=INTC|60=20240808-12:00:00"
+ORDER_PAIRS = [
+    (int(tag), value) for tag, value in (f.split("=") for f in ORDER.split("|"))
+]
 
 
 def acceptor(begin_string="FIX.4.4", store=None, *, checked=True, **changes):
@@ -377,6 +381,41 @@ class TestSending:
         assert [tag for tag, _ in message] == [
             8, 9, 35, 34, 49, 50, 52, 56, 57, 97, 11, 10
         ]  # fmt: skip
+
+    def test_the_last_number_processed_is_told_where_that_is_agreed_on(self):
+        peer = active(last_processed=True)
+        (logon,) = peer.heard
+        assert logon[369] == b"1"
+        peer.say("35=1|34=2|112=a")
+        peer.session.send("D", ORDER_PAIRS, now=peer.now)
+        peer.say("35=0|34=5")  # a gap: 3 is due
+        beat, order, ask = peer.hear_messages()
+        assert [m[369] for m in (beat, order, ask)] == [b"2", b"2", b"2"]
+
+        peer.say("35=4|34=3|43=Y|122=20240808-12:00:00|123=Y|36=5")
+        peer.say("35=2|34=6|7=1|16=0")
+        fill, again, rest = peer.hear_messages()
+        # What is sent again tells what was processed since.
+        assert [(m.type, m[369]) for m in (fill, again, rest)] == [
+            ("4", b"6"),
+            ("D", b"6"),
+            ("4", b"6"),
+        ]
+        assert [pair for pair in again if pair[0] == 369] == [(369, b"6")]
+        for message in (logon, beat, order, ask, fill, again, rest):
+            assert dictionary("FIX.4.4").validate(message) is None
+
+    def test_without_agreement_it_is_not_told(self):
+        peer = active()
+        peer.say("35=1|34=2|112=a")
+        peer.hear()
+
+        assert all(369 not in message for message in peer.heard)
+
+    @pytest.mark.parametrize("begin_string", ["FIX.4.0", "FIX.4.1"])
+    def test_old_versions_have_no_such_field(self, begin_string):
+        with pytest.raises(ValueError, match="has no LastMsgSeqNumProcessed"):
+            acceptor(begin_string, last_processed=True)
 
     @pytest.mark.parametrize(
         ("begin_string", "time"),

@@ -9,10 +9,12 @@ from netcore.fix import (
     LogonRefused,
     LogonTimeout,
     MemoryStore,
+    Message,
     Role,
     SequenceReset,
     SessionConfig,
     SessionState,
+    dictionary,
 )
 from netcore.fix.testing import Counterparty, make_session
 
@@ -322,6 +324,76 @@ class TestLogon:
 
         assert peer.hear()[0].startswith("35=5|34=2|58=")
         assert peer.session.closed
+
+
+def fixt(role, version):
+    names = ("ISLD", "TW") if role is Role.ACCEPTOR else ("TW", "ISLD")
+    config = SessionConfig(
+        begin_string="FIXT.1.1",
+        sender_comp_id=names[0],
+        target_comp_id=names[1],
+        role=role,
+        default_appl_ver_id=version,
+    )
+    return FixSession(config, dictionary=dictionary("FIXT.1.1", version))
+
+
+def carry(source, sink, now):
+    """Bring what one side says to the other; return messages and their bytes."""
+    data = source.to_send()
+    return [e for e in sink.feed(data, now) if isinstance(e, Message)], data
+
+
+@pytest.mark.parametrize("version", ["7", "8", "9"])
+class TestApplicationVersions:
+    """FIXT 1.1 carries FIX 5.0, 5.0 SP1 and SP2 (ApplVerID 7, 8 and 9)."""
+
+    def test_both_roles_frame_log_on_and_exchange_orders(self, version):
+        now = Counterparty(fixt(Role.ACCEPTOR, version)).now
+        client, venue = fixt(Role.INITIATOR, version), fixt(Role.ACCEPTOR, version)
+        client.connect(now)
+        venue.connect(now)
+        _, logon = carry(client, venue, now)
+        _, answer = carry(venue, client, now)
+        for wire in (logon, answer):
+            assert wire.startswith(b"8=FIXT.1.1\x019=")
+            assert b"\x011137=%b\x01" % version.encode() in wire
+        assert client.state is venue.state is SessionState.ACTIVE
+
+        body = [(11, "id"), (55, "A"), (54, "1"), (60, "20240808-12:00:00.123456")]
+        for source, sink in ((client, venue), (venue, client)):
+            source.send(
+                "D", [*body, (38, 1), (40, "1")], now=now, header=[(1128, version)]
+            )
+            (order,), wire = carry(source, sink, now)
+            assert order.text(1128) == version
+            assert order.type == "D"
+            # ApplVerID is the sixth field at the latest (FIXT 1.1, "Standard Header").
+            assert wire.index(b"\x011128=") < wire.index(b"\x0111=")
+            assert not source.has_to_send
+            assert not sink.has_to_send
+
+    def test_each_message_may_name_its_version_and_extension(self, version):
+        peer = Counterparty(fixt(Role.ACCEPTOR, version))
+        peer.logon(f"1137={version}")
+        order = "11=ID|55=A|54=1|60=20240808-12:00:00|38=1|40=1"
+        peer.say(f"35=D|34=2|1128={version}|1129=custom|1156=200|{order}")
+        peer.say(f"35=D|34=3|{order}")
+
+        assert [message.sequence for message in peer.applications] == [2, 3]
+        assert peer.applications[0].integer(1156) == 200
+        assert peer.hear() == []
+
+    def test_a_version_that_is_none_is_refused(self, version):
+        peer = Counterparty(fixt(Role.ACCEPTOR, version))
+        peer.logon(f"1137={version}")
+        peer.hear()
+        peer.say("35=0|34=2|1128=99")
+
+        assert peer.hear() == [
+            "35=3|34=2|45=2|58=Value is incorrect (out of range) for this tag"
+            "|371=1128|372=0|373=5"
+        ]
 
 
 class TestNextExpected:

@@ -82,6 +82,8 @@ class SessionConfig(Model, frozen=True, kw_only=True):
             ResetSeqNumFlag (141=Y), an acceptor just does so.
         next_expected: Exchange NextExpectedMsgSeqNum (789) at logon, so that both
             resend unasked (FIX 4.4 and later; both sides must do so).
+        last_processed: Say in each message which of theirs was processed last,
+            LastMsgSeqNumProcessed (369), as some venues want (FIX 4.2 and later).
         max_latency: How far SendingTime (52) may be off; None does not check.
             FIX 4.4 Vol. 2 suggests two minutes.
         logon_timeout: Until the counterparty's Logon.
@@ -109,6 +111,7 @@ class SessionConfig(Model, frozen=True, kw_only=True):
     header: dict[int, str] = msgspec.field(default_factory=dict)
     reset_on_logon: bool = False
     next_expected: bool = False
+    last_processed: bool = False
     max_latency: float | None = 120.0
     logon_timeout: float = 10.0
     logout_timeout: float = 2.0
@@ -130,6 +133,10 @@ class SessionConfig(Model, frozen=True, kw_only=True):
             raise ValueError(
                 "default_appl_ver_id goes with FIXT.1.1 and with nothing else, was "
                 f"{self.default_appl_ver_id!r} with {self.begin_string}"
+            )
+        if self.last_processed and self.old:
+            raise ValueError(
+                f"last_processed: {self.begin_string} has no LastMsgSeqNumProcessed"
             )
         if self.time_precision not in {None, 0, 3, 6, 9}:
             raise ValueError(

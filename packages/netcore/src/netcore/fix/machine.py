@@ -91,6 +91,8 @@ class SessionMachine:
         self._sequence = Sequencer(
             self._store.next_expected, config.max_held, config.max_held_bytes
         )
+        if config.last_processed:
+            self._out.processed = self._last_processed
         self._parser = self._new_parser()
         self._events: list[Event] = []
         self._now: Timestamp = 0
@@ -313,6 +315,9 @@ class SessionMachine:
         self._sequence.shift(nanoseconds)
         if self._tested_at is not None:
             self._tested_at += nanoseconds
+
+    def _last_processed(self) -> int:
+        return self._sequence.expected - 1
 
     # -- bookkeeping -----------------------------------------------------------------
 

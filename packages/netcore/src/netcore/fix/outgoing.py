@@ -40,6 +40,8 @@ class Outgoing:
             not (stale orders) are gap-filled. None allows all.
 
     Attributes:
+        processed: Returns the number of the counterparty's message that was processed
+            last, for LastMsgSeqNumProcessed (369); None leaves that out.
         last_sent: When the last message was queued.
         queued_bytes: Bytes that wait, without what is to be resent.
     """
@@ -53,6 +55,7 @@ class Outgoing:
         "_queue",
         "_store",
         "last_sent",
+        "processed",
         "queued_bytes",
     )
 
@@ -75,6 +78,7 @@ class Outgoing:
             target,
         )
         self._queue: deque[bytes | Iterator[bytes]] = deque()
+        self.processed: Callable[[], int] | None = None
         self.last_sent: Timestamp = 0
         self.queued_bytes = 0
 
@@ -174,7 +178,7 @@ class Outgoing:
                     tag, "this field is the header's or trailer's, not the body's"
                 )
         sending_time = self.timestamp(now)
-        if header or self._extra:
+        if header or self._extra or self.processed is not None:
             head = self._long_header(kind, number, sending_time, header)
         else:
             head = self._plain_header % (kind.encode(), number, sending_time)
@@ -195,6 +199,8 @@ class Outgoing:
             (52, sending_time),
             (56, self._config.target_comp_id.encode()),
         ]
+        if self.processed is not None:
+            pairs.append((369, b"%d" % self.processed()))
         pairs.sort(key=_tag)
         return join_fields([(35, kind.encode()), *pairs])
 
@@ -224,9 +230,11 @@ class Outgoing:
         header = [
             pair
             for pair in message.fields
-            if pair[0] in ENVELOPE and pair[0] not in {8, 9, 10, 35, 43, 52, 122}
+            if pair[0] in ENVELOPE and pair[0] not in {8, 9, 10, 35, 43, 52, 122, 369}
         ]
         header += [(43, b"Y"), (52, self.timestamp(now)), (122, message[52])]
+        if self.processed is not None:
+            header.append((369, b"%d" % self.processed()))
         header.sort(key=_tag)
         body = [pair for pair in message.fields if pair[0] not in ENVELOPE]
         return frame(self._begin, join_fields([(35, message[35]), *header, *body]))
