@@ -67,6 +67,10 @@ class State(Enum):
     CLOSED = "closed"
 
 
+# On CPython 3.11 a member costs 60 ns more by its class's name than by its own.
+_CONNECTING, _OPEN, _CLOSED = State.CONNECTING, State.OPEN, State.CLOSED
+
+
 class _Event(Enum):
     UPGRADED = "the handshake succeeded"
     CLOSE_SENT = "we asked to close"
@@ -299,7 +303,7 @@ class WsConnection:
         """
         if self.pongs:
             self.pongs = []
-        if self._state is State.CONNECTING:
+        if self._state is _CONNECTING:
             self._shake(data, timestamp_ns)
             return None
         if self._verdict is not None:
@@ -307,12 +311,12 @@ class WsConnection:
         if self._held:
             data, self._held = self._held + data, b""
             timestamp_ns = self._held_ns
-        if not data or self._state is State.CLOSED:
+        if not data or self._state is _CLOSED:
             return None
         reader = self._reader
         payloads = reader.feed(data)
         # While CLOSING the user has turned away; only the peer's close frame counts.
-        wanted = bool(payloads) and self._state is State.OPEN
+        wanted = bool(payloads) and self._state is _OPEN
         if reader.controls or reader.fault is not None:
             self._obey(reader.controls, reader.fault)
             if not wanted:
@@ -454,7 +458,7 @@ class WsConnection:
         """
         if isinstance(payload, memoryview):
             payload = payload.tobytes()
-        if self._state is not State.OPEN:
+        if self._state is not _OPEN:
             return self._send_early(opcode, payload, fin=fin)
         if self._sending is None and fin and self._deflate is None:
             key = None if self._draw is None else self._draw()

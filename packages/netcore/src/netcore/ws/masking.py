@@ -72,7 +72,9 @@ def mask_in_python(payload: bytes, key: int) -> bytes:
     if size >= _LANES_FROM:
         return _mask_lanes(payload, key)
     words = (size + 3) >> 2
-    pattern = (key * _ones[words]) >> ((words * 4 - size) * 8)
+    pattern = key * _ones[words]
+    if size & 3:
+        pattern >>= (words * 4 - size) * 8
     return (int.from_bytes(payload, "big") ^ pattern).to_bytes(size, "big")
 
 
