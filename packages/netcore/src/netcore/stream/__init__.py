@@ -3,7 +3,14 @@
 `netcore.stream.base` states the rules; `netcore.testing.check_stream` tests them.
 """
 
-from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream, clock_of
+from netcore.stream.base import (
+    RECEIVE_SIZE,
+    Buffer,
+    Stream,
+    clock_of,
+    collected_bytes,
+    flush_stream,
+)
 from netcore.stream.buffered import BufferedStream
 from netcore.stream.file import FileStream
 from netcore.stream.memory import MemoryStream
@@ -29,6 +36,8 @@ __all__ = [
     "TcpStream",
     "TlsStream",
     "clock_of",
+    "collected_bytes",
+    "flush_stream",
     "insecure_context",
     "secure_context",
 ]

@@ -11,8 +11,8 @@ starts no thread. Three kinds of driver use the same streams: the busy-polling
    peer's end is `b""`, everything else is an exception.
 2. `receive` and `send` may be called at any time from the start on; while the stream
    is connecting or shaking hands they would block, and the call drives the handshake.
-3. `send` takes a prefix and says how long it was. The rest must be offered again
-   before anything else; `netcore.stream.outbox.Outbox` keeps it.
+3. `send` takes a prefix and says how long it was. The rest, all of it, must be offered
+   again before anything else; `netcore.stream.outbox.Outbox` keeps it.
 4. If a `receive` would return something, either the descriptor is readable or
    `buffered` is true. So a driver parks only while `buffered` is false, and
    after waking reads until None (or `b""`): a selector does not see what a layer
@@ -24,6 +24,10 @@ starts no thread. Three kinds of driver use the same streams: the busy-polling
    after `close`): such streams are asked again instead of waited for.
 7. A fault is final: the same exception comes from every later call in that
    direction, so that nobody takes a broken stream for one that ended.
+8. A stream that collects what it is sent has `flush` and `pending_bytes`, and every
+   layer passes both on: flush the top of a stack. What a layer says of its own accord
+   (a handshake, a close_notify) it flushes itself, unless bytes of the user wait
+   before it.
 """
 
 from typing import Protocol, runtime_checkable
@@ -31,7 +35,14 @@ from typing import Protocol, runtime_checkable
 from netcore.clock import Clock, SystemClock
 from netcore.info import ConnectionInfo
 
-__all__ = ["RECEIVE_SIZE", "Buffer", "Stream", "clock_of"]
+__all__ = [
+    "RECEIVE_SIZE",
+    "Buffer",
+    "Stream",
+    "clock_of",
+    "collected_bytes",
+    "flush_stream",
+]
 
 RECEIVE_SIZE = 65536
 """Bytes of one read. Measured: 4 KiB wastes calls, 256 KiB wastes allocations."""
@@ -109,3 +120,21 @@ def clock_of(stream: Stream) -> Clock:
     """
     clock = getattr(stream, "clock", None)
     return clock if isinstance(clock, Clock) else _SYSTEM_CLOCK
+
+
+def flush_stream(stream: Stream) -> bool:
+    """Send what a stream, or a layer of it, has collected.
+
+    Returns:
+        Whether nothing is collected any more; True for streams that never collect.
+
+    Raises:
+        NetError: What sending raises.
+    """
+    flush = getattr(stream, "flush", None)
+    return True if flush is None else bool(flush())
+
+
+def collected_bytes(stream: Stream) -> int:
+    """Return how many bytes a stream and its layers keep until they are flushed."""
+    return int(getattr(stream, "pending_bytes", 0))

@@ -6,9 +6,15 @@ The protocols of this package do not need it: they encode whole messages.
 
 from typing import final
 
-from netcore.errors import StreamClosed
+from netcore.errors import BufferFull, StreamClosed
 from netcore.info import ConnectionInfo
-from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
+from netcore.stream.base import (
+    RECEIVE_SIZE,
+    Buffer,
+    Stream,
+    collected_bytes,
+    flush_stream,
+)
 from netcore.stream.outbox import Outbox
 
 __all__ = ["DEFAULT_SIZE", "BufferedStream"]
@@ -53,8 +59,8 @@ class BufferedStream:
 
     @property
     def pending_bytes(self) -> int:
-        """How many bytes are collected."""
-        return self._outbox.pending_bytes
+        """How many bytes are collected, here and below."""
+        return self._outbox.pending_bytes + collected_bytes(self._inner)
 
     def receive(self, limit: int = RECEIVE_SIZE, /) -> bytes | None:
         """Return what the stream below receives."""
@@ -73,12 +79,28 @@ class BufferedStream:
         return memoryview(data).nbytes
 
     def flush(self) -> bool:
-        """Send what was collected; return whether all of it was taken.
+        """Send what was collected, here and below; return whether all was taken.
 
         Raises:
             NetError: What the stream below raises.
         """
-        return self._outbox.flush(self._inner)
+        while True:
+            before = self.pending_bytes
+            done = self._fill_inner()
+            if flush_stream(self._inner) and done:
+                return True
+            # Once more if a layer below was full and has room now.
+            if not hasattr(self._inner, "flush") or self.pending_bytes >= before:
+                return False
+
+    def _fill_inner(self) -> bool:
+        """Hand on what was collected here; return whether all was taken."""
+        try:
+            return self._outbox.flush(self._inner)
+        except BufferFull:
+            if not collected_bytes(self._inner):
+                raise  # it will never fit
+            return False
 
     def close(self) -> None:
         """Close the stream below; what was not flushed is dropped, never sent."""

@@ -31,7 +31,14 @@ from netcore.clock import Clock, SystemClock
 from netcore.errors import RecordingError
 from netcore.info import ConnectionInfo
 from netcore.models import Timestamp
-from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream, clock_of
+from netcore.stream.base import (
+    RECEIVE_SIZE,
+    Buffer,
+    Stream,
+    clock_of,
+    collected_bytes,
+    flush_stream,
+)
 
 __all__ = ["DEFAULT_NAME", "PAIR", "TIME", "RecordedStream", "Recorder"]
 
@@ -304,6 +311,15 @@ class RecordedStream:
             except RecordingError as exc:
                 self._fault = exc
         return taken
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes layers below have collected."""
+        return collected_bytes(self._inner)
+
+    def flush(self) -> bool:
+        """Send what layers below have collected; return whether all was taken."""
+        return flush_stream(self._inner)
 
     def close(self) -> None:
         """Close the stream below, then the recording.

@@ -41,7 +41,13 @@ from netcore.errors import (
     WrongHost,
 )
 from netcore.info import ConnectionInfo
-from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
+from netcore.stream.base import (
+    RECEIVE_SIZE,
+    Buffer,
+    Stream,
+    collected_bytes,
+    flush_stream,
+)
 from netcore.stream.tls_engine import MAX_RECORD, Engine, KernelTls, make_engine
 
 __all__ = ["KernelTls", "TlsStream", "insecure_context", "secure_context"]
@@ -301,6 +307,28 @@ class TlsStream:
             self._send_fault = self._mapped(exc, "sending")
             raise self._send_fault from _cause(exc)
         return taken
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes of records layers below have collected."""
+        if self._state is _State.CLOSED:
+            return 0
+        if self._engine is None:
+            return collected_bytes(self._inner)
+        return self._engine.collected
+
+    def flush(self) -> bool:
+        """Send what layers below have collected; return whether all was taken.
+
+        Raises:
+            NetError: What the stream below raises.
+            StreamClosed: After `close`.
+        """
+        if self._state is _State.CLOSED:
+            raise StreamClosed(f"{self!r} was closed before")
+        return (
+            flush_stream(self._inner) if self._engine is None else self._engine.flush()
+        )
 
     def close(self) -> None:
         """Say close_notify if that does not block, and close the stream below."""

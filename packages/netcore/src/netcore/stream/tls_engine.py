@@ -11,8 +11,14 @@ import ssl
 from contextlib import suppress
 from typing import Protocol, final
 
-from netcore.errors import NetError, RemoteError, SendMismatch
-from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
+from netcore.errors import BufferFull, NetError, RemoteError, SendMismatch
+from netcore.stream.base import (
+    RECEIVE_SIZE,
+    Buffer,
+    Stream,
+    collected_bytes,
+    flush_stream,
+)
 from netcore.stream.tcp import TcpStream
 
 __all__ = [
@@ -32,6 +38,10 @@ _SOL_TLS = 282
 _TLS_TX = 1
 _TLS_RX = 2
 _CRYPTO_INFO_SIZE = 4
+
+
+# Reads before closing; whoever still sends after 4 MiB is cut off.
+_MOST_DROPPED = 64
 
 
 class KernelTls(enum.Flag):
@@ -78,6 +88,15 @@ class Engine(Protocol):
     @property
     def unsent(self) -> bool:
         """Whether records wait that the user no longer knows of."""
+        ...
+
+    @property
+    def collected(self) -> int:
+        """How many bytes layers below keep until they are flushed."""
+        ...
+
+    def flush(self) -> bool:
+        """Send what layers below have collected; return whether all was taken."""
         ...
 
     def handshake(self) -> None:
@@ -136,6 +155,7 @@ class _SocketEngine:
     __slots__ = ("_retry", "read", "session")
 
     unsent = False  # a record that would block counts as not taken
+    collected = 0  # there is nothing between OpenSSL and the kernel
 
     def __init__(
         self,
@@ -165,6 +185,9 @@ class _SocketEngine:
     @property
     def pending(self) -> bool:
         return self.session.pending() > 0
+
+    def flush(self) -> bool:
+        return True
 
     def handshake(self) -> None:
         self.session.do_handshake()
@@ -229,19 +252,27 @@ class _BioEngine:
     def unsent(self) -> bool:
         return (bool(self._unsent) and not self._retry) or self._inner.want_write
 
+    @property
+    def collected(self) -> int:
+        return collected_bytes(self._inner)
+
+    def flush(self) -> bool:
+        return flush_stream(self._inner)
+
     def handshake(self) -> None:
         while True:
             try:
                 self.session.do_handshake()
             except ssl.SSLWantReadError:
                 self._push()
+                self.flush()  # nothing of the user's can be waiting yet
                 self._pull()
             except ssl.SSLError:
                 self._push_alert()
                 raise
             else:
                 self._push()
-                if self._unsent:
+                if not self.flush() or self._unsent:
                     # The peer waits for our Finished: not over until it has left.
                     raise ssl.SSLWantWriteError
                 self._starved = False
@@ -250,7 +281,7 @@ class _BioEngine:
     def read(self, limit: int, /) -> bytes:
         # A peer that takes nothing more may have said something before.
         with suppress(RemoteError):
-            self._push()
+            self._push_own()
         while True:
             try:
                 data = self.session.read(limit)
@@ -287,6 +318,7 @@ class _BioEngine:
             with suppress(OSError, ValueError):
                 self.session.unwrap()
             self._push_alert()
+            self._drop_received()
         self._inner.close()
 
     def fileno(self) -> int:
@@ -302,15 +334,38 @@ class _BioEngine:
                 self._unsent = self._out.read()
                 if not self._unsent:
                     return
-            taken = self._inner.send(self._unsent)
+            try:
+                taken = self._inner.send(self._unsent)
+            except BufferFull:
+                if not self.collected:
+                    raise  # a whole record will never fit
+                return  # until the user has flushed
             if not taken:
                 return
             self._unsent = self._unsent[taken:]
 
+    def _push_own(self) -> None:
+        """Carry out what TLS itself has to say; behind the user's bytes it waits."""
+        alone = not self.collected
+        self._push()
+        if alone and self.collected:
+            self.flush()
+
     def _push_alert(self) -> None:
         """Tell the peer why this is the end; it may have gone."""
         with suppress(NetError):
-            self._push()
+            self._push_own()
+
+    def _drop_received(self) -> None:
+        """Empty the stream below: a socket closed with unread bytes is reset.
+
+        The peer might lose our close_notify then. A client that never reads has the
+        server's session tickets there (RFC 8446 §4.6.1).
+        """
+        with suppress(NetError):
+            for _ in range(_MOST_DROPPED):
+                if not self._inner.receive(RECEIVE_SIZE):
+                    break
 
     def _pull(self) -> None:
         """Carry bytes in; raise SSLWantReadError if there are none."""

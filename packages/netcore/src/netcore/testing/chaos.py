@@ -13,7 +13,13 @@ from typing import final
 
 from netcore.errors import NetError, StreamClosed
 from netcore.info import ConnectionInfo
-from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
+from netcore.stream.base import (
+    RECEIVE_SIZE,
+    Buffer,
+    Stream,
+    collected_bytes,
+    flush_stream,
+)
 
 __all__ = ["ChaosStream", "ScriptedStream", "Step", "random_sizes"]
 
@@ -60,6 +66,7 @@ class ChaosStream:
         self._receives = iter(receive)
         self._sends = iter(send)
         self._over = False  # an end or a fault that was seen stays
+        self._refused = 0
 
     def __repr__(self) -> str:
         return f"<ChaosStream over {self.inner!r}>"
@@ -99,8 +106,22 @@ class ChaosStream:
         if size == 0 and not self._over:
             self.inner.connected()
             return 0
+        part = octets[: max(size, self._refused) or None]
         with self._noting_faults():
-            return self.inner.send(octets[: size or None])
+            taken = self.inner.send(part)
+        # What a stream has seen and not taken it must see again (rule 3): TLS has
+        # encrypted it by then.
+        self._refused = len(part) - taken
+        return taken
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes layers below have collected."""
+        return collected_bytes(self.inner)
+
+    def flush(self) -> bool:
+        """Send what layers below have collected; return whether all was taken."""
+        return flush_stream(self.inner)
 
     @contextmanager
     def _noting_faults(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, suppress
 
 from netcore.errors import BufferFull, RemoteError, StreamClosed
 from netcore.info import ConnectionInfo
-from netcore.stream.base import Buffer, Stream
+from netcore.stream.base import Buffer, Stream, flush_stream
 from netcore.stream.outbox import Outbox
 
 __all__ = ["MakePair", "check_source", "check_stream"]
@@ -37,8 +37,9 @@ def check_stream(
 
     Args:
         make_pair: Makes a fresh pair for each check.
-        settle: Called after each send, for streams that need a push, such as
-            `BufferedStream.flush`.
+        settle: Called after each send, and while connecting, for streams that need a
+            push, and again if it returns False; by default
+            `netcore.stream.base.flush_stream`.
 
     Raises:
         AssertionError: At the first broken rule.
@@ -48,14 +49,14 @@ def check_stream(
             ends = make_pair()
             for stream in ends:
                 stack.enter_context(closing(stream))
-            kit = _Kit(settle or (lambda _: None))
+            kit = _Kit(settle or flush_stream)
             kit.connect(*ends)
             check(kit, *ends)
         with ExitStack() as stack:
             ends = make_pair()
             for stream in ends:
                 stack.enter_context(closing(stream))
-            kit = _Kit(settle or (lambda _: None))
+            kit = _Kit(settle or flush_stream)
             kit.connect(*ends)
             check(kit, *reversed(ends))
 
@@ -93,20 +94,24 @@ class _Kit:
             waiting = [stream for stream in streams if not stream.connected()]
             if not waiting:
                 return
+            for stream in streams:
+                self.settle(stream)
             _park(*waiting)
         raise AssertionError("the streams never get connected")
+
+    def settled(self, stream: Stream) -> bool:
+        """Push; return whether that is done, as far as `settle` tells."""
+        return self.settle(stream) is not False
 
     def send(self, stream: Stream, data: Buffer) -> None:
         """Send all of `data`, which must fit without a reader."""
         outbox = Outbox(len(data) + 1)
-        done = outbox.write(stream, data)
-        self.settle(stream)
+        outbox.push(data)
         for _ in range(_MANY_TURNS):
-            if done:
+            taken = outbox.flush(stream)
+            if self.settled(stream) and taken:
                 return
             _park(stream, writing=True)
-            done = outbox.flush(stream)
-            self.settle(stream)
         raise AssertionError("send never takes all")
 
     def receive(self, stream: Stream, size: int, *, limit: int = 65536) -> bytes:
@@ -184,21 +189,22 @@ def _much_arrives_in_order(kit: _Kit, a: Stream, b: Stream) -> None:
     for turn in range(_MANY_TURNS):
         if len(got) == len(data):
             break
-        _flush_some(kit, outbox, a)
+        gone = _flush_some(kit, outbox, a)
         limit = limits[turn % len(limits)]
         piece = b.receive(limit)
         _expect(piece != b"", "the end comes while the peer is sending")
-        if piece is None and not outbox.pending_bytes:
+        if piece is None and gone:
             _park(b)
         got += piece or b""
     _expect(bytes(got) == data, "a large transfer differs")
 
 
-def _flush_some(kit: _Kit, outbox: Outbox, stream: Stream) -> None:
+def _flush_some(kit: _Kit, outbox: Outbox, stream: Stream) -> bool:
+    """Send what goes; return whether all of it has left."""
     # A collecting stream may be full: it is emptied next.
     with suppress(BufferFull):
         outbox.flush(stream)
-    kit.settle(stream)
+    return kit.settled(stream) and not outbox.pending_bytes
 
 
 def _a_slow_reader_blocks_the_sender(kit: _Kit, a: Stream, b: Stream) -> None:
@@ -219,10 +225,10 @@ def _a_slow_reader_blocks_the_sender(kit: _Kit, a: Stream, b: Stream) -> None:
     for _ in range(_MANY_TURNS):
         data = b.receive()
         got += len(data or b"")
-        kit.settle(a)
+        gone = kit.settled(a)
         if got >= sent:
             return
-        if data is None:
+        if data is None and gone:
             _park(b)
     raise AssertionError(f"{sent} bytes were taken, only {got} arrived")
 
