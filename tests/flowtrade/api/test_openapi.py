@@ -30,6 +30,16 @@ def test_every_route_is_described_and_nothing_else():
     assert described == {(route.method, plain(route.path)) for route in ROUTES}
 
 
+def test_every_operation_has_a_name_of_its_own():
+    names = [
+        operation["operationId"]
+        for operations in DOCUMENT["paths"].values()
+        for operation in operations.values()
+    ]
+
+    assert len(set(names)) == len(names)
+
+
 def test_every_reference_leads_somewhere():
     found = []
 

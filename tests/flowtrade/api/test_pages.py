@@ -18,7 +18,7 @@ async def client():
         yield opened
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/static/app.js"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/rapidoc", "/static/app.js"])
 async def test_a_page_comes_with_its_guard(client, path):
     reply = await client.get(path)
 

@@ -6,7 +6,7 @@ Nothing is retried behind the caller's back, except that streams reconnect and n
 the last event they saw.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, final
@@ -16,13 +16,19 @@ import msgspec
 import trio
 
 from flowtrade.errors import ApiError, ConnectionFailed
-from flowtrade.models.batch import BatchPage, BatchRecord
+from flowtrade.models.batch import BatchPage, BatchRecord, BidderBatch
+from flowtrade.models.bulk import BulkAnswer, BulkCreateDemand, BulkLine, BulkSetCurve
 from flowtrade.models.curve import Curve, curve_to_builtins
 from flowtrade.models.demand import DemandRecord
 from flowtrade.models.ids import Id
 from flowtrade.models.page import Page
-from flowtrade.models.portfolio import PortfolioRecord
-from flowtrade.models.product import PartitionChild, ProductPage, ProductRecord
+from flowtrade.models.portfolio import PortfolioRecord, PositionRecord, TradeCap
+from flowtrade.models.product import (
+    PartitionChild,
+    ProductNode,
+    ProductPage,
+    ProductRecord,
+)
 from flowtrade.models.submission import Submission, SubmissionRecord
 from flowtrade.models.time import Rfc3339, format_timestamp
 from flowtrade.models.update import (
@@ -98,11 +104,20 @@ class FlowtradeClient:
     # Demands.
 
     async def create_demand(
-        self, curve: Curve | None, *, app_data: object = None
+        self, curve: Curve | None, *, app_data: object = None, key: str | None = None
     ) -> DemandRecord:
-        """Make a demand."""
+        """Make a demand.
+
+        Args:
+            curve: Its curve.
+            app_data: The application's data.
+            key: Idempotency key: asked for again under it within a day, the first
+                answer is repeated, so a request of unknown outcome can be repeated.
+        """
         body = {"app_data": app_data, "curve_data": curve_to_builtins(curve)}
-        return await self._json("POST", "/demand", DemandRecord, body=body)
+        return await self._json(
+            "POST", "/demand", DemandRecord, body=body, headers=_once(key)
+        )
 
     async def demands(self) -> list[DemandRecord]:
         """List the active demands of the token's bidders."""
@@ -153,11 +168,18 @@ class FlowtradeClient:
     # Portfolios.
 
     async def create_portfolio(
-        self, *, demand: Group, basis: Group, app_data: object = None
+        self,
+        *,
+        demand: Group,
+        basis: Group,
+        app_data: object = None,
+        key: str | None = None,
     ) -> PortfolioRecord:
-        """Make a portfolio."""
+        """Make a portfolio; `key` as for `create_demand`."""
         body = {"app_data": app_data, "demand": demand, "basis": basis}
-        return await self._json("POST", "/portfolio", PortfolioRecord, body=body)
+        return await self._json(
+            "POST", "/portfolio", PortfolioRecord, body=body, headers=_once(key)
+        )
 
     async def portfolios(self) -> list[PortfolioRecord]:
         """List the non-empty portfolios of the token's bidders."""
@@ -231,6 +253,19 @@ class FlowtradeClient:
 
     # Submissions.
 
+    async def position(self, portfolio_id: Id) -> PositionRecord:
+        """Read what a portfolio has traded, and how much it may."""
+        return await self._json(
+            "GET", f"/portfolio/{portfolio_id}/position", PositionRecord
+        )
+
+    async def set_cap(self, portfolio_id: Id, cap: TradeCap | None) -> PositionRecord:
+        """Limit how much a portfolio may trade in all; None takes the limit away."""
+        path = f"/portfolio/{portfolio_id}/cap"
+        if cap is None:
+            return await self._json("DELETE", path, PositionRecord)
+        return await self._json("PUT", path, PositionRecord, body=cap)
+
     async def submission(self) -> SubmissionRecord:
         """Read all active bids of the token's bidder."""
         return await self._json("GET", "/submission", SubmissionRecord)
@@ -239,11 +274,35 @@ class FlowtradeClient:
         """Replace all bids of the token's bidder at once."""
         return await self._json("PUT", "/submission", SubmissionRecord, body=submission)
 
+    async def bulk(self, lines: Iterable[BulkLine]) -> list[BulkAnswer]:
+        """Carry out many changes of bids in order; each succeeds or fails alone.
+
+        Args:
+            lines: At most 2,000.
+
+        Returns:
+            What became of each. Its record tells how things stood after all of them.
+        """
+        lines = list(lines)
+        body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        response = await self._send(
+            "POST",
+            "/bulk",
+            content=body,
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+        answers = map(_BULK.decode, response.content.splitlines())
+        return [_typed(lines[answer.line - 1], answer) for answer in answers]
+
     # Products.
 
-    async def create_product(self, app_data: object) -> ProductRecord:
-        """Make a root product."""
-        return await self._json("POST", "/product", ProductRecord, body=app_data)
+    async def create_product(
+        self, app_data: object, *, key: str | None = None
+    ) -> ProductRecord:
+        """Make a root product; `key` as for `create_demand`."""
+        return await self._json(
+            "POST", "/product", ProductRecord, body=app_data, headers=_once(key)
+        )
 
     async def products(
         self,
@@ -269,12 +328,26 @@ class FlowtradeClient:
         path = f"/product/{product_id}"
         return await self._json("GET", path, ProductRecord, query=_times(as_of=as_of))
 
+    async def product_tree(
+        self, product_id: Id, *, as_of: Timestamp | None = None
+    ) -> list[ProductNode]:
+        """Read a product and all it was divided into, parents before parts."""
+        path = f"/product/{product_id}/tree"
+        query = _times(as_of=as_of)
+        return await self._json("GET", path, list[ProductNode], query=query)
+
     async def partition(
-        self, product_id: Id, children: Sequence[PartitionChild]
+        self,
+        product_id: Id,
+        children: Sequence[PartitionChild],
+        *,
+        key: str | None = None,
     ) -> list[ProductRecord]:
-        """Divide a product into others, once."""
+        """Divide a product into others, once; `key` as for `create_demand`."""
         path = f"/product/{product_id}"
-        return await self._json("POST", path, list[ProductRecord], body=children)
+        return await self._json(
+            "POST", path, list[ProductRecord], body=children, headers=_once(key)
+        )
 
     async def product_outcomes(
         self,
@@ -294,6 +367,12 @@ class FlowtradeClient:
         response = await self._send("POST", "/batch")
         return response.text
 
+    async def rehearse(self) -> BatchRecord:
+        """Return what a batch would be now; nothing is stored or told."""
+        return await self._json(
+            "POST", "/batch", BatchRecord, query={"dry_run": "true"}
+        )
+
     async def batches(
         self, *, before: Timestamp | None = None, after: Timestamp | None = None
     ) -> BatchPage:
@@ -303,6 +382,20 @@ class FlowtradeClient:
     async def batch(self, as_of: Rfc3339 = "latest") -> BatchRecord:
         """Read one batch."""
         return await self._json("GET", f"/batch/{as_of}", BatchRecord)
+
+    async def batch_bids(self, as_of: Rfc3339 = "latest") -> BidderBatch:
+        """Read what the token's bidders got in a batch, and their surplus."""
+        return await self._json("GET", f"/batch/{as_of}/bids", BidderBatch)
+
+    async def ready(self) -> bool:
+        """Say whether the service takes requests and runs its auctions."""
+        try:
+            await self._send("GET", "/health/ready")
+        except ApiError as error:
+            if error.status != 503:
+                raise
+            return False
+        return True
 
     # Streams.
 
@@ -371,13 +464,15 @@ class FlowtradeClient:
         path: str,
         *,
         body: object = msgspec.UNSET,
+        content: bytes | None = None,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        content = None if body is msgspec.UNSET else msgspec.json.encode(body)
-        sent = {**self._headers, **(headers or {})}
-        if content is not None:
+        sent = dict(self._headers)
+        if body is not msgspec.UNSET:
+            content = msgspec.json.encode(body)
             sent["Content-Type"] = "application/json"
+        sent.update(headers or {})
         try:
             response = await self._http.request(
                 method,
@@ -515,6 +610,35 @@ def _times(
 ) -> dict[str, str]:
     times = {"before": before, "after": after, "as_of": as_of}
     return {k: format_timestamp(v) for k, v in times.items() if v is not None}
+
+
+class _Answer(msgspec.Struct):
+    line: int
+    status: int
+    record: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    code: str | msgspec.UnsetType = msgspec.UNSET
+    detail: str | msgspec.UnsetType = msgspec.UNSET
+
+
+_BULK = msgspec.json.Decoder(_Answer)
+
+
+def _typed(line: BulkLine, answer: _Answer) -> BulkAnswer:
+    # What was asked for tells which record came back.
+    of_demand = isinstance(line, BulkCreateDemand | BulkSetCurve)
+    kind: Any = DemandRecord if of_demand else PortfolioRecord
+    raw = answer.record
+    return BulkAnswer(
+        line=answer.line,
+        status=answer.status,
+        record=raw if raw is msgspec.UNSET else msgspec.json.decode(raw, type=kind),
+        code=answer.code,
+        detail=answer.detail,
+    )
+
+
+def _once(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Idempotency-Key": key}
 
 
 def _guard(version: Rfc3339 | None) -> dict[str, str]:

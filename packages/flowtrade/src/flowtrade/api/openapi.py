@@ -65,6 +65,7 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     for route in routes:
         operations = paths.setdefault(_PATH.sub(r"{\1}", route.path), {})
         operations[route.method.lower()] = _operation(route, schema_of)
+    _name_apart([o for operations in paths.values() for o in operations.values()])
     return {
         "openapi": "3.1.0",
         "info": {"title": "Flow Trading API", "version": "0.1"},
@@ -76,6 +77,17 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _name_apart(operations: list[dict[str, Any]]) -> None:
+    # Operation ids are unique (OpenAPI 3.1 §4.8.10), though one function may answer
+    # several paths.
+    seen: dict[str, int] = {}
+    for operation in operations:
+        name = operation["operationId"]
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] > 1:
+            operation["operationId"] = f"{name}_{seen[name]}"
 
 
 def _json_types(routes: tuple[Route, ...]) -> list[Any]:

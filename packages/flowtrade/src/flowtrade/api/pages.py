@@ -65,8 +65,8 @@ class Pages:
 
 
 async def page(request: Api) -> Response[bytes]:
-    """Serve a page: the market's at the root, the description's at /docs."""
-    name = {"/": "index.html", "/docs": "docs.html"}[
+    """Serve a page: the market's, or the description's."""
+    name = {"/": "index.html", "/docs": "docs.html", "/rapidoc": "docs.html"}[
         request.url.path.rstrip("/") or "/"
     ]
     return _pages(request).answer(request, name)

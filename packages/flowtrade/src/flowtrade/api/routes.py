@@ -458,6 +458,13 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     Route(
         method="GET",
+        path="/rapidoc",
+        handler=pages.page,
+        right=Right.PUBLIC,
+        reply="text/html",
+    ),
+    Route(
+        method="GET",
         path="/",
         handler=pages.page,
         right=Right.PUBLIC,
