@@ -7,6 +7,7 @@ by far the most frequent, needs no inversion, only products of its border; large
 blocks of like shape are worked on together as stacked arrays.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,8 +20,9 @@ from flowtrade.clearing.pairs import Pairs, pair_positions
 
 __all__ = ["Elimination", "Entries", "eliminations", "label_blocks"]
 
-_FULL = 4
-"""Entries per contribution up to which an array is computed whole, zeros included."""
+_FULL = 0.5
+"""Share of entries from which on an array is computed whole, zeros included: an empty
+row of a sparse product costs as much as an entry."""
 
 _LARGEST = 64
 """Shared demands of one block; larger blocks join the dense matrix instead."""
@@ -81,14 +83,20 @@ class Entries:
         # SciPy's conversion is a counting sort: far faster than sorting positions.
         pairs = (position.astype(np.int32), source.astype(np.int32))
         table = sparse.coo_array((value, pairs), shape=(size, sources)).tocsr()
-        if size <= _FULL * len(value):
-            return cls(table, None)
         filled = np.flatnonzero(np.diff(table.indptr))
+        if len(filled) >= _FULL * size:
+            return cls(table, None)
         ptr = np.append(table.indptr[filled], table.indptr[-1])
         short = sparse.csr_array(
             (table.data, table.indices, ptr), shape=(len(filled), sources)
         )
         return cls(short, filled)
+
+    def valued(self, values: FloatArray) -> "Entries":
+        """The same entries with other values; this one may be in use elsewhere."""
+        table = copy(self.table)  # its arrays are shared: making it anew checks them
+        table.data = values
+        return Entries(table, self.position)
 
     def array(self, vector: FloatArray, size: int) -> FloatArray:
         """The array for a vector."""
@@ -203,8 +211,7 @@ class _Singles:
         owner: Block of each touch.
         column: Place of each touch in the dense matrix.
         left: Touches whose products land in the dense matrix, by position there.
-        right: The other factors.
-        corner: Sums the products by position.
+        corner: Multiplies them by the other factors and sums by position.
     """
 
     columns: IntArray
@@ -213,7 +220,6 @@ class _Singles:
     owner: IntArray
     column: IntArray
     left: IntArray
-    right: IntArray
     corner: Entries
 
     @classmethod
@@ -247,14 +253,7 @@ class _Singles:
             border.owner,
             border.column,
             left[order],
-            right[order],
-            Entries.of(
-                position[order],
-                np.arange(len(order)),
-                np.ones(len(order)),
-                size=kept * kept,
-                sources=len(order),
-            ),
+            _ordered(position[order], right[order], touches),
         )
 
     def eliminate(
@@ -265,9 +264,8 @@ class _Singles:
         inverse = 1.0 / (own + shift[self.columns])
         border = self.border.array(weights, len(self.owner))
         pulled = border * inverse[self.owner]
-        products = border.take(self.left)
-        products *= pulled.take(self.right)
-        self.corner.subtract(core.reshape(-1), products)
+        # One pass gathers the left factors, the sparse product does all the rest.
+        self.corner.valued(border.take(self.left)).subtract(core.reshape(-1), pulled)
         return inverse, pulled
 
     def reduce(
@@ -412,6 +410,17 @@ def _corner(border: IntArray, kept: int) -> Entries:
         size=kept * kept,
         sources=len(left),
     )
+
+
+def _ordered(position: IntArray, source: IntArray, sources: int) -> Entries:
+    """Entries in ascending order of position, whose values are still to be set."""
+    filled, starts = np.unique(position, return_index=True)
+    ptr = np.append(starts, len(source))
+    table = sparse.csr_array(
+        (np.ones(len(source)), source.astype(np.int32), ptr.astype(np.int32)),
+        shape=(len(ptr) - 1, sources),
+    )
+    return Entries(table, filled)
 
 
 def _by_position(position: IntArray, size: int) -> IntArray:

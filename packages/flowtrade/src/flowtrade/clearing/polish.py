@@ -49,12 +49,13 @@ is then off by this share of the slope it was given: 1e-14 of the price scale.""
 _ABOUT = 1e-3
 """Such a move at the most, however little slope the pieces have by then."""
 
-_FALL = 0.1
-"""Moves that do not fall to this share of the last ones ask for less slope."""
-
 _HARDEN = 0.1
 _HARDEST = 1e-4
-"""Slope is taken from soft pieces by this factor, down to 1e-10 of the price scale."""
+"""Slope is taken from soft pieces by this factor after every round that balanced, down
+to 1e-10 of the price scale."""
+
+_ROUNDING = 5e-16
+"""Imbalance against gross volume that no correction betters."""
 
 _NEAR = 1e-11
 """Distance from a flat piece's price, against the price scale, that is rounding."""
@@ -140,6 +141,7 @@ class _Newton:
         self.dz = np.zeros(form.columns)
         self.steps = 0
         self.still = False
+        self.last: tuple[FloatArray, Factor] | None = None
         self.window = window
         row_price = form.row_price
         self.reach = window * row_price
@@ -214,7 +216,7 @@ class _Newton:
     def run(self, deadline: float) -> None:
         """Newton's method, then again around better centres, until all is still."""
         failures = 0
-        softness, before = 1.0, np.inf
+        softness = 1.0
         for _ in range(_ROUNDS):
             settled = self._round(deadline)
             failures = 0 if settled else failures + 1
@@ -232,11 +234,11 @@ class _Newton:
             if settled and shift * softness <= _SETTLED and shift <= _ABOUT:
                 self.still = True
                 return
-            if settled and shift > _FALL * before and softness > _HARDEST:
-                # Beside sloped pieces that are flatter still, centres only creep.
+            if settled and softness > _HARDEST:
+                # The less slope, the fewer rounds; and beside sloped pieces that are
+                # flatter still, centres would only creep.
                 softness *= _HARDEN
                 self._harden()
-            before = shift
             self._recentre(np.where(soft, y, self.o_centre))
 
     def _harden(self) -> None:
@@ -259,7 +261,8 @@ class _Newton:
                 return size <= _QUIET
             if idle > (_IDLE if size > _CLOSE else 1):
                 return size <= _CLOSE
-            factor = self._factor(slope, force)
+            reuse = size <= _CLOSE and idle == 0
+            factor = self._factor(slope, force, reuse=reuse)
             if factor is None or monotonic() > deadline:
                 return False
             move = factor.solve(force)
@@ -340,15 +343,22 @@ class _Newton:
     def _open_flows(self, turn: FloatArray) -> FloatArray:
         return np.clip(self._raw(turn), self.low, self.high)
 
-    def _factor(self, slope: FloatArray, force: FloatArray) -> Factor | None:
+    def _factor(
+        self, slope: FloatArray, force: FloatArray, *, reuse: bool
+    ) -> Factor | None:
+        """A factor of the Newton matrix; close by, that of like slopes will do."""
         form = self.form
+        if reuse and self.last is not None and np.array_equal(self.last[0], slope):
+            return self.last[1]
         # Levenberg's term keeps a step within a fifth of the price scale.
         bound = np.abs(force) / (0.2 * form.column_price)
         floor = 1e-10 * form.column_supply
         try:
-            return form.assembler.factor(slope, np.maximum(bound, floor))
+            factor = form.assembler.factor(slope, np.maximum(bound, floor))
         except SingularMatrix:
             return None
+        self.last = (slope, factor)
+        return factor
 
     def flows(self) -> FloatArray:
         """Flows of all segments at the present prices."""
@@ -377,20 +387,27 @@ class _Newton:
         form = self.form
         y = self.flows()
         turn = form.map.forward(self.dz)
-        slope = np.zeros(len(form))
-        linear = np.flatnonzero(self.inside)
-        slope[linear] = self.gain[linear]
         raw = self._raw(turn)
-        between = (raw > self.low) & (raw < self.high)
-        slope[self.open] = np.where(between, self.o_gain, 0.0)
         rest = form.balance(y)
-        factor = self._factor(form.row_sums(slope), 0.0 * rest)
-        if factor is not None:
-            fix = form.map.forward(factor.solve(rest))
-            better = np.clip(y - slope * fix[form.row], form.low, form.high)
-            if np.abs(form.balance(better)).sum() < np.abs(rest).sum():
-                y = better
+        if self._size(rest) > _ROUNDING:
+            y = self._balanced(y, rest, turn, raw)
         return Polished(self._snapped(raw), y, steps, self.window)
+
+    def _balanced(
+        self, y: FloatArray, rest: FloatArray, turn: FloatArray, raw: FloatArray
+    ) -> FloatArray:
+        """Flows moved along their slopes until they balance, if that helps."""
+        form = self.form
+        factor = self._factor(self._answer(turn)[1], 0.0 * rest, reuse=True)
+        if factor is None:
+            return y
+        between = (raw > self.low) & (raw < self.high)
+        slope = np.where(self.inside, self.gain, 0.0)
+        slope[self.open] = np.where(between, self.o_gain, 0.0)
+        fix = form.map.forward(factor.solve(rest))
+        better = np.clip(y - slope * fix[form.row], form.low, form.high)
+        improves = np.abs(form.balance(better)).sum() < np.abs(rest).sum()
+        return better if improves else y
 
     def _snapped(self, raw: FloatArray) -> FloatArray:
         """Prices, exactly where flat pieces that are partly filled hold them.

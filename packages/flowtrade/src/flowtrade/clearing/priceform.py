@@ -16,7 +16,6 @@ from typing import final
 import numpy as np
 
 from flowtrade.clearing.arrays import (
-    BoolArray,
     FloatArray,
     IntArray,
     group_sum,
@@ -30,6 +29,9 @@ from flowtrade.clearing.segments import Segments
 from flowtrade.clearing.structure import Structure
 
 __all__ = ["PriceForm", "Scales"]
+
+_APART = 1e-9
+"""Least price scale of a column against the market's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,8 @@ class PriceForm:
     def column_price(self) -> FloatArray:
         """Price scale of each column: products may be worlds apart in price.
 
-        The geometric mean over the orders for the one column alone. A column that has
-        none takes what the rows that it is part of are worth without it.
+        A mean over the orders for the one column alone. A column that has none takes
+        what the rows that it is part of are worth without it.
         """
         table = self.map.table
         entries = np.diff(table.ptr)
@@ -161,25 +163,21 @@ class PriceForm:
         reach = np.maximum(np.abs(self.top[alone]), np.abs(self.bottom[alone]))
         told = (reach > 0.0) & (self.demand[alone] >= 0)
         at = table.ptr[self.row[alone[told]]]
-        level = np.log2(reach[told] / np.abs(table.weight[at]))
-        known, price = _means(table.idx[at], level, self.columns)
-        if not known.all() and known.any():
-            known, price = self._from_rows(known, price)
-        return np.where(known, np.exp2(price), self.scales.price)
+        level = reach[told] / np.abs(table.weight[at])
+        price = _middles(table.idx[at], level, self.columns)
+        if (price > 0.0).any() and not (price > 0.0).all():
+            price = self._from_rows(price)
+        least = _APART * self.scales.price
+        return np.where(price > 0.0, np.maximum(price, least), self.scales.price)
 
-    def _from_rows(
-        self, known: BoolArray, price: FloatArray
-    ) -> tuple[BoolArray, FloatArray]:
+    def _from_rows(self, price: FloatArray) -> FloatArray:
         """Fill in columns from the known parts of rows that they share."""
         table = self.map.table
         row = table.rows()
-        share = np.where(known[table.idx], np.abs(table.weight), 0.0)
-        share *= np.exp2(price)[table.idx]
-        worth = group_sum(row, share, self.rows)
-        at = np.flatnonzero(~known[table.idx] & (worth[row] > 0.0))
-        level = np.log2(worth[row[at]] / np.abs(table.weight[at]))
-        filled, more = _means(table.idx[at], level, self.columns)
-        return known | filled, np.where(known, price, more)
+        worth = group_sum(row, np.abs(table.weight) * price[table.idx], self.rows)
+        at = np.flatnonzero((price[table.idx] == 0.0) & (worth[row] > 0.0))
+        level = worth[row[at]] / np.abs(table.weight[at])
+        return np.where(price > 0.0, price, _middles(table.idx[at], level, len(price)))
 
     @cached_property
     def row_price(self) -> FloatArray:
@@ -264,10 +262,13 @@ class PriceForm:
         return regret / worth, float(imbalance.max(initial=0.0))
 
 
-def _means(
-    group: IntArray, level: FloatArray, count: int
-) -> tuple[BoolArray, FloatArray]:
-    """Which groups have members, and the means of those that do, else 0."""
+def _middles(group: IntArray, value: FloatArray, count: int) -> FloatArray:
+    """A typical value of each group, 0 without members.
+
+    The power mean of exponent 1/8: as fast as a mean, and near the bulk whatever a few
+    values do, be they zeros up to rounding or a billion times the others.
+    """
     number = np.bincount(group, minlength=count)
-    total = group_sum(group, level, count)
-    return number > 0, total / np.maximum(number, 1)
+    total = group_sum(group, np.sqrt(np.sqrt(np.sqrt(value))), count)
+    middle: FloatArray = (total / np.maximum(number, 1)) ** 8
+    return middle
