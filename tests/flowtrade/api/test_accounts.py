@@ -88,6 +88,27 @@ async def test_the_produce_round_trip(bench):
         assert outcome["value"]["rate"] == pytest.approx(rate)
 
 
+async def test_a_price_tells_whether_another_would_do(bench):
+    one, two = await product(bench), await product(bench)
+    # Nothing trades at 12 to 15: any price between bid and ask clears.
+    await bid(bench, ALICE, points((-10, 15), (0, 15)), {one: 1})
+    await bid(bench, BOB, points((0, 12), (10, 12)), {one: 1})
+    await bid(bench, ALICE, points((-10, 10), (0, 5)), {two: 1})
+    await bid(bench, BOB, points((0, 15), (10, 5)), {two: 1})
+
+    rehearsed = await send(bench, ADMIN, "POST", "/batch?dry_run=true")
+    await send(bench, ADMIN, "POST", "/batch")
+
+    products = (await send(bench, ADMIN, "GET", "/batch/latest"))["products"]
+    assert rehearsed["products"] == products
+    assert products[one]["unique"] is False
+    assert products[one]["price_min"] == pytest.approx(12)
+    assert products[one]["price_max"] == pytest.approx(15)
+    assert 12 - 1e-9 <= products[one]["price"] <= 15 + 1e-9
+    assert products[two]["unique"] is True
+    assert products[two]["price_min"] == pytest.approx(products[two]["price"])
+
+
 async def test_surpluses_add_up_to_the_gains_from_trade(bench):
     item = await product(bench)
     offers = {

@@ -24,7 +24,12 @@ from flowtrade.core.state import (
 )
 from flowtrade.errors import RequestError
 from flowtrade.models.batch import BatchRecord
-from flowtrade.models.clearing import Certificate, RatePrice, SolverReport
+from flowtrade.models.clearing import (
+    Certificate,
+    ProductOutcome,
+    RatePrice,
+    SolverReport,
+)
 from flowtrade.models.ids import Id
 from flowtrade.models.update import Update
 from netcore.clock import Clock
@@ -144,6 +149,8 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         portfolios: Price and rate by portfolio.
         products: Price and one-sided volume by product.
+        ranges: Which other prices the same optimum supports, by product; a product
+            that is not here was not looked at.
         gains: Gains from trade.
         certificate: The residuals of the independent check.
         report: How it was solved.
@@ -154,6 +161,7 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
     gains: float
     certificate: Certificate
     report: SolverReport
+    ranges: dict[Id, ProductOutcome] = msgspec.field(default_factory=dict)
 
 
 class Solver(Protocol):

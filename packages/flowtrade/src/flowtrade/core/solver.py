@@ -65,6 +65,7 @@ class ClearingSolver:
             gains=clearing.gains,
             certificate=clearing.certificate,
             report=clearing.report,
+            ranges={k: v for k, v in clearing.products.items() if v.ranged},
         )
 
 

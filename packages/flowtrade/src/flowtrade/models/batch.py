@@ -33,10 +33,18 @@ class ProductResult(RatePrice, frozen=True, kw_only=True, gc=False):
     Attributes:
         reference: The reference price (an exchange's mid) when the batch was cut.
         name: The product's name, where its app_data has one.
+        unique: Whether the optimum supports this price alone; None where that was
+            not determined.
+        price_min: Lowest price that the optimum supports; None if unlimited or not
+            determined.
+        price_max: Highest such price, likewise.
     """
 
     reference: float | None
     name: str | None
+    unique: bool | None = None
+    price_min: float | None = None
+    price_max: float | None = None
 
 
 class BatchRecord(Model, frozen=True, kw_only=True):
