@@ -9,9 +9,10 @@ import pytest
 import trio
 import trio.testing
 
-from flowtrade.core.mirror import AuctionInput, PortfolioTerms
+from flowtrade.core.mirror import AuctionInput, Mirror, PortfolioTerms
 from flowtrade.core.service import Service
 from flowtrade.core.solver import ClearingSolver
+from flowtrade.core.state import Kind
 from flowtrade.errors import BatchExists, BatchFailed, InvalidRequest, NotFound
 from flowtrade.models.batch import BatchStatus
 from flowtrade.models.curve import ConstantCurve, Point, PwlCurve
@@ -358,29 +359,47 @@ async def session(home):
     return hashes
 
 
-async def test_equal_operations_make_equal_batches_on_every_store(tmp_path):
+async def test_equal_operations_make_equal_batches_on_every_store(
+    tmp_path, postgres_url
+):
     lives = []
-    for url in ("memory:", "memory:", f"sqlite:{tmp_path / 'a.db'}"):
+    for url in ("memory:", "memory:", f"sqlite:{tmp_path / 'a.db'}", postgres_url):
         async with house(url=url) as home:
             lives.append(await session(home))
 
-    assert lives[0] == lives[1] == lives[2]
+    assert all(life == lives[0] for life in lives)
     assert len({outcome for _, _, outcome in lives[0]}) == 3
 
 
-async def test_a_stored_batch_is_replayed_bit_for_bit(tmp_path):
-    url = f"sqlite:{tmp_path / 'a.db'}"
-    async with house(url=url) as home:
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def any_store(request, tmp_path):
+    match request.param:
+        case "sqlite":
+            return f"sqlite:{tmp_path / 'a.db'}"
+        case "postgres":
+            return request.getfixturevalue("postgres_url")
+    return "memory:"
+
+
+async def test_a_stored_batch_is_replayed_bit_for_bit(any_store):
+    async with house(url=any_store) as home:
         stamps = [stamp for stamp, _, _ in await session(home)]
         item = next(iter(home.service.mirror.products)).id
         part = b'{"name":"half"}'
         await home.service.partition(item, [(part, 2.0)])
-    async with house(url=url) as home:  # another process, another day
-        for stamp in stamps:
-            replay = await home.service.auctioneer.replay(parse_timestamp(stamp))
-            assert replay.identical
-        with pytest.raises(NotFound):
-            await home.service.auctioneer.replay(1)
+        if any_store == "memory:":  # which forgets
+            await replay_all(home, stamps)
+            return
+    async with house(url=any_store) as home:  # another process, another day
+        await replay_all(home, stamps)
+
+
+async def replay_all(home, stamps):
+    for stamp in stamps:
+        replay = await home.service.auctioneer.replay(parse_timestamp(stamp))
+        assert replay.identical
+    with pytest.raises(NotFound):
+        await home.service.auctioneer.replay(1)
 
 
 async def test_a_trade_cap_stops_a_portfolio_at_its_total(tmp_path):
@@ -414,13 +433,47 @@ async def test_a_trade_cap_stops_a_portfolio_at_its_total(tmp_path):
     assert stored.results[0].demands == 2  # a cap is no demand of a bidder
 
 
+async def test_a_cap_holds_exactly_however_late_the_next_batch_is(any_store):
+    terms = {"horizon": 1.0, "rate_unit": 1.0}
+    async with house(url=any_store, **terms) as home:
+        _, bids = await home.market()
+        buyer, seller = bids[BOB][1], bids[ALICE][1]
+        await home.service.set_curve(bids[ALICE][0], ConstantCurve(price=10))
+        await home.service.set_cap(buyer, TradeCap(max_trade=12))
+        rates = []
+        for late in (0.0, 100.0, 0.5, 1e6, 3.0):  # seconds behind the grid
+            home.clock.advance(1.0 + late)
+            await home.run_batch()
+            rates.append(home.service.position(buyer).rate)
+            assert home.service.position(buyer).traded <= 12.0
+        home.clock.advance(1000)
+        last = home.service.position(buyer)
+        sold = home.service.position(seller)
+        stored = await home.service.history.batches(Window(limit=9))
+        lived = dict(home.service.mirror.positions)
+        ends = [
+            (v.valid_from, v.valid_until)
+            for v in await home.store.outcomes(Kind.PORTFOLIO, buyer, Window(limit=9))
+        ]
+        reloaded = Mirror.from_snapshot(await home.store.snapshot())
+        for record in stored.results:
+            replay = await home.service.auctioneer.replay(parse_timestamp(record.as_of))
+            assert replay.identical
+
+    assert rates == pytest.approx([5, 5, 2, 0, 0], abs=1e-6)
+    assert (last.traded, last.rate) == (pytest.approx(12, rel=1e-12), 0)
+    assert sold.traded == pytest.approx(-12, rel=1e-12)  # both sides end alike
+    assert all(until - start == 10**9 for start, until in ends)
+    assert reloaded.positions == lived
+
+
 async def test_a_portfolio_beyond_its_cap_stands_still():
     async with house(horizon=1.0, rate_unit=1.0) as home:
         _, bids = await home.market()
         buyer = bids[BOB][1]
         home.clock.advance(1)
         await home.run_batch()
-        home.clock.advance(5)  # the next batch is late: 4 a second for 5 seconds
+        home.clock.advance(5)  # nobody had a cap: rates hold until the next batch
         await home.service.set_cap(buyer, TradeCap(max_trade=3))
 
         await home.run_batch()

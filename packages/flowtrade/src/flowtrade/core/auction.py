@@ -14,8 +14,10 @@ Batches run one at a time, first come first served.
 """
 
 import hashlib
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import chain
+from typing import Any, TypeVar, final
 
 import msgspec
 import trio
@@ -23,7 +25,7 @@ import trio
 from flowtrade.core.mirror import CAP, AuctionInput, Limits, Mirror
 from flowtrade.core.operations import Applied, Cut, StoreBatch
 from flowtrade.core.state import Batched, Entity, StoredBatch
-from flowtrade.errors import BatchFailed, NotFound, SolverFailed
+from flowtrade.errors import BatchFailed, NotFound, NotLeader, SolverFailed
 from flowtrade.ids import entity_name
 from flowtrade.models.batch import BatchRecord, BatchStatus, ProductResult
 from flowtrade.models.clearing import RatePrice
@@ -41,6 +43,11 @@ from flowtrade.settings import AuctionSettings, Transparency
 from netcore.models import Timestamp
 
 __all__ = ["Auctioneer", "Replay", "input_hash", "outcome_hash"]
+
+_PIECE = 1024
+"""Entries of an input that are hashed at once: some milliseconds."""
+
+_T = TypeVar("_T")
 
 _SLACK = 5.0
 """Seconds the worker thread gets beyond the solver's own time limit, to notice it."""
@@ -69,16 +76,12 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Input(msgspec.Struct, frozen=True, kw_only=True):
-    """What was gathered at a cut, and the names and owners as they were."""
+    """What was taken at a cut, in the instant of it."""
 
     at: Timestamp
     auction: AuctionInput
     targets: dict[Id, float]
     reference: dict[Id, float]
-    names: dict[Id, str | None]
-    owners: dict[Id, Id]
-    bid_names: dict[Id, str | None]
-    traded: dict[Id, float]
 
 
 _NOTHING = _Input(
@@ -86,10 +89,6 @@ _NOTHING = _Input(
     auction=AuctionInput(demands={}, portfolios={}),
     targets={},
     reference={},
-    names={},
-    owners={},
-    bid_names={},
-    traded={},
 )
 
 
@@ -112,6 +111,9 @@ class Auctioneer:
 
     Attributes:
         reference: Reference prices by product; written by the service.
+        fence: The epoch in which this process leads, or None where nobody is chosen;
+            written by `flowtrade.lead`.
+        leads: Whether batches may be run here; likewise.
     """
 
     def __init__(
@@ -124,6 +126,8 @@ class Auctioneer:
         settings: AuctionSettings,
     ) -> None:
         self.reference: dict[Id, float] = {}
+        self.fence: int | None = None
+        self.leads = True
         self._store = store
         self._mirror = mirror
         self._solver = solver
@@ -131,6 +135,7 @@ class Auctioneer:
         self._settings = settings
         self._turn = trio.Lock()  # fair: first come, first served
         self._threads = trio.CapacityLimiter(1)
+        self._clerks = trio.CapacityLimiter(1)
         self._gathered: _Input = _NOTHING
         store.subscribe(self._follow)
 
@@ -149,19 +154,24 @@ class Auctioneer:
 
         Raises:
             BatchExists: A batch is stored for this grid point.
+            NotLeader: Another process runs the batches.
+            Superseded: Another process has begun to, and nothing was stored.
             StoreBusy, StoreFailed, StoreClosed: The store refused.
         """
         async with self._turn:
-            cut = Cut(at=as_of, scheduled=scheduled)
+            if not self.leads:
+                raise NotLeader
+            cut = Cut(at=as_of, scheduled=scheduled, fence=self.fence)
             applied = await self._store.execute(cut)
             gathered = self._gathered
             assert gathered.at == applied.timestamp  # noqa: S101  # ours is the last cut
-            verdict = await self._solve(gathered.auction, gathered.targets)
-            batch = _batch(applied.timestamp, scheduled, gathered, verdict)
-            stored = await self._store.execute(StoreBatch(batch=batch))
+            batch = await self._decide(gathered, scheduled)
+            stored = await self._store.execute(
+                StoreBatch(batch=batch, fence=self.fence)
+            )
             (change,) = stored.changes
             assert isinstance(change, Batched)  # noqa: S101  # what StoreBatch does
-            self._publish(change.batch, gathered)
+            self._publish(change.batch, gathered.auction)
             return change.batch.record
 
     async def rehearse(self) -> BatchRecord:
@@ -171,8 +181,7 @@ class Auctioneer:
             A record with `seq` 0, cleared or failed.
         """
         gathered = self._gather(self._mirror.at)
-        verdict = await self._solve(gathered.auction, gathered.targets)
-        return _batch(gathered.at, None, gathered, verdict).record
+        return (await self._decide(gathered, None)).record
 
     async def replay(self, as_of: Timestamp) -> Replay:
         """Solve a stored batch again from the history.
@@ -197,27 +206,60 @@ class Auctioneer:
     def _follow(self, applied: Applied) -> None:
         if isinstance(applied.operation, Cut):
             self._gathered = self._gather(applied.timestamp)
+        elif applied.operation is None:
+            for change in applied.changes:
+                if isinstance(change, Batched):
+                    # Another process has run it; our clients listen here. Bases are
+                    # as they stand by now: a basis may have changed since the cut.
+                    self._publish(change.batch, self._mirror.gather())
 
     def _gather(self, at: Timestamp) -> _Input:
         mirror = self._mirror
         auction = mirror.gather(self._limits(at))
         targets = _targets(mirror.batch, self.reference)
-        held = {key for terms in auction.portfolios.values() for key in terms.basis}
-        bids = {
-            key: view.entity
-            for key in auction.portfolios
-            if (view := mirror.portfolio(key)) is not None
-        }
         return _Input(
-            at=at,
-            auction=auction,
-            targets={key: price for key, price in targets.items() if key in held},
-            reference=dict(self.reference),
-            names={key: _name(mirror.products.get(key)) for key in held},
-            owners={key: entity.owner for key, entity in bids.items()},
-            bid_names={key: _name(entity) for key, entity in bids.items()},
-            traded={key: mirror.traded(key, at) for key in bids},
+            at=at, auction=auction, targets=targets, reference=dict(self.reference)
         )
+
+    async def _decide(
+        self, gathered: _Input, scheduled: Timestamp | None
+    ) -> StoredBatch:
+        """Solve what was gathered, and make the batch of it.
+
+        Whatever looks at every bid is done in a thread, so that the event loop turns.
+        """
+        gathered = await self._in_thread(partial(_narrowed, gathered))
+        verdict = await self._solve(gathered.auction, gathered.targets)
+        return await self._in_thread(partial(self._batch, scheduled, gathered, verdict))
+
+    def _batch(
+        self, scheduled: Timestamp | None, gathered: _Input, verdict: _Verdict
+    ) -> StoredBatch:
+        solution, at = verdict.solution, gathered.at
+        # Products and positions do not change before this batch is stored.
+        products = {} if solution is None else solution.products
+        names = {key: _name(self._mirror.products.get(key)) for key in products}
+        traded = {} if solution is None else self._traded(solution.portfolios, at)
+        capped = sum(key.startswith(CAP) for key in gathered.auction.demands)
+        return StoredBatch(
+            as_of=at,
+            scheduled=scheduled,
+            record=_record(scheduled, gathered, verdict, names),
+            portfolios={} if solution is None else solution.portfolios,
+            traded=traded,
+            expires=at + self._horizon if capped else None,
+        )
+
+    def _traded(self, keys: Iterable[Id], at: Timestamp) -> dict[Id, float]:
+        return {key: self._mirror.traded(key, at) for key in keys}
+
+    @property
+    def _horizon(self) -> int:
+        return round((self._settings.horizon or 0.0) * 1e9)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        # Not the solver's thread: one that was given up may hold that for long.
+        return await trio.to_thread.run_sync(work, limiter=self._clerks)
 
     def _limits(self, at: Timestamp) -> Limits | None:
         horizon = self._settings.horizon
@@ -248,10 +290,10 @@ class Auctioneer:
             return _Verdict(error=str(error))
         return _Verdict(solution=solution)
 
-    def _publish(self, batch: StoredBatch, gathered: _Input) -> None:
+    def _publish(self, batch: StoredBatch, auction: AuctionInput) -> None:
         record = batch.record
         publish = self._publisher.publish
-        publish(("market", ""), self._market_update(batch, gathered))
+        publish(("market", ""), self._market_update(batch, auction))
         if record.status is not BatchStatus.CLEARED:
             return
         for key, result in record.products.items():
@@ -263,13 +305,13 @@ class Auctioneer:
                 reference=result.reference,
             )
             publish(("product", key), update)
-        for bidder, outcomes in _by_bidder(batch, gathered).items():
+        for bidder, outcomes in self._by_bidder(batch).items():
             private = BidderUpdate(
                 as_of=record.as_of, seq=record.seq, portfolios=outcomes
             )
             publish(("bidder", bidder), private)
 
-    def _market_update(self, batch: StoredBatch, gathered: _Input) -> BatchUpdate:
+    def _market_update(self, batch: StoredBatch, auction: AuctionInput) -> BatchUpdate:
         record = batch.record
         book = self._settings.transparency is Transparency.BOOK
         return BatchUpdate(
@@ -281,31 +323,59 @@ class Auctioneer:
             report=record.report,
             certificate=record.certificate,
             error=record.error if record.error is not None else msgspec.UNSET,
-            bids=_book(batch, gathered) if book else msgspec.UNSET,
+            bids=self._book(batch, auction) if book else msgspec.UNSET,
         )
+
+    def _by_bidder(self, batch: StoredBatch) -> dict[Id, dict[Id, RatePrice]]:
+        grouped: dict[Id, dict[Id, RatePrice]] = {}
+        for key, outcome in batch.portfolios.items():
+            grouped.setdefault(self._bid(key).owner, {})[key] = outcome
+        return grouped
+
+    def _book(self, batch: StoredBatch, auction: AuctionInput) -> list[PublishedBid]:
+        terms = auction.portfolios
+        return [
+            PublishedBid(
+                portfolio=key,
+                name=_name(bid := self._bid(key)),
+                bidder=bid.owner,
+                basis=terms[key].basis if key in terms else {},
+                rate=outcome.rate,
+                price=outcome.price,
+            )
+            for key, outcome in batch.portfolios.items()
+        ]
+
+    def _bid(self, key: Id) -> Entity:
+        view = self._mirror.portfolio(key)
+        assert view is not None  # noqa: S101  # portfolios stay for ever
+        return view.entity
 
 
 def input_hash(auction: AuctionInput, targets: Mapping[Id, float]) -> str:
     """Return the SHA-256 of all that decides an outcome, hexadecimal.
 
-    Keys are sorted and numbers written in their shortest form, so equal inputs have
-    equal hashes whatever order they were gathered in.
+    It is that of one JSON object. Keys are sorted and numbers written in their shortest
+    form, so equal inputs have equal hashes whatever order they were gathered in.
     """
+    terms = auction.portfolios
     return _sha256(
-        {
-            "demands": {key: _numbers(curve) for key, curve in auction.demands.items()},
-            "portfolios": {
-                key: (_floats(terms.demand), _floats(terms.basis))
-                for key, terms in auction.portfolios.items()
-            },
-            "targets": _floats(targets),
-        }
+        ("demands", auction.demands, _numbers),
+        ("portfolios", terms, lambda one: (_floats(one.demand), _floats(one.basis))),
+        ("targets", targets, float),
     )
 
 
 def outcome_hash(solution: Solution) -> str:
     """Return the SHA-256 of all prices and rates, hexadecimal."""
-    return _sha256({"portfolios": solution.portfolios, "products": solution.products})
+    return _sha256(
+        ("portfolios", solution.portfolios, _same),
+        ("products", solution.products, _same),
+    )
+
+
+def _same(value: object) -> object:
+    return value
 
 
 def _targets(
@@ -335,21 +405,47 @@ def _floats(group: Mapping[Id, float]) -> dict[Id, float]:
     return {key: float(weight) for key, weight in group.items()}
 
 
-def _sha256(value: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+def _sha256(*members: tuple[str, Mapping[Id, Any], Callable[[Any], object]]) -> str:
+    """Hash the JSON object with these objects as members, in pieces.
+
+    As one piece it would keep the interpreter, and with it the event loop, busy for
+    seconds in a large market.
+    """
+    digest = hashlib.sha256()
+    for number, (name, values, read) in enumerate(members):
+        digest.update(b'%b"%b":{' % (b"," if number else b"{", name.encode()))
+        keys = sorted(values, key=str.encode)
+        for start in range(0, len(keys), _PIECE):
+            piece = {key: read(values[key]) for key in keys[start : start + _PIECE]}
+            text = msgspec.json.encode(piece, order="sorted")[1:-1]
+            digest.update(b"," + text if start else text)
+        digest.update(b"}")
+    digest.update(b"}")
+    return digest.hexdigest()
 
 
-def _batch(
-    as_of: Timestamp, scheduled: Timestamp | None, gathered: _Input, verdict: _Verdict
-) -> StoredBatch:
+def _narrowed(gathered: _Input) -> _Input:
+    """Keep the targets of what the bids hold."""
+    terms = gathered.auction.portfolios.values()
+    held = set(chain.from_iterable(one.basis for one in terms))
+    targets = {key: price for key, price in gathered.targets.items() if key in held}
+    return msgspec.structs.replace(gathered, targets=targets)
+
+
+def _record(
+    scheduled: Timestamp | None,
+    gathered: _Input,
+    verdict: _Verdict,
+    names: Mapping[Id, str | None],
+) -> BatchRecord:
     solution = verdict.solution
-    record = BatchRecord(
-        as_of=format_timestamp(as_of),
+    return BatchRecord(
+        as_of=format_timestamp(gathered.at),
         seq=0,  # the store numbers it
         scheduled=None if scheduled is None else format_timestamp(scheduled),
         status=BatchStatus.FAILED if solution is None else BatchStatus.CLEARED,
         gains=None if solution is None else solution.gains,
-        products={} if solution is None else _results(solution, gathered),
+        products={} if solution is None else _results(solution, gathered, names),
         demands=sum(not key.startswith(CAP) for key in gathered.auction.demands),
         portfolios=len(gathered.auction.portfolios),
         report=None if solution is None else solution.report,
@@ -360,46 +456,23 @@ def _batch(
         error=verdict.error,
         orders=list(verdict.orders),
     )
-    return StoredBatch(
-        as_of=as_of,
-        scheduled=scheduled,
-        record=record,
-        portfolios={} if solution is None else solution.portfolios,
-        traded={} if solution is None else gathered.traded,
-    )
 
 
-def _results(solution: Solution, gathered: _Input) -> dict[Id, ProductResult]:
+def _results(
+    solution: Solution, gathered: _Input, names: Mapping[Id, str | None]
+) -> dict[Id, ProductResult]:
     return {
         key: ProductResult(
             price=outcome.price,
             rate=outcome.rate,
             reference=gathered.reference.get(key),
-            name=gathered.names.get(key),
+            name=names[key],
+            unique=found.unique if (found := solution.ranges.get(key)) else None,
+            price_min=found.price_min if found else None,
+            price_max=found.price_max if found else None,
         )
         for key, outcome in solution.products.items()
     }
-
-
-def _by_bidder(batch: StoredBatch, gathered: _Input) -> dict[Id, dict[Id, RatePrice]]:
-    grouped: dict[Id, dict[Id, RatePrice]] = {}
-    for key, outcome in batch.portfolios.items():
-        grouped.setdefault(gathered.owners[key], {})[key] = outcome
-    return grouped
-
-
-def _book(batch: StoredBatch, gathered: _Input) -> list[PublishedBid]:
-    return [
-        PublishedBid(
-            portfolio=key,
-            name=gathered.bid_names[key],
-            bidder=gathered.owners[key],
-            basis=gathered.auction.portfolios[key].basis,
-            rate=outcome.rate,
-            price=outcome.price,
-        )
-        for key, outcome in batch.portfolios.items()
-    ]
 
 
 def _name(entity: Entity | None) -> str | None:

@@ -4,6 +4,10 @@ The store applies operations and tells their changes in order; the mirror repeat
 them, so it is never ahead of the disk and, between two operations, always a prefix of
 the operation log. Reads of the present and the gathering of a batch use it alone.
 
+What an auction decides on is kept ready: each change marks what it touches, and
+gathering works off the marks and copies. A market of a million bids is gathered in the
+time it takes to copy two tables.
+
 Not thread-safe: it lives in the thread of the event loop. `Mirror.from_snapshot`
 also serves reads of the past: a mirror of any moment answers like the current one.
 """
@@ -96,6 +100,13 @@ class AuctionInput(msgspec.Struct, frozen=True, kw_only=True):
     portfolios: dict[Id, PortfolioTerms]
 
 
+class _Idle(msgspec.Struct):
+    """How many entries of the tables are not in the auction."""
+
+    demands: int = 0
+    portfolios: int = 0
+
+
 @final
 class Mirror:
     """The state at one moment, kept current by `apply`.
@@ -114,6 +125,12 @@ class Mirror:
         self.positions: dict[Id, Position] = {}
         self._demands: dict[Id, DemandView] = {}
         self._portfolios: dict[Id, PortfolioView] = {}
+        # By demand and portfolio, in order of making; None is not in the auction.
+        self._curves: dict[Id, Curve | None] = {}
+        self._terms: dict[Id, PortfolioTerms | None] = {}
+        self._idle = _Idle()
+        self._touched: set[Id] = set()
+        self._capped: set[Id] = set()
         self._owned: dict[tuple[Kind, Id], dict[Id, None]] = {}
 
     @classmethod
@@ -132,6 +149,7 @@ class Mirror:
         self.batch = snapshot.batch
         self.positions = dict(snapshot.positions)
         self.at = snapshot.at
+        self._work_off()
 
     def apply(self, timestamp: Timestamp, changes: Iterable[Change]) -> None:
         """Follow one operation."""
@@ -185,58 +203,110 @@ class Mirror:
         Args:
             limits: What turns trade caps into rates; None leaves them out.
         """
-        demands: dict[Id, Curve] = {
-            key: cast("Curve", view.curve.value)
-            for key, view in self._demands.items()
-            if view.curve.value is not None and view.portfolios
-        }
-        portfolios: dict[Id, PortfolioTerms] = {}
-        caps: dict[Id, Curve] = {}
-        for key, view in self._portfolios.items():
-            group = _group(view.demand)
-            basis = self.products.expand(_group(view.basis))
-            if not group or not basis:
-                continue
-            live = {k: weight for k, weight in group.items() if k in demands}
-            portfolios[key] = PortfolioTerms(demand=live, basis=basis)
-            if view.cap is not None and limits is not None:
-                live[CAP + key] = 1.0
-                traded = self.traded(key, limits.at)
-                caps[CAP + key] = limits.curve(view.cap, traded)
-        demands.update(caps)
+        self._work_off()
+        demands, portfolios = self._active_curves(), self._active_terms()
+        if limits is not None and self._capped:
+            self._put_caps(demands, portfolios, limits)
         return AuctionInput(demands=demands, portfolios=portfolios)
+
+    def _active_curves(self) -> dict[Id, Curve]:
+        if not self._idle.demands:  # a copy is ten times as fast as a choice
+            return cast("dict[Id, Curve]", self._curves.copy())
+        return {key: curve for key, curve in self._curves.items() if curve is not None}
+
+    def _active_terms(self) -> dict[Id, PortfolioTerms]:
+        if not self._idle.portfolios:
+            return cast("dict[Id, PortfolioTerms]", self._terms.copy())
+        return {key: terms for key, terms in self._terms.items() if terms is not None}
+
+    def _put_caps(
+        self,
+        demands: dict[Id, Curve],
+        portfolios: dict[Id, PortfolioTerms],
+        limits: Limits,
+    ) -> None:
+        # In order of making, whatever order the caps were set in.
+        for key in [key for key in portfolios if key in self._capped]:
+            cap, terms = self._portfolios[key].cap, portfolios[key]
+            assert cap is not None  # noqa: S101  # what being capped means
+            curve = limits.curve(cap, self.traded(key, limits.at))
+            demands[CAP + key] = curve
+            group = {**terms.demand, CAP + key: 1.0}
+            portfolios[key] = PortfolioTerms(demand=group, basis=terms.basis)
+
+    def _work_off(self) -> None:
+        """Bring what changes have touched up to date."""
+        for key in self._touched:
+            self._set_terms(key, self._terms_of(self._portfolios[key]))
+        self._touched.clear()
+
+    def _terms_of(self, view: PortfolioView) -> PortfolioTerms | None:
+        group = _group(view.demand)
+        basis = self.products.expand(_group(view.basis))
+        if not group or not basis:
+            return None
+        curves = self._curves
+        live = {key: weight for key, weight in group.items() if curves[key] is not None}
+        return PortfolioTerms(demand=live, basis=basis)
+
+    def _set_terms(self, key: Id, terms: PortfolioTerms | None) -> None:
+        self._idle.portfolios += (terms is None) - (self._terms[key] is None)
+        self._terms[key] = terms
+
+    def _set_activity(self, key: Id) -> None:
+        """Follow a change of a demand's curve or of its use."""
+        view = self._demands[key]
+        curve = cast("Curve | None", view.curve.value) if view.portfolios else None
+        before, self._curves[key] = self._curves[key], curve
+        if (before is None) != (curve is None):
+            self._idle.demands += 1 if curve is None else -1
+            self._touched.update(view.portfolios)
 
     def _add(self, entity: Entity) -> None:
         match entity.kind:
             case Kind.PRODUCT:
                 self.products.add(entity)
+                if entity.parent:  # whoever holds the parent holds this from now on
+                    self._touched.update(self._portfolios)
                 return
             case Kind.DEMAND:
                 self._demands[entity.id] = DemandView(entity, _NEVER, {})
+                self._curves[entity.id] = None
+                self._idle.demands += 1
             case Kind.PORTFOLIO:
                 self._portfolios[entity.id] = PortfolioView(entity, _NEVER, _NEVER)
+                self._terms[entity.id] = None
+                self._idle.portfolios += 1
         self._owned.setdefault((entity.kind, entity.owner), {})[entity.id] = None
 
     def _change(self, part: Part, key: Id, version: Version) -> None:
         match part:
             case Part.CURVE:
                 self._demands[key].curve = version
+                self._set_activity(key)
             case Part.BASIS:
                 self._portfolios[key].basis = version
+                self._touched.add(key)
             case Part.CAP:
-                self._portfolios[key].cap = cast("TradeCap | None", version.value)
+                cap = cast("TradeCap | None", version.value)
+                self._portfolios[key].cap = cap
+                (self._capped.discard if cap is None else self._capped.add)(key)
             case Part.DEMAND:
                 view = self._portfolios[key]
                 self._reattach(key, _group(view.demand), _group(version))
                 view.demand = version
+                self._touched.add(key)
 
     def _move_positions(self, batch: StoredBatch) -> None:
         for key in self.batch.portfolios if self.batch is not None else ():
             old = self.positions[key]
-            self.positions[key] = Position(old.traded, old.rate, old.since, batch.as_of)
+            end = batch.as_of if old.until is None else min(batch.as_of, old.until)
+            self.positions[key] = Position(old.traded, old.rate, old.since, end)
         for key, outcome in batch.portfolios.items():
             traded = batch.traded.get(key, 0.0)
-            self.positions[key] = Position(traded, outcome.rate, batch.as_of)
+            self.positions[key] = Position(
+                traded, outcome.rate, batch.as_of, batch.expires
+            )
 
     def _reattach(
         self, key: Id, old: Mapping[Id, float], new: Mapping[Id, float]
@@ -245,6 +315,8 @@ class Mirror:
             self._demands[demand].portfolios.pop(key, None)
         for demand, weight in new.items():
             self._demands[demand].portfolios[key] = weight
+        for demand in {**old, **new}:
+            self._set_activity(demand)
 
 
 def _left(limit: float | None, unit: float, traded: float, none: float) -> float:

@@ -382,8 +382,8 @@ class Service:
     async def set_cap(self, key: Id, cap: TradeCap | None) -> PositionRecord:
         """Limit what a portfolio may trade in total; None takes the limits away.
 
-        The limits hold as far as batches keep to the schedule: a batch that comes
-        late lets the rates of the one before hold longer than was foreseen.
+        Where any portfolio has limits, a batch's rates end when the next batch was
+        due, even if that one comes late: nothing is traded in between.
 
         Raises:
             NotFound: There is no such portfolio.
@@ -405,7 +405,9 @@ class Service:
         view = self._portfolio(key)
         now = max(self._clock.now_ns(), self.mirror.at)
         position = self.mirror.positions.get(key)
-        valid = position is not None and position.until is None
+        valid = position is not None and (
+            position.until is None or now < position.until
+        )
         return PositionRecord(
             id=key,
             as_of=format_timestamp(now),

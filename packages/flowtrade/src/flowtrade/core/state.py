@@ -144,7 +144,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
         traded: Total at `since`.
         rate: Of the outcome.
         since: When the outcome began.
-        until: When it ended, or None while it is valid.
+        until: When it ended or will end, or None for as long as no batch follows.
     """
 
     traded: float
@@ -169,6 +169,8 @@ class StoredBatch(msgspec.Struct, frozen=True, kw_only=True):
         record: The public record.
         portfolios: Outcomes by portfolio.
         traded: What each of these had traded before, in rate times seconds.
+        expires: When its outcomes end even if no batch has followed by then: where
+            trade caps were set, rates hold no longer than the caps were reckoned for.
     """
 
     as_of: Timestamp
@@ -176,6 +178,7 @@ class StoredBatch(msgspec.Struct, frozen=True, kw_only=True):
     record: BatchRecord
     portfolios: dict[Id, RatePrice]
     traded: dict[Id, float] = msgspec.field(default_factory=dict)
+    expires: Timestamp | None = None
 
 
 class Added(msgspec.Struct, frozen=True):

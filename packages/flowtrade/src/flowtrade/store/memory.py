@@ -164,7 +164,7 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         tables = self._tables
         found = [
-            Version(as_of, tables.next_cleared(as_of), outcome)
+            Version(as_of, tables.end_of(as_of), outcome)
             for as_of in tables.cleared
             if (outcome := _outcome(tables.batches[as_of], kind, key)) is not None
         ]
@@ -204,11 +204,17 @@ class _Tables:
         found: dict[Id, Position] = {}
         for as_of in self.cleared[: bisect_right(self.cleared, moment)]:
             batch, following = self.batches[as_of], self.next_cleared(as_of)
-            until = None if following is None or following > moment else following
+            known = [] if following is None or following > moment else [following]
+            known += [] if batch.expires is None else [batch.expires]
+            until = min(known, default=None)
             for key, outcome in batch.portfolios.items():
                 traded = batch.traded.get(key, 0.0)
                 found[key] = Position(traded, outcome.rate, as_of, until)
         return found
+
+    def end_of(self, as_of: Timestamp) -> Timestamp | None:
+        ends = (self.next_cleared(as_of), self.batches[as_of].expires)
+        return min((end for end in ends if end is not None), default=None)
 
     def next_cleared(self, as_of: Timestamp) -> Timestamp | None:
         index = bisect_right(self.cleared, as_of)

@@ -112,7 +112,12 @@ _FOLLOW: Final = """
 """
 """By these a process finds what others have written; on a file there are no others."""
 
-SQLITE_STEPS: Final = tuple(step.format_map(_SQLITE) for step in (*_TABLES, _EPOCH))
+_EXPIRES: Final = "ALTER TABLE batch ADD COLUMN expires {bigint};"
+"""When a batch's outcomes end even without a following one, or null."""
+
+SQLITE_STEPS: Final = tuple(
+    step.format_map(_SQLITE) for step in (*_TABLES, _EPOCH, _EXPIRES)
+)
 POSTGRES_STEPS: Final = tuple(
-    step.format_map(_POSTGRES) for step in (*_TABLES, _EPOCH + _FOLLOW)
+    step.format_map(_POSTGRES) for step in (*_TABLES, _EPOCH + _FOLLOW, _EXPIRES)
 )

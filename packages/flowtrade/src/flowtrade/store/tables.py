@@ -108,8 +108,8 @@ class SqlReads:
             Batched(self._batch(*row))
             for row in list(
                 self._execute(
-                    "SELECT as_of, scheduled, record FROM batch WHERE seq > :seq "
-                    "ORDER BY seq",
+                    "SELECT as_of, scheduled, record, expires FROM batch "
+                    "WHERE seq > :seq ORDER BY seq",
                     seq=seq,
                 )
             )
@@ -172,8 +172,9 @@ class SqlReads:
         """See `flowtrade.ports.Store.outcomes`."""
         rows = self._execute(
             "SELECT o.as_of, (SELECT min(b.as_of) FROM batch b "
-            "WHERE b.cleared = 1 AND b.as_of > o.as_of), o.price, o.rate "
+            "WHERE b.cleared = 1 AND b.as_of > o.as_of), a.expires, o.price, o.rate "
             "FROM outcome o JOIN entity e ON e.pk = o.entity "
+            "JOIN batch a ON a.as_of = o.as_of "
             "WHERE e.kind = :kind AND e.id = :id "
             "AND o.as_of >= :after AND o.as_of < :before "
             "ORDER BY o.as_of DESC LIMIT :limit",
@@ -182,8 +183,8 @@ class SqlReads:
             **_bounds(window),
         )
         return [
-            Version(as_of, until, RatePrice(price=price, rate=rate))
-            for as_of, until, price, rate in rows
+            Version(as_of, _first(until, expires), RatePrice(price=price, rate=rate))
+            for as_of, until, expires, price, rate in rows
         ]
 
     def batches(self, window: Window) -> list[BatchRecord]:
@@ -198,7 +199,7 @@ class SqlReads:
     def batch(self, as_of: Timestamp) -> StoredBatch | None:
         """See `flowtrade.ports.Store.batch`."""
         row = self._execute(
-            "SELECT as_of, scheduled, record FROM batch WHERE as_of = :as_of",
+            "SELECT as_of, scheduled, record, expires FROM batch WHERE as_of = :as_of",
             as_of=as_of,
         ).fetchone()
         return None if row is None else self._batch(*row)
@@ -279,7 +280,7 @@ class SqlReads:
 
     def _last_cleared(self, moment: Timestamp) -> StoredBatch | None:
         row = self._execute(
-            "SELECT as_of, scheduled, record FROM batch "
+            "SELECT as_of, scheduled, record, expires FROM batch "
             "WHERE cleared = 1 AND as_of <= :at ORDER BY as_of DESC LIMIT 1",
             at=moment,
         ).fetchone()
@@ -288,17 +289,25 @@ class SqlReads:
     def _positions(self, moment: Timestamp) -> dict[Id, Position]:
         rows = self._execute(
             "SELECT e.id, o.traded, o.rate, o.as_of, (SELECT min(b.as_of) FROM batch b "
-            "WHERE b.cleared = 1 AND b.as_of > o.as_of AND b.as_of <= :at) "
+            "WHERE b.cleared = 1 AND b.as_of > o.as_of AND b.as_of <= :at), "
+            "(SELECT a.expires FROM batch a WHERE a.as_of = o.as_of) "
             "FROM entity e JOIN outcome o ON o.entity = e.pk AND o.as_of = "
             "(SELECT max(as_of) FROM outcome WHERE entity = e.pk AND as_of <= :at) "
             "WHERE e.kind = :kind",
             at=moment,
             kind=int(Kind.PORTFOLIO),
         )
-        return {id_from_blob(blob): Position(*values) for blob, *values in rows}
+        return {
+            id_from_blob(blob): Position(traded, rate, since, _first(until, expires))
+            for blob, traded, rate, since, until, expires in rows
+        }
 
     def _batch(
-        self, as_of: Timestamp, scheduled: Timestamp | None, record: bytes
+        self,
+        as_of: Timestamp,
+        scheduled: Timestamp | None,
+        record: bytes,
+        expires: Timestamp | None,
     ) -> StoredBatch:
         rows = self._execute(
             "SELECT e.id, o.price, o.rate, o.traded FROM outcome o "
@@ -317,6 +326,7 @@ class SqlReads:
             record=_RECORD.decode(record),
             portfolios=outcomes,
             traded=totals,
+            expires=expires,
         )
 
 
@@ -327,6 +337,11 @@ def _bounds(window: Window) -> dict[str, int]:
         "before": _HIGHEST if window.before is None else window.before,
         "limit": window.limit,
     }
+
+
+def _first(following: Timestamp | None, expires: Timestamp | None) -> Timestamp | None:
+    known = [moment for moment in (following, expires) if moment is not None]
+    return min(known, default=None)
 
 
 def entity_of(row: Any) -> Entity:  # noqa: ANN401  # the columns of ENTITY

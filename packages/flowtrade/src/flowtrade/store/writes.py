@@ -354,13 +354,15 @@ class SqlTransaction:
         ).fetchone()
         record = msgspec.structs.replace(batch.record, seq=seq)
         session.execute(
-            "INSERT INTO batch VALUES (:seq, :as_of, :scheduled, :cleared, :record)",
+            "INSERT INTO batch (seq, as_of, scheduled, cleared, record, expires) "
+            "VALUES (:seq, :as_of, :scheduled, :cleared, :record, :expires)",
             {
                 "seq": seq,
                 "as_of": batch.as_of,
                 "scheduled": batch.scheduled,
                 "cleared": int(record.outcome_hash is not None),
                 "record": msgspec.json.encode(record),
+                "expires": batch.expires,
             },
         )
         rows = [
