@@ -64,7 +64,7 @@ async def ask(bench, ids, route, bearer):
     async with bench.client(bearer) as client:
         path = path_of(route, ids)
         if isinstance(route.body, str):
-            headers = {"Content-Type": route.body}
+            headers = {"Content-Type": route.body.split(", ")[0]}
             return await client.request(route.method, path, headers=headers)
         return await client.request(route.method, path, json=body)
 
