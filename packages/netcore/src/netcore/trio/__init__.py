@@ -6,6 +6,7 @@ sockets.
 """
 
 from netcore.trio.driver import Driven, TrioClock, TrioDriver
+from netcore.trio.interop import AdaptedWebSocket, adapt_websocket
 from netcore.trio.server import Accept, Refuse, WebSocketServer, serve_websocket
 from netcore.trio.service import run_service
 from netcore.trio.streams import finish_connecting, open_stream
@@ -13,12 +14,14 @@ from netcore.trio.websocket import TrioWebSocket, open_websocket
 
 __all__ = [
     "Accept",
+    "AdaptedWebSocket",
     "Driven",
     "Refuse",
     "TrioClock",
     "TrioDriver",
     "TrioWebSocket",
     "WebSocketServer",
+    "adapt_websocket",
     "finish_connecting",
     "open_stream",
     "open_websocket",
