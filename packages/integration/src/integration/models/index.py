@@ -13,7 +13,12 @@ from integration.errors import UnknownIndex
 from integration.models.asset import Asset as _Asset
 from integration.models.asset import AssetNameInternal, ExchangeAsset, Keyed
 from integration.models.exchange import ExchangeId
-from integration.models.instrument import Instrument, InstrumentNameInternal
+from integration.models.instrument import (
+    Instrument,
+    InstrumentNameExchange,
+    InstrumentNameInternal,
+    MarketDataInstrument,
+)
 
 __all__ = [
     "AssetIndex",
@@ -38,13 +43,28 @@ class IndexedInstruments:
         instruments: any number, in any order.
     """
 
-    __slots__ = ("_assets", "_exchanges", "_instruments", "_names")
+    __slots__ = (
+        "_asset_list",
+        "_assets",
+        "_exchange_list",
+        "_exchanges",
+        "_instruments",
+        "_market_data",
+        "_names",
+        "_symbols",
+    )
 
     def __init__(self, instruments: Iterable[Instrument] = ()) -> None:
         self._exchanges: dict[ExchangeId, ExchangeIndex] = {}
         self._assets: dict[tuple[ExchangeId, AssetNameInternal], AssetIndex] = {}
         self._instruments: list[Instrument] = []
         self._names: dict[tuple[ExchangeId, InstrumentNameInternal], int] = {}
+        # The same again, from the venue's names and from what streams carry, and
+        # the ways back: every look-up is one dictionary or list access.
+        self._symbols: dict[tuple[ExchangeId, InstrumentNameExchange], int] = {}
+        self._market_data: dict[tuple[ExchangeId, MarketDataInstrument], int] = {}
+        self._exchange_list: list[ExchangeId] = []
+        self._asset_list: list[tuple[ExchangeId, AssetNameInternal]] = []
         self._add(instruments)
 
     def _add(self, instruments: Iterable[Instrument]) -> None:
@@ -53,13 +73,18 @@ class IndexedInstruments:
             key = (instrument.exchange, instrument.name_internal)
             if key in self._names:
                 continue
-            self._names[key] = len(self._instruments)
+            exchange, number = instrument.exchange, len(self._instruments)
+            self._names[key] = number
+            self._symbols.setdefault((exchange, instrument.name_exchange), number)
+            self._market_data.setdefault((exchange, instrument.market_data()), number)
             self._instruments.append(instrument)
-            exchange = instrument.exchange
-            self._exchanges.setdefault(exchange, ExchangeIndex(len(self._exchanges)))
+            if exchange not in self._exchanges:
+                self._exchanges[exchange] = ExchangeIndex(len(self._exchanges))
+                self._exchange_list.append(exchange)
             for asset in instrument.assets():
-                index = AssetIndex(len(self._assets))
-                self._assets.setdefault((exchange, asset), index)
+                if (exchange, asset) not in self._assets:
+                    self._assets[exchange, asset] = AssetIndex(len(self._assets))
+                    self._asset_list.append((exchange, asset))
 
     def extended(self, instruments: Iterable[Instrument]) -> "IndexedInstruments":
         """Return a copy with more instruments; existing indices stay as they are."""
@@ -68,6 +93,10 @@ class IndexedInstruments:
         copy._assets = dict(self._assets)
         copy._instruments = list(self._instruments)
         copy._names = dict(self._names)
+        copy._symbols = dict(self._symbols)
+        copy._market_data = dict(self._market_data)
+        copy._exchange_list = list(self._exchange_list)
+        copy._asset_list = list(self._asset_list)
         copy._add(instruments)
         return copy
 
@@ -135,6 +164,53 @@ class IndexedInstruments:
             return InstrumentIndex(self._names[exchange, name])
         except KeyError:
             raise UnknownIndex("instrument", f"{exchange}|{name}") from None
+
+    def instrument_index_of_symbol(
+        self, exchange: ExchangeId, name: InstrumentNameExchange
+    ) -> InstrumentIndex:
+        """Look up an instrument by the venue's name of it.
+
+        Raises:
+            UnknownIndex: it was not added.
+        """
+        try:
+            return InstrumentIndex(self._symbols[exchange, name])
+        except KeyError:
+            raise UnknownIndex("instrument", f"{exchange}|{name}") from None
+
+    def instrument_index_of_market_data(
+        self, exchange: ExchangeId, instrument: MarketDataInstrument
+    ) -> InstrumentIndex:
+        """Look up an instrument by what subscriptions and events carry.
+
+        Raises:
+            UnknownIndex: it was not added.
+        """
+        try:
+            return InstrumentIndex(self._market_data[exchange, instrument])
+        except KeyError:
+            raise UnknownIndex("instrument", f"{exchange}|{instrument}") from None
+
+    def exchange(self, index: ExchangeIndex) -> ExchangeId:
+        """Return the exchange of an index.
+
+        Raises:
+            UnknownIndex: there are fewer.
+        """
+        if not 0 <= index < len(self._exchange_list):
+            raise UnknownIndex("exchange", str(index))
+        return self._exchange_list[index]
+
+    def asset(self, index: AssetIndex) -> ExchangeAsset:
+        """Return the asset of an index.
+
+        Raises:
+            UnknownIndex: there are fewer.
+        """
+        if not 0 <= index < len(self._asset_list):
+            raise UnknownIndex("asset", str(index))
+        exchange, name = self._asset_list[index]
+        return ExchangeAsset(exchange=exchange, asset=_Asset.named(name))
 
     def instrument(self, index: InstrumentIndex) -> Instrument:
         """Return the instrument of an index.
