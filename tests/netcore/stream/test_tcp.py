@@ -181,14 +181,49 @@ def test_ipv6_works_as_ipv4():
         peer.close()
 
 
-@pytest.mark.parametrize("wish", ["source", "interface"])
-def test_the_local_address_can_be_chosen(listener, wish):
-    chosen = "127.0.0.1" if wish == "source" else inet.interface_of("127.0.0.1")
-    stream = TcpStream.connect(info_of(listener, **{wish: chosen}))
+# Linux answers for all of 127.0.0.0/8, so that a choice differs from the default.
+other_loopbacks = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="127.0.0.2 exists on Linux alone"
+)
+
+
+@other_loopbacks
+def test_the_source_address_can_be_chosen(listener):
+    stream = TcpStream.connect(info_of(listener, source="127.0.0.2"))
     accepted, peer = listener.accept()
 
     assert peer == stream.sock.getsockname()
-    assert peer[0] == "127.0.0.1"
+    assert peer[0] == "127.0.0.2"
+    accepted.close()
+    stream.close()
+
+
+@other_loopbacks
+def test_an_interface_chosen_by_name_gives_its_address(listener, monkeypatch):
+    name = inet.interface_of("127.0.0.1")
+    asked = []
+
+    def address_of(interface, family):
+        asked.append((interface, family))
+        return inet.InterfaceAddress(name, "127.0.0.3")
+
+    monkeypatch.setattr(inet, "address_of", address_of)
+    stream = TcpStream.connect(info_of(listener, interface=name))
+    accepted, peer = listener.accept()
+
+    assert asked == [(name, socket.AF_INET)]
+    assert peer[0] == "127.0.0.3"
+    accepted.close()
+    stream.close()
+
+
+def test_a_real_interface_is_left_by_its_address(listener):
+    stream = TcpStream.connect(
+        info_of(listener, interface=inet.interface_of("127.0.0.1"))
+    )
+    accepted, peer = listener.accept()
+
+    assert peer == stream.sock.getsockname()
     accepted.close()
     stream.close()
 

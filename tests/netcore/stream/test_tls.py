@@ -21,6 +21,7 @@ from netcore.errors import (
     WrongHost,
 )
 from netcore.info import ConnectionInfo
+from netcore.select import EpollSelector
 from netcore.stream import (
     KernelTls,
     Outbox,
@@ -682,6 +683,26 @@ def test_what_a_small_read_leaves_is_told_by_buffered(pair):
     assert client.receive() == b"cdef"
     assert client.receive() is None
     assert not client.buffered
+
+
+def test_session_tickets_are_readable_and_bring_nothing(trusting, server_context):
+    """The first read after a TLS 1.3 handshake: epoll says yes, OpenSSL has nothing."""
+    client, server = layered(tcp_stream_pair, trusting, server_context)
+    shake(client, server)
+    assert client.version == "TLSv1.3"
+    selector = EpollSelector()
+    selector.register(1, client)
+
+    assert [key for key, readable, _ in selector.poll(10) if readable] == [1]
+    assert client.receive() is None
+    assert not client.buffered
+    assert selector.poll() == ()
+    server.send(b"data")
+    assert [key for key, _, _ in selector.poll(10)] == [1]
+    assert client.receive() == b"data"
+    selector.close()
+    client.close()
+    server.close()
 
 
 def test_a_send_that_would_block_has_to_be_continued(pair):
