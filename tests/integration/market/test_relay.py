@@ -1,7 +1,8 @@
 from decimal import Decimal
 
-from integration.market.relay import Overlap
-from integration.market.reports import BookStale, StaleReason
+from integration.market import relay
+from integration.market.relay import Overlap, Replays
+from integration.market.reports import BookStale, Reconnecting, StaleReason
 from integration.models import (
     ExchangeId,
     MarketDataInstrument,
@@ -10,10 +11,12 @@ from integration.models import (
     OrderBookUpdate,
     PublicTrade,
     Side,
+    TradeFlag,
 )
 
 OKX = ExchangeId.OKX
 BTC = MarketDataInstrument.spot("btc", "usdt")
+ETH = MarketDataInstrument.spot("eth", "usdt")
 
 
 def event(kind, received=1):
@@ -93,3 +96,40 @@ def test_trades_without_an_id_are_told_apart_by_all_they_have():
     overlap.once([anonymous(1)], 0.0)
 
     assert overlap.once([anonymous(1), anonymous(2)], 0.0) == [anonymous(2)]
+
+
+def traded(number, *, flags=TradeFlag.NONE, instrument=BTC):
+    trade = PublicTrade(str(number), Decimal(1), Decimal(1), Side.BUY, flags=flags)
+    return MarketEvent(1, 1, OKX, instrument, trade)
+
+
+def test_a_replayed_trade_is_news_only_if_it_was_not_delivered():
+    replays, old = Replays(), TradeFlag.BACKFILL
+    first = [traded(1, flags=old), traded(2), traded(3)]
+
+    assert replays.once(first) == first
+    assert replays.once([traded(n, flags=old) for n in (2, 3, 4)]) == [
+        traded(4, flags=old)
+    ]
+    # Another instrument's ids are its own, and a live trade is never held back.
+    others = [traded(2, flags=old, instrument=ETH), traded(3)]
+    assert replays.once(others) == others
+
+
+def test_what_is_no_trade_passes_the_replays():
+    events = [
+        Reconnecting(exchange=OKX, connection="okx#0", reason="x", time=1),
+        MarketEvent(1, 1, OKX, BTC, OrderBookUpdate([], [])),
+    ]
+
+    assert Replays().once(events * 2) == events * 2
+
+
+def test_replays_remember_so_many_trades_and_no_more(monkeypatch):
+    monkeypatch.setattr(relay, "_REMEMBERED", 3)
+    replays = Replays()
+
+    replays.once([traded(n) for n in range(10)])
+    again = replays.once([traded(n, flags=TradeFlag.BACKFILL) for n in (9, 8, 7, 6)])
+
+    assert [event.kind.id for event in again] == ["6"]

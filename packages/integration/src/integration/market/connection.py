@@ -26,7 +26,7 @@ from integration.market.liveness import SilenceWatch
 from integration.market.manager import BookManager
 from integration.market.outlet import Outlet
 from integration.market.planner import ConnectionPlan, Wanted
-from integration.market.relay import Overlap, Relay
+from integration.market.relay import Overlap, Relay, Replays
 from integration.market.reports import (
     Reconnecting,
     StaleReason,
@@ -166,6 +166,7 @@ class Connection:
         self.relay: Relay | None = None
         self.shadow: Session | None = None
         self.overlap = Overlap()
+        self.replays = Replays()
         self._wanted: dict[Topic, list[Subscription]] = {}
         self._book_topics: dict[MarketDataInstrument, Topic] = {}
         self._confirmations: dict[Topic, Confirmation] = {}
@@ -452,7 +453,9 @@ class Connection:
         return True
 
     def once(self, events: list[StreamEvent]) -> list[StreamEvent]:
-        """Return the events that another session has not delivered already."""
+        """Return the events that have not been delivered already."""
+        if self.connector.replays_trades:
+            events = self.replays.once(events)
         if not self.overlap.active:
             return events
         return self.overlap.once(events, trio.current_time())

@@ -313,6 +313,7 @@ class Connector(ABC):
         ping: its own ping, or None where RFC 6455 pings do.
         heartbeats: plain texts, not JSON, by which it shows life.
         rest_feedback: response headers that tell how much weight was used.
+        replays_trades: whether a subscription begins with trades from before it.
     """
 
     exchange: ExchangeId
@@ -322,6 +323,7 @@ class Connector(ABC):
     ping: Ping | None = None
     heartbeats: tuple[bytes, ...] = ()
     rest_feedback: tuple[Feedback, ...] = ()
+    replays_trades: bool = False
     rest_parser: ClassVar[Any] = None
     """An `HttpParser` class for images; None where images come on the stream."""
 

@@ -22,12 +22,18 @@ import trio
 from integration.errors import IntegrationError
 from integration.market.reports import StreamEvent
 from integration.market.session import Role, Session
-from integration.models import MarketEvent, OrderBookL1
+from integration.models import (
+    MarketDataInstrument,
+    MarketEvent,
+    OrderBookL1,
+    PublicTrade,
+    TradeFlag,
+)
 
 if TYPE_CHECKING:
     from integration.market.connection import Connection
 
-__all__ = ["Overlap", "Relay"]
+__all__ = ["Overlap", "Relay", "Replays"]
 
 _JOIN_STEP = 0.1
 """Seconds between looks at whether the books join: the cadence of depth streams."""
@@ -35,6 +41,10 @@ _JOIN_STEP = 0.1
 _GRACE = 10.0
 """Seconds after the change during which repetitions are still expected: connections
 of one venue differ by less, or one of them is stale anyway."""
+
+
+_REMEMBERED = 1000
+"""Trades of an instrument: more than any venue replays (Kraken's v2: 50)."""
 
 
 @final
@@ -85,6 +95,39 @@ class Overlap:
                 seen.add(key)
             news.append(event)
         return news
+
+
+@final
+class Replays:
+    """Remembers the latest trades of each instrument, across connections.
+
+    Some venues begin a subscription with the trades before it (`TradeFlag.BACKFILL`).
+    After an outage that is welcome: what happened meanwhile is delivered after all.
+    What had been delivered before it is not news, and is dropped.
+    """
+
+    __slots__ = ("_latest",)
+
+    def __init__(self) -> None:
+        self._latest: dict[MarketDataInstrument, dict[str | None, None]] = {}
+
+    def once(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        """Return the events without trades that come again, and remember the rest."""
+        return [event for event in events if not self._known(event)]
+
+    def _known(self, event: StreamEvent) -> bool:
+        if not isinstance(event, MarketEvent):
+            return False
+        trade = event.kind
+        if not isinstance(trade, PublicTrade):
+            return False
+        latest = self._latest.setdefault(event.instrument, {})
+        if trade.flags & TradeFlag.BACKFILL and trade.id in latest:
+            return True
+        latest[trade.id] = None
+        if len(latest) > _REMEMBERED:
+            del latest[next(iter(latest))]
+        return False
 
 
 def _key(event: StreamEvent) -> Hashable:

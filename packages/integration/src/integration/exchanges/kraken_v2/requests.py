@@ -37,6 +37,8 @@ class KrakenV2Connector(PlainConnector):
     channels_of = channels
     transformer_type = KrakenV2Transformer
     echoes_ids = True
+    # "snapshot: the last 50 trades", https://docs.kraken.com/api/docs/websocket-v2/trade
+    replays_trades = True
 
     def request(self, verb: str, topics: Sequence[Topic], number: int) -> bytes:
         """Spell one request."""
