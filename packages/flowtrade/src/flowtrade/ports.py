@@ -42,6 +42,7 @@ __all__ = [
     "Grant",
     "IdFactory",
     "Listener",
+    "Lock",
     "Publisher",
     "Solution",
     "Solver",
@@ -140,6 +141,23 @@ class Store(Protocol):
 
     async def batch(self, as_of: Timestamp) -> StoredBatch | None:
         """Return the batch of exactly this moment, or None."""
+        ...
+
+
+class Lock(Protocol):
+    """The right to lead, which one process has at a time."""
+
+    @property
+    def held(self) -> bool:
+        """Whether we had it when we last looked."""
+        ...
+
+    def acquire(self) -> bool:
+        """Try to get it, or make sure that we still have it; say whether we do."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
         ...
 
 

@@ -6,6 +6,9 @@ batch was running is skipped and reported, never caught up in a burst, and no po
 run twice (the store refuses a second batch for it, even after a restart or when the
 clock is set back).
 
+Where several processes share a store, each keeps to the grid, and the one that leads
+runs the batches: the next point after a leader's death is run by its successor.
+
 A failure of one batch is logged and survived; the service ends only when the store
 has closed or the program has a bug.
 """
@@ -19,9 +22,11 @@ import trio
 from flowtrade.errors import (
     BatchExists,
     InvalidRequest,
+    NotLeader,
     StoreBusy,
     StoreClosed,
     StoreFailed,
+    Superseded,
 )
 from flowtrade.models.batch import BatchRecord, BatchStatus
 from flowtrade.models.time import format_timestamp, parse_timestamp
@@ -156,7 +161,9 @@ class Schedule:
             record = await self._auctioneer.run_batch(point, scheduled=point)
         except StoreClosed:
             raise
-        except BatchExists as error:
+        except NotLeader:
+            pass  # another process runs this point
+        except (BatchExists, Superseded) as error:
             _log.info("skipped: %s", error)
         except (StoreBusy, StoreFailed) as error:
             _log.error("the batch of %s: %s", format_timestamp(point), error)
@@ -198,6 +205,8 @@ class OnRequest:
             self._asked = trio.Event()
             try:
                 record = await self._auctioneer.run_batch()
+            except (NotLeader, Superseded):
+                pass  # the process that leads hears of the bids, too
             except (StoreBusy, StoreFailed) as error:
                 _log.error("a batch on request: %s", error)
             else:

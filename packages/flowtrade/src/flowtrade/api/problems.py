@@ -24,6 +24,7 @@ from flowtrade.errors import (
     Forbidden,
     InvalidRequest,
     NotFound,
+    NotLeader,
     RequestError,
     SolverFailed,
     StoreBusy,
@@ -71,6 +72,7 @@ STATUSES: Final[dict[type[FlowtradeError], int]] = {
     InvalidRequest: 422,
     UnknownReference: 422,
     BatchFailed: 409,
+    NotLeader: 503,
     StoreBusy: 503,
     StoreClosed: 503,
     SolverFailed: 500,
@@ -140,7 +142,7 @@ def _ours(_request: Api, error: FlowtradeError) -> Response[bytes]:
         headers["WWW-Authenticate"] = _challenge(
             "insufficient_scope" if known else "invalid_token"
         )
-    if isinstance(error, StoreBusy):
+    if isinstance(error, StoreBusy | NotLeader):
         headers["Retry-After"] = f"{max(1, round(error.retry_after))}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s: %s", error.code, error)

@@ -15,7 +15,10 @@ import trio
 from litestar import Litestar
 
 from flowtrade.api import create_app
+from flowtrade.core.lead import Lead
+from flowtrade.core.operations import Applied
 from flowtrade.core.service import Service
+from flowtrade.core.state import Changed
 from flowtrade.hub import Hub
 from flowtrade.ids import TimeOrderedIds
 from flowtrade.ports import Authorizer, Clock, IdFactory, Solver, Store
@@ -23,6 +26,7 @@ from flowtrade.schedule import Grid, OnRequest, Schedule
 from flowtrade.serve.server import listen, serve
 from flowtrade.settings import AuctionSettings, Settings
 from flowtrade.store import open_store
+from flowtrade.store.group import GroupStore
 from netcore.clock import SystemClock
 
 __all__ = ["Auction", "run_auction"]
@@ -38,6 +42,7 @@ class Auction(msgspec.Struct, frozen=True, kw_only=True):
         hub: The publisher.
         app: The application.
         schedule: The schedule, or None without one.
+        lead: Whether this process runs the auctions, where several could.
     """
 
     url: str
@@ -45,6 +50,7 @@ class Auction(msgspec.Struct, frozen=True, kw_only=True):
     hub: Hub
     app: Litestar
     schedule: Schedule | None
+    lead: Lead | None = None
 
 
 async def run_auction(
@@ -55,6 +61,7 @@ async def run_auction(
     clock: Clock | None = None,
     ids: IdFactory | None = None,
     store: Store | None = None,
+    silence: float = 5.0,
     shutdown: trio.Event | None = None,
     task_status: trio.TaskStatus[Auction] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -68,6 +75,8 @@ async def run_auction(
         ids: By default `TimeOrderedIds`.
         store: Open, and its owner's to close; by default the one that the settings
             name.
+        silence: Seconds without a sign of life after which a leader is replaced, where
+            several processes share the store.
         shutdown: Begins an orderly stop.
         task_status: Gets the running service.
 
@@ -100,6 +109,8 @@ async def run_auction(
             )
             await service.load()
             parts = _Parts(settings, service, authorizer, hub, clock)
+            if isinstance(store, GroupStore):
+                parts.contend(store, silence)
             await parts.run(listening, shutdown, task_status)
 
 
@@ -120,6 +131,7 @@ class _Parts:
         self.service = service
         self.hub = hub
         self.on_request = OnRequest(auctioneer)
+        self.lead: Lead | None = None
         self.schedule = (
             None if grid is None else Schedule(auctioneer, clock=clock, grid=grid)
         )
@@ -133,6 +145,21 @@ class _Parts:
             request_batch=self.on_request.request,
         )
 
+    def contend(self, store: GroupStore, silence: float) -> None:
+        """Run auctions only while this process leads, if another one could."""
+        lock = store.open_lock(silence)
+        if lock is None:
+            return
+        self.lead = Lead(store, self.service.auctioneer, lock)
+        if self.settings.server.auto_solve:
+            store.subscribe(self._solve_for_others)
+
+    def _solve_for_others(self, applied: Applied) -> None:
+        # Bids that another process has taken ask for a batch, too.
+        bids = any(isinstance(change, Changed) for change in applied.changes)
+        if applied.operation is None and bids:
+            self.on_request.request()
+
     async def run(
         self,
         listening: socket.socket,
@@ -142,6 +169,8 @@ class _Parts:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.service.run)
             nursery.start_soon(self.on_request.run)
+            if self.lead is not None:
+                await nursery.start(self.lead.run)
             if self.schedule is not None:
                 nursery.start_soon(self.schedule.run)
             async with trio.open_nursery() as serving:
@@ -171,6 +200,7 @@ class _Parts:
             hub=self.hub,
             app=self.app,
             schedule=self.schedule,
+            lead=self.lead,
         )
 
 

@@ -50,7 +50,7 @@ from flowtrade.errors import (
 )
 from flowtrade.models.batch import BatchRecord
 from flowtrade.models.ids import Id
-from flowtrade.ports import Clock, Listener, Window
+from flowtrade.ports import Clock, Listener, Lock, Window
 from flowtrade.settings import StoreSettings
 from flowtrade.store.sessions import Bell, Database, Session
 from flowtrade.store.tables import SqlReads
@@ -198,6 +198,17 @@ class GroupStore:
         for ticket in self._enqueue(operations):
             results += await ticket.wait()
         return results
+
+    def open_lock(self, silence: float) -> Lock | None:
+        """Return the lock for which the processes on this store contend to lead.
+
+        Args:
+            silence: Seconds without a sign of life after which a holder loses it.
+
+        Returns:
+            The lock, or None where no other process could write.
+        """
+        return self._database.open_lock(silence) if self._database.shared else None
 
     def subscribe(self, listener: Listener) -> None:
         """See `flowtrade.ports.Store.subscribe`."""

@@ -8,7 +8,9 @@ statement has many rows; a session translates.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Bell", "Database", "Lock", "Rows", "Session"]
+from flowtrade.ports import Lock
+
+__all__ = ["Bell", "Database", "Rows", "Session"]
 
 
 class Rows(Protocol):
@@ -71,23 +73,6 @@ class Bell(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
-        ...
-
-
-class Lock(Protocol):
-    """The right to lead, which one process has at a time."""
-
-    @property
-    def held(self) -> bool:
-        """Whether we had it when we last looked."""
-        ...
-
-    def acquire(self) -> bool:
-        """Try to get it, or make sure that we still have it; say whether we do."""
-        ...
-
-    def close(self) -> None:
-        """Let it go."""
         ...
 
 

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, cast, final
 from uuid import UUID
 
 import httpx
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
-__all__ = ["torment"]
+__all__ = ["Victim", "torment"]
 
 _EVERY: Final = 0.05
 """Seconds between auctions: some happen in every round."""
@@ -111,9 +111,7 @@ class _Tormentor:
     async def round(self, point: Point | None) -> None:
         """Start a server, write to it, kill it, check what it has kept."""
         count = self._dice.randint(1, _PASSAGES)
-        victim = await trio.to_thread.run_sync(
-            partial(_Victim, self._url, point, count)
-        )
+        victim = await trio.to_thread.run_sync(partial(Victim, self._url, point, count))
         try:
             url = await trio.to_thread.run_sync(victim.address)
             if url is not None:
@@ -123,7 +121,7 @@ class _Tormentor:
         self.toll.kills += 1
         await self._check()
 
-    async def _write(self, url: str, victim: "_Victim", point: Point | None) -> None:
+    async def _write(self, url: str, victim: "Victim", point: Point | None) -> None:
         self._enough = trio.Event()
         self._answers = self._dice.randint(1, _MOST)
         pause = self._dice.uniform(0.0, _PAUSE)
@@ -185,20 +183,38 @@ class _Tormentor:
 
 
 @final
-class _Victim:
-    """A server in a process of its own; all calls block."""
+class Victim:
+    """A server in a process of its own; all calls block.
 
-    def __init__(self, url: str, point: Point | None, count: int) -> None:
+    Args:
+        url: Of its store.
+        point: Where it dies by its own hand, or None.
+        count: At which passage of that point.
+        every: Seconds between auctions.
+
+    Attributes:
+        pid: Of the process.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        point: Point | None = None,
+        count: int = 0,
+        *,
+        every: float = _EVERY,
+    ) -> None:
         # A fork of a server process that has everything imported: starting one costs
         # milliseconds, and no thread of ours is copied half-way.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([serve_until_killed.__module__])
         self._told, telling = context.Pipe(duplex=False)
         self._process: BaseProcess = context.Process(
-            target=serve_until_killed, args=(url, _EVERY, point, count, telling)
+            target=serve_until_killed, args=(url, every, point, count, telling)
         )
         self._process.start()
         telling.close()
+        self.pid = cast("int", self._process.pid)  # known once it has started
 
     def address(self) -> str | None:
         """Return where it answers, or None if it died before."""

@@ -12,11 +12,12 @@ from typing import Final, final
 import trio
 
 from flowtrade.auth import FormAuthorizer
+from flowtrade.ports import Lock
 from flowtrade.serve.auction import Auction, run_auction
 from flowtrade.settings import ScheduleSettings, ServerSettings, Settings, StoreSettings
 from flowtrade.store.group import GroupStore
 from flowtrade.store.open import open_database, running
-from flowtrade.store.sessions import Bell, Database, Lock, Rows, Session
+from flowtrade.store.sessions import Bell, Database, Rows, Session
 from netcore.clock import SystemClock
 
 __all__ = ["Point", "serve_until_killed"]
