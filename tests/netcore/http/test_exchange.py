@@ -28,6 +28,10 @@ def exchange(data, method="GET"):
     return made, made.feed(data)
 
 
+def to_the_end(made, data):
+    return made.feed(data) or made.feed_eof()
+
+
 class TestResponses:
     @given(st.lists(st.integers(0, 100)))
     def test_a_response_comes_in_any_pieces(self, places):
@@ -62,6 +66,33 @@ class TestResponses:
         made = HttpExchange()
         with pytest.raises(HttpProtocolError, match="interim"):
             made.feed(b"HTTP/1.1 100 X\r\n\r\n" * 17)
+
+    @pytest.mark.parametrize("size", [1, 30, 1000])
+    def test_what_comes_behind_the_answer_to_head_is_no_part_of_it(self, size):
+        made = HttpExchange("HEAD")
+        data = OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n"
+        data += b"1\r\nx\r\n0\r\nT: v\r\n\r\n"
+        pieces = iter(data[at : at + size] for at in range(0, len(data), size))
+        response = next(found for piece in pieces if (found := made.feed(piece)))
+
+        assert (response.body, response.trailers) == (b"", ())
+        assert made.reusable is (size == 1)  # byte by byte nothing more has come yet
+
+    @pytest.mark.parametrize("coding", [b"gzip", b"gzip, chunked", b"x"])
+    def test_a_coded_body_that_was_not_asked_for_is_a_fault(self, coding):
+        made = HttpExchange()
+        data = OK + b"Transfer-Encoding: %b\r\n\r\n" % coding
+        data += b"1\r\nx\r\n0\r\n\r\n" if b"chunked" in coding else b"x"
+        with pytest.raises(HttpProtocolError, match="not asked for"):
+            to_the_end(made, data)
+
+        assert made.state is ExchangeState.FAILED
+        assert not made.reusable
+
+    def test_identity_is_no_coding(self):
+        made, _ = exchange(OK + b"Transfer-Encoding: identity\r\n\r\nx")
+
+        assert made.feed_eof().body == b"x"
 
     def test_a_fault_behind_an_interim_response_is_told_at_once(self):
         made = HttpExchange()

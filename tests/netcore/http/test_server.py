@@ -115,6 +115,67 @@ def test_what_is_no_request_is_answered_and_ends_the_connection(data, status):
     assert server.feed(GET) == []
 
 
+# Each holds a request that another reader could see: what Transfer-Encoding,
+# Content-Length or a line end means must never be a matter of taste (RFC 9112 §11.2).
+POST = b"POST / HTTP/1.1\r\nHost: h\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+ATTACKS = {
+    "CL.TE": POST + b"Content-Length: 6\r\n" + CHUNKED + b"0\r\n\r\n",
+    "TE.CL": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    "TE.TE": POST + b"Transfer-Encoding: identity\r\n" + CHUNKED + b"0\r\n\r\n",
+    "TE coded": POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "TE quoted": POST + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
+    "TE parameter": POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n",
+    "TE comma": POST + b"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n",
+    "TE vertical tab": POST + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+    "TE blank in name": POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "TE behind LF": POST + b"X: a\n" + CHUNKED + b"0\r\n\r\n",
+    "TE in HTTP/1.0": b"POST / HTTP/1.0\r\nHost: h\r\n" + CHUNKED + b"0\r\n\r\n",
+    "CL twice": POST + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n",
+    "CL list": POST + b"Content-Length: 0, 5\r\n\r\n",
+    "CL underscore": POST + b"Content-Length: 1_0\r\n\r\n",
+    "CL superscript": POST + b"Content-Length: \xb2\r\n\r\n",
+    "chunk ends by LF": POST + CHUNKED + b"1\nx\r\n0\r\n\r\n",
+    "chunk of 0x": POST + CHUNKED + b"0x1\r\nx\r\n0\r\n\r\n",
+    "chunk underscore": POST + CHUNKED + b"1_\r\nx\r\n0\r\n\r\n",
+    "chunk blank": POST + CHUNKED + b"1 \r\nx\r\n0\r\n\r\n",
+    "chunk too short": POST + CHUNKED + b"1\r\nxx\r\n0\r\n\r\n",
+    "chunk extension": POST + CHUNKED + b'1;a="\r\n\r\n"\r\nx\r\n0\r\n\r\n',
+    "last chunk by LF": POST + CHUNKED + b"0\n\n",
+    "CL as trailer": POST + CHUNKED + b"0\r\nContent-Length: 5\r\n\r\n",
+    "folded": POST + b"X: a\r\n Content-Length: 5\r\n\r\n",
+    "LF only": b"GET / HTTP/1.1\nHost: h\n\n",
+    "CR only": b"GET / HTTP/1.1\rHost: h\r\r",
+    "CR in value": POST + b"X: a\rY: b\r\n\r\n",
+    "NUL in value": POST + b"X: a\x00b\r\n\r\n",
+    "Host twice": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "blank in target": b"GET /a HTTP/1.1\r\nX: HTTP/1.1\r\nHost: h\r\n\r\n".replace(
+        b"/a", b"/a b"
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [1, 5, 1 << 16])
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_nothing_is_smuggled(attack, size):
+    server = HttpServerConnection()
+    wire = GET + attack + SMUGGLED
+    seen, fault = [], None
+    for start in range(0, len(wire), size):
+        try:
+            seen += server.feed(wire[start : start + size])
+        except HttpProtocolError as exc:
+            fault = exc
+            break
+    fault = fault or server.fault
+
+    assert [request.target for request in seen] == ["/a"]
+    assert fault is not None
+    server.respond_fault(fault)
+    assert server.feed(SMUGGLED) == []
+
+
 def test_http_1_0_needs_no_host():
     server = HttpServerConnection()
     (request,) = server.feed(b"GET / HTTP/1.0\r\n\r\n")

@@ -35,6 +35,7 @@ CONFIGS = st.builds(
     receive_window_bits=st.integers(9, 15),
     send_context=st.booleans(),
     receive_context=st.booleans(),
+    fallback=st.booleans(),
     level=st.integers(1, 9),
 )
 MESSAGES = st.lists(
@@ -44,6 +45,24 @@ MESSAGES = st.lists(
     ),
     max_size=8,
 )
+
+
+def test_a_fallback_is_for_servers_that_want_no_context():
+    config = DeflateConfig(fallback=True)
+    first, second = offer(config).split(", ")
+
+    assert first == offer(DeflateConfig())
+    assert second == offer(DeflateConfig(send_context=False))
+    assert offer(DeflateConfig(fallback=True, send_context=False)) == second
+    answer, _ = accept_offer(offer(config), DeflateConfig())
+    assert answer == "permessage-deflate"
+    for taken in (first, second):
+        answer, servers = accept_offer(taken, DeflateConfig())
+        clients = check_answer(answer, config)
+        for message in (b"tick " * 100, b"tick " * 100):
+            packed = clients.compress(message, fin=True)
+            assert servers.expand(packed, BIG, fin=True) == message
+    assert "send_context=False" in repr(clients)
 
 
 # -- codec -----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from netcore.http.reader import (
     Limits,
     MessageReader,
     RawMessage,
+    transfer_codings,
 )
 
 __all__ = ["ExchangeState", "HttpExchange"]
@@ -192,9 +193,16 @@ class HttpExchange:
         if message.version[0] != 1:
             major, minor = message.version
             raise HttpProtocolError(f"HTTP/{major}.{minor} was not asked for")
-        body = message.body
-        if body and self._method == "HEAD":
-            self._tail, body = _Tail.EXCESS, b""
+        body, trailers = message.body, message.trailers
+        if self._method == "HEAD":
+            if body or trailers:
+                self._tail = _Tail.EXCESS
+            body, trailers = b"", ()
+        codings = transfer_codings(message.headers)
+        # We send no TE, so chunked is all there may be (RFC 9112 §7.4); "identity" is
+        # RFC 2616's word for none. A coded body is not what the server meant to say.
+        if body and codings not in ([], ["chunked"], ["identity"]):
+            raise HttpProtocolError(f"transfer codings {codings} were not asked for")
         self._message = message
         self._state = ExchangeState.DONE
         return Response(
@@ -203,5 +211,5 @@ class HttpExchange:
             headers=message.headers,
             body=body,
             version=message.version,
-            trailers=message.trailers,
+            trailers=trailers,
         )

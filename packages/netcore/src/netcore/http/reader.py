@@ -18,7 +18,14 @@ import msgspec
 from netcore.http.errors import HttpProtocolError, MessageTooLarge
 from netcore.http.messages import NO_BODY_STATUSES, Headers, has_token
 
-__all__ = ["DEFAULT_LIMITS", "Kind", "Limits", "MessageReader", "RawMessage"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Kind",
+    "Limits",
+    "MessageReader",
+    "RawMessage",
+    "transfer_codings",
+]
 
 # What the frame of one chunk may take beside its data: 16 digits of size, a short
 # extension and two line ends.
@@ -158,7 +165,8 @@ class MessageReader:
             return False
         names = {name.lower() for name, _ in message.headers}
         if "transfer-encoding" in names:
-            return not _is_chunked(message.headers)
+            # RFC 9112 §6.3: only "chunked" as the last coding tells the end.
+            return transfer_codings(message.headers)[-1:] != ["chunked"]
         return "content-length" not in names
 
     def feed(self, data: bytes) -> list[RawMessage]:
@@ -352,12 +360,12 @@ class MessageReader:
         )
 
 
-def _is_chunked(headers: Headers) -> bool:
-    """Whether "chunked" is the last transfer coding (RFC 9112 §6.3)."""
-    codings = [
+def transfer_codings(headers: Headers) -> list[str]:
+    """Return the transfer codings in the order in which they were applied."""
+    return [
         coding.strip().lower()
         for name, value in headers
         if name.lower() == "transfer-encoding"
         for coding in value.split(",")
+        if coding.strip()
     ]
-    return bool(codings) and codings[-1] == "chunked"

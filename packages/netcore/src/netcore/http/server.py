@@ -17,6 +17,7 @@ from netcore.http.reader import (
     Limits,
     MessageReader,
     RawMessage,
+    transfer_codings,
 )
 
 __all__ = ["HttpServerConnection"]
@@ -200,7 +201,7 @@ class HttpServerConnection:
 def _checked(message: RawMessage) -> Request:
     """Check what the grammar allows and RFC 9112 does not."""
     hosts = [value for name, value in message.headers if name.lower() == "host"]
-    coded = any(name.lower() == "transfer-encoding" for name, _ in message.headers)
+    codings = transfer_codings(message.headers)
     if message.version[0] != 1:
         major, minor = message.version
         raise HttpProtocolError(f"HTTP/{major}.{minor} is not served", status=505)
@@ -208,8 +209,11 @@ def _checked(message: RawMessage) -> Request:
     if len(hosts) > 1 or (message.version >= (1, 1) and not hosts):
         raise HttpProtocolError(f"{len(hosts)} Host headers")
     # RFC 9112 §6.1: an HTTP/1.0 client that sends one is misunderstood by somebody.
-    if coded and message.version < (1, 1):
+    if codings and message.version < (1, 1):
         raise HttpProtocolError("Transfer-Encoding in an HTTP/1.0 request")
+    # RFC 9112 §6.1: to hand a compressed body on as the body would be a lie.
+    if codings not in ([], ["chunked"]):
+        raise HttpProtocolError(f"transfer codings {codings} are not known", status=501)
     return Request(
         method=message.method,
         target=message.target,

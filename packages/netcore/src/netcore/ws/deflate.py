@@ -41,6 +41,9 @@ class DeflateConfig(msgspec.Struct, frozen=True, kw_only=True):
         receive_window_bits: What we ask the peer to use, 8 to 15.
         send_context: Whether our messages may refer to earlier ones.
         receive_context: Whether the peer's may.
+        fallback: Whether a client's offer names a second choice, to refer to no
+            earlier messages: for servers that only take it so (§5.1: "in order of
+            preference"). Others take the first.
         level: zlib's effort, 1 to 9.
         threshold: Messages below this many bytes are sent as they are: deflate makes
             most of them no shorter.
@@ -50,6 +53,7 @@ class DeflateConfig(msgspec.Struct, frozen=True, kw_only=True):
     receive_window_bits: int = _MAX_WINDOW
     send_context: bool = True
     receive_context: bool = True
+    fallback: bool = False
     level: int = 6
     threshold: int = 64
 
@@ -83,10 +87,17 @@ class _Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 def offer(config: DeflateConfig) -> str:
     """Return the client's Sec-WebSocket-Extensions (§7.1)."""
+    choices = [_offer(config, send_context=config.send_context)]
+    if config.fallback and config.send_context:
+        choices.append(_offer(config, send_context=False))
+    return ", ".join(choices)
+
+
+def _offer(config: DeflateConfig, *, send_context: bool) -> str:
     terms = [_NAME]
     if not config.receive_context:
         terms.append("server_no_context_takeover")
-    if not config.send_context:
+    if not send_context:
         terms.append("client_no_context_takeover")
     if config.receive_window_bits < _MAX_WINDOW:
         terms.append(f"server_max_window_bits={config.receive_window_bits}")
