@@ -69,6 +69,8 @@ class NatsConnection:
         self._last_sid = 0
         self._unanswered = 0
         self._owed = 0
+        self._pings = 0
+        self._pongs = 0
         self._ready: NatsBatch | None = None
 
     @classmethod
@@ -184,6 +186,22 @@ class NatsConnection:
             lines.append(encode_publish(subject, payload))
         await self._send(b"".join(lines))
 
+    async def flush(self) -> None:
+        """Wait until the server has read all that was published before.
+
+        For connections that only publish: what comes meanwhile is thrown away.
+
+        Raises:
+            Broker: The connection is gone, or the server complained.
+        """
+        await self._ping()
+        wanted = self._pings
+        while self._pongs < wanted:
+            batch = await self.read_batch()
+            for frame in batch.frames:
+                if isinstance(frame, NatsError):
+                    raise complaint(frame.text)
+
     async def read_batch(self) -> NatsBatch:
         """Wait for a read that completes anything.
 
@@ -224,11 +242,16 @@ class NatsConnection:
             if self._unanswered > _PINGS:
                 silence = self._unanswered * self._ping_interval
                 raise Broker(f"no sign of life for {silence} s", terminal=True)
-            await self._send(b"PING\r\n")
+            await self._ping()
+
+    async def _ping(self) -> None:
+        self._pings += 1
+        await self._send(b"PING\r\n")
 
     def _note(self, frames: Sequence[NatsFrame]) -> None:
         """Remember what is to be answered, and what is new about the server."""
         self._owed += frames.count(NatsSignal.PING)
+        self._pongs += frames.count(NatsSignal.PONG)
         for frame in frames:
             if type(frame) is NatsInfo:
                 self.info = frame
@@ -254,6 +277,7 @@ class NatsConnection:
 
     async def _introduce(self, connect: bytes) -> None:
         """Say who we are; the answer to a ping behind it proves that it was heard."""
+        self._pings += 1
         await self._send(connect + b"PING\r\n")
         while True:
             data = await self._stream.receive_some(_RECEIVE_SIZE)
