@@ -100,8 +100,8 @@ def streams(draw: st.DrawFn, *, key: bool = False) -> bytes:
 @example(data=b"\x81\x7e\x00", most=65535)
 @example(data=b"\x81\x7e\x00\x7d" + bytes(125), most=65535)
 @example(data=b"\x81\x7e\x00\x7e" + bytes(125), most=65535)
-@example(data=b"\x81\x7f" + bytes(8), most=65535)
-@example(data=b"\x81\x85" + bytes(9), most=65535)
+@example(data=b"\x81\x7f" + bytes(300), most=65535)
+@example(data=b"\x81\x85" + bytes(300), most=65535)
 def test_split_takes_exactly_the_regular_frames(module, data, most):
     payloads = [b"before"]
 
