@@ -1,18 +1,15 @@
 """What one message costs, from bytes to normalised event in a list, book included.
 
-    uv run python benchmarks/integration/market.py [--rounds 51] [--soak 1000000]
+    uv run python benchmarks/integration/market.py [--rounds 51]
 
 Processor time of this thread in microseconds per message, in interleaved rounds.
 Ratios are to `json.loads` of the same bytes in the same rounds, which needs no trust in
 the machine; a budget is met where the least is below it on a machine that does nothing
 else.
-The soak plays one long session and compares its last tenth with its first.
 """
 
 import argparse
-import gc
 import json
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +19,7 @@ import messages
 
 from integration.exchanges.registry import connector_for
 from integration.market.connector import Topic
+from integration.market.intake import Intake
 from integration.market.keeper import BookKeeper
 from integration.market.manager import BookManager
 from integration.models import (
@@ -33,7 +31,7 @@ from integration.models import (
 
 BTC = MarketDataInstrument.spot("btc", "usdt")
 NOW = 1_700_000_000_000_000_000
-BATCH = 200
+BATCH, READ = 200, 20
 
 BUDGET_US = {
     "binance trade": 1.2,
@@ -44,7 +42,7 @@ BUDGET_US = {
 
 
 class Feed:
-    """A connection's reading side: transformer, keeper and a list of events."""
+    """A connection's reading side: transformer, keeper and intake."""
 
     def __init__(self, exchange: ExchangeId, channel: str, market: str) -> None:
         connector = connector_for(exchange)
@@ -55,15 +53,12 @@ class Feed:
             exchange, BTC, rule=connector.rule, checksum=connector.checksum()
         )
         self.keeper.add(self.manager)
+        self.intake = Intake(self.transformer, self.keeper, lambda *_: None)
 
     def play(self, payloads: list[bytes]) -> int:
         """Return how many events came out."""
-        count = 0
-        notices: list[object] = []
-        for payload in payloads:
-            outputs = self.transformer.feed(payload, NOW)
-            count += len(self.keeper.absorb(outputs, NOW, notices))
-        return count
+        reads = (payloads[i : i + READ] for i in range(0, len(payloads), READ))
+        return sum(len(self.intake.read(read, NOW)) for read in reads)
 
     def image(self, bids: list, asks: list, sequence: int | None) -> None:
         """Make the book live."""
@@ -126,30 +121,6 @@ def measure(rounds: int) -> None:
         )
 
 
-def soak(messages: int) -> None:
-    """Play one session; print the slope of cost and of memory.
-
-    The cost of a batch is stated as its ratio to `json.loads` of the same bytes: over
-    minutes the machine's own pace changes by more than what is looked for.
-    """
-    feed = Feed(ExchangeId.BINANCE_SPOT, "@depth@100ms", "BTCUSDT")
-    feed.image(messages.full(messages.BIDS), messages.full(messages.ASKS), 1)
-    source, costs, memory = messages.depths(), [], 0
-    gc.collect()
-    for i in range(messages // BATCH):
-        payloads = [next(source) for _ in range(BATCH)]
-        plain = timed(partial(parse_all, payloads))
-        costs.append(timed(partial(feed.play, payloads)) / plain)
-        if i == messages // BATCH // 10:
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    tenth = len(costs) // 10
-    first, last = statistics.median(costs[:tenth]), statistics.median(costs[-tenth:])
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
-    print(f"soak of {messages}: last tenth / first tenth = {last / first:.3f}")
-    print(f"peak memory after the first tenth grew by {grown} KiB")
-    assert feed.manager.book.sequence == messages + 1
-
-
 def parse_all(payloads: list[bytes]) -> None:
     """Do what costs are compared with."""
     for payload in payloads:
@@ -160,11 +131,7 @@ def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=51)
-    parser.add_argument("--soak", type=int, default=0)
-    options = parser.parse_args()
-    measure(options.rounds)
-    if options.soak:
-        soak(options.soak)
+    measure(parser.parse_args().rounds)
 
 
 if __name__ == "__main__":

@@ -223,3 +223,14 @@ def test_merged_updates_leave_the_same_book(changes):
     merged.update(event.kind.bids)
     assert merged == one_by_one
     assert event.kind.sequence == len(changes) - 1
+
+
+@pytest.mark.parametrize("policy", list(OverloadPolicy))
+async def test_what_waits_can_be_taken_without_waiting(policy):
+    outlet = Outlet(10, policy)
+
+    assert outlet.take_nowait() == []
+    outlet.put([trade(1), quote(5)])
+    assert outlet.take_nowait() == [trade(1), quote(5)]
+    assert outlet.take_nowait() == []
+    assert outlet.stats.received == 2

@@ -187,6 +187,10 @@ class Outlet:
             if self._closed is not None:
                 raise self._closed
             await self._items.park()
+        return self.take_nowait()
+
+    def take_nowait(self) -> list[StreamEvent]:
+        """Take all that waits; nothing, if nothing does."""
         queue = self._queue
         taken = [box.event for box in queue] if self._conflates else list(queue)
         self._queue.clear()
