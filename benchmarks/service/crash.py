@@ -54,8 +54,8 @@ def run(name: str, url: str, rounds: int, seed: int) -> None:
     print(
         f"{name}: {toll.kills} kills in {time.monotonic() - started:.0f} s. "
         f"{toll.acknowledged:,} acknowledged changes, all found; of those that were "
-        f"not answered {toll.kept:,} had happened and {toll.dropped:,} had not, none in "
-        f"part. {toll.versions:,} versions tile their timelines; {toll.batches:,} "
+        f"not answered {toll.kept:,} had happened and {toll.dropped:,} had not, none "
+        f"in part. {toll.versions:,} versions tile their timelines; {toll.batches:,} "
         f"batches, each grid point once; {toll.replayed} replayed bit for bit.",
         flush=True,
     )

