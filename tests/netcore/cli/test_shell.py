@@ -148,3 +148,21 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path):
         writer.stdout.close()
         assert writer.stderr.read() == b""
     assert writer.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("ws ws://127.0.0.1:1 <&-", "input"),
+        ("fix - <&-", "input"),
+        ("fix x --json >&-", "output"),
+    ],
+)
+def test_a_channel_that_is_closed_is_told(line, missing):
+    done = subprocess.run(  # noqa: S603 - our own interpreter and program
+        ["/bin/sh", "-c", f'"{sys.executable}" -m netcore.cli {line}'],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert done.stderr == f"netcore: there is no standard {missing}\n"

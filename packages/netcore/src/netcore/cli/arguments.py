@@ -2,8 +2,9 @@
 
 import argparse
 import math
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from netcore.cli.exits import Exit, UsageFault
 
@@ -19,6 +20,7 @@ __all__ = [
     "header_pair",
     "positive",
     "seconds",
+    "standard_input",
     "tls_context",
     "whole",
 ]
@@ -156,6 +158,17 @@ def _reason(exc: OSError) -> str:
     # Those of OpenSSL are OSErrors with words of their own.
     reason = getattr(exc, "reason", None)
     return f"no PEM that can be used ({reason})" if reason else str(exc.strerror or exc)
+
+
+def standard_input() -> TextIO:
+    """Return standard input.
+
+    Raises:
+        UsageFault: If the process was started without one.
+    """
+    if sys.stdin is None:
+        raise UsageFault("there is no standard input")
+    return sys.stdin
 
 
 # -- values --------------------------------------------------------------------------

@@ -1,12 +1,11 @@
 """The command `netcore fix`: a FIX log with names beside the numbers."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from netcore.cli.arguments import EXIT_TEXT, add_json
+from netcore.cli.arguments import EXIT_TEXT, add_json, standard_input
 from netcore.cli.exits import Exit
 from netcore.cli.output import Output
 
@@ -71,7 +70,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace, output: Output) -> Exit:
     """Decode a log; return FAILED if something in it is garbled or invalid."""
     if options.file == "-":
-        return _decode(options, output, sys.stdin.buffer)
+        return _decode(options, output, standard_input().buffer)
     with Path(options.file).open("rb") as file:
         return _decode(options, output, file)
 

@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: What follows the program's name; those of the process by default.
     """
+    if sys.stdout is None:
+        sys.stderr.write("netcore: there is no standard output\n")
+        return Exit.USAGE
     _speak_utf8()
     options = parser().parse_args(arguments)
     output = Output(json=options.json, quiet=getattr(options, "quiet", False))

@@ -1,7 +1,6 @@
 """The command `netcore ws`: talk to a WebSocket from a terminal or a pipe."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Final, final
 
 from netcore.cli.arguments import (
@@ -10,6 +9,7 @@ from netcore.cli.arguments import (
     add_json,
     add_messages,
     seconds,
+    standard_input,
 )
 from netcore.cli.exits import Exit
 from netcore.cli.output import Output, json_line, json_payload, octets, printable
@@ -101,7 +101,7 @@ async def talk(
     from netcore.cli.talk import converse, open_url, plan_of, recording
 
     if lines is None and not options.no_input:
-        lines = read_lines(sys.stdin.fileno())
+        lines = read_lines(standard_input().fileno())
     with recording(options.record, overwrite=options.overwrite) as recorder:
         await converse(
             open_url(options, recorder),
