@@ -1248,6 +1248,33 @@ def test_look_ups_under_way_are_visited_until_they_time_out():
     assert seconds(setup) == 1
 
 
+def test_a_look_up_times_out_though_no_connection_may_be_made_for_long():
+    setup = Setup(selector=Quiet(), connect_interval=60, dns_timeout=5)
+    setup.service.register(Connected("a", setup.log))
+    setup.turn()
+    setup.resolver.waiting.add("b")
+    setup.venue("b")
+
+    assert seconds(setup) == 5
+
+
+def test_nothing_is_left_to_wait_for_when_an_endpoint_has_gone():
+    setup = Setup(selector=Quiet(), auto_disconnect=60, connect_timeout=10)
+    handles = [alarm(setup, due=5 * 10**9).handle]
+    every = Venue("b", setup.log, incoming=[b"inside"])
+    every.every_turn = True
+    handles.append(setup.service.register(every))
+    setup.turn()
+    setup.turn(1)
+    assert len(setup.active()) == 2
+
+    for handle in handles:
+        setup.service.deregister(handle)
+    setup.turn(100)
+
+    assert seconds(setup) is None
+
+
 def test_bytes_inside_forbid_to_wait():
     setup = Setup(selector=Quiet())
     setup.service.register(Connected("a", setup.log, incoming=[b"x"]))
