@@ -1,4 +1,4 @@
-"""The command line: `venues`, `watch` and `book`.
+"""The command line: `venues`, `watch`, `book` and `sign`.
 
 Lines for people on a terminal, JSON lines into a pipe or with `--json`. Exit codes:
 0 done, 1 the run failed, 2 the command was misspelt. Wiring only: everything it does
@@ -6,6 +6,7 @@ can be had from `integration.market` as well.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from integration.market.books import OrderBook
     from integration.market.config import StreamConfig
     from integration.market.streams import MarketStreams
+    from integration.signing import Credentials
 
 __all__ = ["main", "parse_target"]
 
@@ -128,7 +130,24 @@ def _parser() -> argparse.ArgumentParser:
     book.add_argument("--depth", type=int, default=5, help="levels per side")
     book.add_argument("--count", type=int, help="stop after so many prints")
     book.set_defaults(command=_book)
-    for command in (venues, watch, book):
+    sign = commands.add_parser(
+        "sign",
+        help="sign a request and show how, to compare with a venue's example",
+        epilog="Key, secret and passphrase come from INTEGRATION_KEY, "
+        "INTEGRATION_SECRET and INTEGRATION_PASSPHRASE. The secret is never shown. "
+        "Example: integration sign bybit GET /v5/order/realtime --param symbol=BTCUSDT",
+    )
+    sign.add_argument("venue", metavar="VENUE")
+    sign.add_argument("method", metavar="METHOD")
+    sign.add_argument("path", metavar="PATH", help="with or without a leading slash")
+    sign.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="repeatable"
+    )
+    sign.add_argument("--api", help="part of the venue's API, such as fapi")
+    sign.add_argument("--timestamp-ms", type=int, help="instead of the present")
+    sign.add_argument("--show-key", action="store_true", help="do not mask the key")
+    sign.set_defaults(command=_sign)
+    for command in (venues, watch, book, sign):
         command.add_argument("--json", action="store_true", help="JSON lines")
     for command in (watch, book):
         command.add_argument(
@@ -296,6 +315,72 @@ def _urls(given: Iterable[str]) -> dict[str, str]:
             raise _UsageError(msg)
         found[exchange] = url
     return found
+
+
+# sign
+
+
+def _sign(options: argparse.Namespace) -> int:
+    from integration.signing.recipes import Call, sign_call
+    from netcore.clock import ManualClock, SystemClock
+
+    credentials = _credentials()
+    call = Call(
+        method=options.method,
+        path=options.path,
+        params=dict(_pair(text) for text in options.param),
+        api=options.api,
+    )
+    stamp = options.timestamp_ms
+    clock = SystemClock() if stamp is None else ManualClock(stamp * 1_000_000)
+    try:
+        prehash, signature, signed = sign_call(options.venue, call, credentials, clock)
+    except ValueError as error:
+        raise _UsageError(str(error)) from error
+
+    def masked(text: str) -> str:
+        key = credentials.key
+        return text if options.show_key else text.replace(key, "<key>")
+
+    headers = {name: masked(value) for name, value in signed.headers}
+    shown = {
+        "method": signed.method,
+        "url": masked(signed.url),
+        "headers": headers,
+        "body": masked(signed.body),
+        "prehash": masked(prehash.decode("utf-8", "backslashreplace")),
+        "signature": signature,
+    }
+    if _as_json(options):
+        _write_json([shown])
+        return 0
+    _write(f"{shown['method']} {shown['url']}")
+    for name, value in headers.items():
+        _write(f"{name}: {value}")
+    for name in ("body", "prehash", "signature"):
+        _write(f"\n{name}\n{shown[name]}")
+    return 0
+
+
+def _credentials() -> "Credentials":
+    from integration.signing import Credentials
+
+    found = {
+        name: os.environ.get(f"INTEGRATION_{name.upper()}", "")
+        for name in ("key", "secret", "passphrase")
+    }
+    if not found["key"] or not found["secret"]:
+        msg = "set INTEGRATION_KEY and INTEGRATION_SECRET"
+        raise _UsageError(msg)
+    return Credentials(**found)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        msg = f"{text!r}: expected NAME=VALUE"
+        raise _UsageError(msg)
+    return name, value
 
 
 # Writing

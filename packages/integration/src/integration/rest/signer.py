@@ -8,7 +8,7 @@ from a port given to the signer.
 
 import hashlib
 import hmac
-from typing import Any, Generic, Protocol, TypeVar, final
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, final
 
 from integration.errors import Signing
 from integration.rest.encoder import Encoder, HexEncoder
@@ -17,6 +17,7 @@ from integration.rest.request import RestRequest
 
 __all__ = [
     "BuildStrategy",
+    "Explained",
     "HmacKey",
     "Mac",
     "PublicNoHeaders",
@@ -111,6 +112,20 @@ class PublicNoHeaders:
         return prepared
 
 
+class Explained(NamedTuple):
+    """How a request was signed; for debugging only, as it shows the signature.
+
+    Attributes:
+        prehash: The bytes that were signed.
+        signature: As the venue wants it spelled.
+        request: The signed request.
+    """
+
+    prehash: bytes
+    signature: str
+    request: PreparedRequest
+
+
 @final
 class RequestSigner(Generic[C]):
     """The strategy of private endpoints: recipe, key, spelling.
@@ -142,11 +157,21 @@ class RequestSigner(Generic[C]):
         Raises:
             Signing: The request cannot be signed by this recipe.
         """
+        return self.explain(request, prepared).request
+
+    def explain(
+        self, request: RestRequest[Any], prepared: PreparedRequest
+    ) -> Explained:
+        """Return the signed request with what was signed, to compare with a venue's.
+
+        Raises:
+            Signing: The request cannot be signed by this recipe.
+        """
         config = self._signer.config(request, prepared)
-        raw = self._mac.sign(self._signer.bytes_to_sign(config))
-        signature = self._encoder.encode(raw)
+        prehash = self._signer.bytes_to_sign(config)
+        signature = self._encoder.encode(self._mac.sign(prehash))
         signed = self._signer.build_signed_request(config, prepared, signature)
-        return signed.with_secrets(signature)
+        return Explained(prehash, signature, signed.with_secrets(signature))
 
     def __repr__(self) -> str:
         return f"RequestSigner({type(self._signer).__name__}, {MASK})"
