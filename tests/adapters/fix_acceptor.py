@@ -4,6 +4,7 @@ import signal
 import sys
 
 import trio
+from _program import port, start
 
 from netcore.fix import Acceptor, FixSession, Role, SessionConfig, dictionary
 from netcore.fix.testing import Echo
@@ -43,15 +44,15 @@ async def echo(connection: TrioFixConnection) -> None:
         application.handle(event)
 
 
-async def main(port: int) -> None:
+async def main(number: int) -> None:
     """Serve until SIGTERM."""
     acceptor = Acceptor(session(*party) for party in COUNTERPARTIES)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_fix, echo, acceptor, port)
+            await nursery.start(serve_fix, echo, acceptor, number)
             async for _ in signals:
                 nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]))
+    sys.exit(start("fix_acceptor.py PORT", main, port))

@@ -8,6 +8,7 @@ import signal
 import sys
 
 import trio
+from _program import port, start
 
 from netcore.errors import ConnectError
 from netcore.fix import FixSession, SessionConfig, dictionary
@@ -18,28 +19,45 @@ VERSIONS = {"TW50": "7", "TW50SP1": "8", "TW50SP2": "9"}
 RECONNECT_SECONDS = 0.5
 
 
-async def talk(port: int, config: SessionConfig) -> None:
+def version(text: str) -> str:
+    """Check a BeginString."""
+    try:
+        dictionary(text, "9" if text == "FIXT.1.1" else "")
+    except LookupError as exc:
+        raise ValueError(text) from exc
+    return text
+
+
+def seconds(text: str) -> int:
+    """Read an interval."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+async def talk(number: int, config: SessionConfig) -> None:
     """Log on once and echo until the session ends."""
     version = config.default_appl_ver_id
     known = dictionary(config.begin_string, version, user_defined=False)
     session = FixSession(config, dictionary=known)
-    async with open_fix(f"tcp://127.0.0.1:{port}", session) as connection:
+    async with open_fix(f"tcp://127.0.0.1:{number}", session) as connection:
         application = Echo(connection, known)
         async for event in connection:
             application.handle(event)
 
 
-async def stay(port: int, config: SessionConfig) -> None:
+async def stay(number: int, config: SessionConfig) -> None:
     """Connect again whenever the connection is over or nobody listens."""
     while True:
         try:
-            await talk(port, config)
+            await talk(number, config)
         except ConnectError as exc:
             print(exc, file=sys.stderr)
         await trio.sleep(RECONNECT_SECONDS)
 
 
-async def main(port: int, begin_string: str, target: str, heartbeat: int) -> None:
+async def main(number: int, begin_string: str, target: str, heartbeat: int) -> None:
     """Run until SIGTERM."""
     config = SessionConfig(
         begin_string=begin_string,
@@ -52,10 +70,11 @@ async def main(port: int, begin_string: str, target: str, heartbeat: int) -> Non
     )
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(stay, port, config)
+            nursery.start_soon(stay, number, config)
             async for _ in signals:
                 nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    usage = "fix_initiator.py PORT BEGINSTRING TARGETCOMPID HEARTBTINT"
+    sys.exit(start(usage, main, port, version, str, seconds))

@@ -7,6 +7,7 @@ import ssl
 import sys
 
 import trio
+from _program import port, start
 
 from netcore.errors import NetError
 from netcore.info import ConnectionInfo
@@ -41,11 +42,13 @@ async def ping(info: ConnectionInfo, context: ssl.SSLContext, name: str) -> byte
     return line
 
 
-async def main(host: str, port: int, cafile: str, name: str) -> int:
+async def main(host: str, number: int, cafile: str, name: str) -> int:
     """Return the exit code."""
     try:
         with trio.fail_after(SECONDS):
-            line = await ping(ConnectionInfo(host, port), secure_context(cafile), name)
+            line = await ping(
+                ConnectionInfo(host, number), secure_context(cafile), name
+            )
     except (NetError, EOFError, OSError, trio.TooSlowError) as exc:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
         return 1
@@ -54,4 +57,4 @@ async def main(host: str, port: int, cafile: str, name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(trio.run(main, sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]))
+    sys.exit(start("tls_ping.py HOST PORT CAFILE SNI", main, str, port, str, str))

@@ -9,15 +9,22 @@ import sys
 from urllib.parse import quote
 
 import trio
+from _program import start
 
 from netcore.errors import NetError
 from netcore.trio import TrioWebSocket, open_websocket
-from netcore.ws import DeflateConfig, Opcode
+from netcore.ws import DeflateConfig, Opcode, parse_ws_url
 
 MAX_MESSAGE = 64 << 20
 # Suites send gigabytes, look for compression in the shortest message, too, and have
 # servers that want a client without context.
 COMPRESSED = DeflateConfig(fallback=True, level=1, threshold=0)
+
+
+def base_url(text: str) -> str:
+    """Check a WebSocket URL."""
+    parse_ws_url(text)
+    return text
 
 
 async def echo(ws: TrioWebSocket) -> None:
@@ -69,4 +76,4 @@ async def main(base_url: str, agent: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], sys.argv[2])
+    sys.exit(start("ws_echo_client.py BASE_URL AGENT", main, base_url, str))

@@ -5,6 +5,7 @@ import sys
 from functools import partial
 
 import trio
+from _program import port, start
 
 from netcore.trio import TrioWebSocket, serve_websocket
 from netcore.ws import DeflateConfig, Opcode, WebSocketOptions
@@ -30,16 +31,16 @@ async def echo(ws: TrioWebSocket) -> None:
         await ws.drain()
 
 
-async def main(host: str, port: int) -> None:
+async def main(host: str, number: int) -> None:
     """Serve until SIGTERM."""
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
-                partial(serve_websocket, echo, port, host=host, options=OPTIONS)
+                partial(serve_websocket, echo, number, host=host, options=OPTIONS)
             )
             async for _ in signals:
                 nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], int(sys.argv[2]))
+    sys.exit(start("ws_echo_server.py HOST PORT", main, str, port))
