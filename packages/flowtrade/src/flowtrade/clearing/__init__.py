@@ -8,8 +8,9 @@ Pure: no clock but for time limits, no input or output, no trio. Prices and rate
 float64; an answer is published only with a proof (`certificate`) that holds whoever
 found it. The way through the room:
 
-    market -> columns -> segments -> structure -> priceform
+    market -> columns -> parts -> segments -> structure -> priceform
            -> interior (or highs) -> polish -> rates, prices -> certificate -> outcome
+           -> joint (where there are several parts)
 """
 
 from flowtrade.clearing.errors import (
@@ -25,6 +26,7 @@ from flowtrade.models.clearing import (
     Certificate,
     ClearingStatus,
     DemandOutcome,
+    PartReport,
     PortfolioOutcome,
     ProductOutcome,
     RatePrice,
@@ -41,6 +43,7 @@ __all__ = [
     "DemandOutcome",
     "InvalidMarket",
     "Market",
+    "PartReport",
     "PortfolioOutcome",
     "PortfolioTerms",
     "ProductOutcome",

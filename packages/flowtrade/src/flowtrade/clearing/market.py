@@ -22,12 +22,13 @@ from flowtrade.clearing.columns import (
     splice,
 )
 from flowtrade.clearing.errors import InvalidMarket
+from flowtrade.clearing.parts import Members, find_members, sub_columns
 from flowtrade.clearing.segments import Segments, disaggregate
 from flowtrade.clearing.structure import Structure
 from flowtrade.models.curve import Curve, CurveError, PwlCurve, parse_curve
 from flowtrade.models.group import GroupError, parse_group
 
-__all__ = ["Market", "PortfolioTerms"]
+__all__ = ["Market", "Part", "PortfolioTerms"]
 
 
 class PortfolioTerms(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +41,18 @@ class PortfolioTerms(msgspec.Struct, frozen=True, gc=False):
 
     demand: Mapping[str, float]
     basis: Mapping[str, float]
+
+
+class Part(msgspec.Struct, frozen=True, eq=False):
+    """A part of a market that can be cleared apart.
+
+    Attributes:
+        market: The part as a market of its own.
+        members: What of the whole it holds.
+    """
+
+    market: "Market"
+    members: Members
 
 
 @final
@@ -169,18 +182,15 @@ class Market:
             canonical_rows(usage, count, what="demand"),
             canonical_rows(basis, products, what="basis"),
         )
-        structure = None
-        if like is not None and _same_portfolios(like.columns, columns):
-            structure = like.structure
-        elif like is not None:
-            structure = Structure.of(columns, like=like.structure)
-        return cls(
+        market = cls(
             _numbered("d", count),
             _numbered("x", len(basis)),
             _numbered("p", products),
             columns,
-            structure=structure,
         )
+        if like is not None:
+            market._take_over(like)
+        return market
 
     def update(
         self,
@@ -225,6 +235,45 @@ class Market:
     def structure(self) -> Structure:
         """What the program owes to portfolios alone."""
         return Structure.of(self.columns)
+
+    @cached_property
+    def parts(self) -> "tuple[Part, ...]":
+        """The parts that are cleared apart; a market in one piece is its only one.
+
+        None if no portfolio takes part. What takes no part itself is in none of them.
+        """
+        found = find_members(self.columns)
+        # Kept no longer than needed: every market would hold all those before it.
+        before = self.__dict__.pop("_parts_before", ())
+        if len(found) == 1 and self._is_all(found[0]):
+            return (Part(self, found[0]),)
+        known = {part.market.product_ids[0]: part.market for part in before}
+        return tuple(Part(self._sub_market(part, known), part) for part in found)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the market is in one piece and all of it takes part."""
+        return len(self.parts) == 1 and self.parts[0].market is self
+
+    def _is_all(self, members: Members) -> bool:
+        columns = self.columns
+        return (
+            len(members.portfolios) == columns.portfolios
+            and len(members.products) == columns.products
+            and len(members.demands) == columns.demands
+        )
+
+    def _sub_market(self, members: Members, before: "Mapping[str, Market]") -> "Market":
+        market = Market(
+            [self.demand_ids[d] for d in map(int, members.demands)],
+            [self.portfolio_ids[j] for j in map(int, members.portfolios)],
+            [self.product_ids[k] for k in map(int, members.products)],
+            sub_columns(self.columns, members),
+        )
+        old = before.get(market.product_ids[0])
+        if old is not None and old.product_ids == market.product_ids:
+            market.__dict__["structure"] = _carried(old, market.columns)
+        return market
 
     @cached_property
     def _demand_numbers(self) -> dict[str, int]:
@@ -312,12 +361,27 @@ class Market:
         market = Market(
             demand_ids, portfolio_ids, self.product_ids, columns, structure=structure
         )
+        market._remember_parts(self)
         for name in ("_demand_numbers", "_portfolio_numbers", "_product_numbers"):
             numbers = self.__dict__.get(name)
             ids = getattr(market, name.replace("_numbers", "_ids").lstrip("_"))
             if numbers is not None and len(numbers) == len(ids):
                 market.__dict__[name] = numbers
         return market
+
+    def _take_over(self, like: "Market") -> None:
+        """Use what a market solved before knows of the same portfolios."""
+        self._remember_parts(like)
+        if "_parts_before" not in self.__dict__:
+            self.__dict__["structure"] = _carried(like, self.columns)
+
+    def _remember_parts(self, old: "Market") -> None:
+        """Have the parts of an older market at hand when the own ones are made."""
+        parts = old.__dict__.get("parts", ())
+        if not parts:
+            parts = old.__dict__.get("_parts_before", ())
+        if parts and parts[0].market is not old:
+            self.__dict__["_parts_before"] = parts
 
     def _rebuilt(self, portfolios: Mapping[str, PortfolioTerms]) -> "Market":
         """Build again where the set of products changes: their order would, too."""
@@ -458,6 +522,13 @@ def _with_slots(columns: Columns, count: int) -> Columns:
         columns.usage,
         columns.basis,
     )
+
+
+def _carried(old: Market, columns: Columns) -> Structure:
+    """The structure of a market that resembles an old one."""
+    if _same_portfolios(old.columns, columns):
+        return old.structure
+    return Structure.of(columns, like=old.structure)
 
 
 def _same_portfolios(old: Columns, new: Columns) -> bool:

@@ -18,6 +18,7 @@ from flowtrade.clearing.certificate import Audit, Terms, audit
 from flowtrade.clearing.errors import InvalidMarket, UnboundedMarket, Uncertified
 from flowtrade.clearing.faces import Ranges, find_face, find_ranges
 from flowtrade.clearing.highs import SolverFailed
+from flowtrade.clearing.joint import joined
 from flowtrade.clearing.market import Market
 from flowtrade.clearing.outcome import Clearing, OutcomeArrays
 from flowtrade.clearing.policy import Candidate, Solver, Turn, solvers_for
@@ -56,7 +57,8 @@ def clear(
     """Clear an auction.
 
     Pure: the same market and reference give the same bits, whatever the number of
-    threads. Linear algebra runs on one thread meanwhile.
+    threads. Linear algebra runs on one thread meanwhile. Parts of the market that have
+    nothing to do with each other are cleared apart (see `parts`).
 
     Args:
         market: The auction.
@@ -76,7 +78,14 @@ def clear(
     """
     deadline = monotonic() + time_limit
     with one_thread(), np.errstate(under="ignore"):
-        return _Run(market, _reference(market, reference), deadline).clear(mode)
+        wanted = _reference(market, reference)
+        if market.is_whole or not market.parts:
+            return _Run(market, wanted, deadline).clear(mode)
+        clearings = [
+            _Run(part.market, wanted[part.members.products], deadline).clear(mode)
+            for part in market.parts
+        ]
+        return joined(market, clearings)
 
 
 class _Run:

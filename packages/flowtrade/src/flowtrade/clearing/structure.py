@@ -43,6 +43,7 @@ from flowtrade.clearing.arrays import (
 from flowtrade.clearing.assembly import Assembler
 from flowtrade.clearing.columns import Columns
 from flowtrade.clearing.intern import hash_rows, intern_rows
+from flowtrade.clearing.parts import live_usage
 from flowtrade.clearing.rowmap import RowMap
 
 __all__ = ["Recovery", "Structure"]
@@ -195,10 +196,7 @@ class _Builder:
     ) -> None:
         self.columns = columns
         self.hashes = hash_rows(columns.basis) if hashes is None else hashes
-        usage = columns.usage.filter(columns.known[columns.usage.idx])
-        filled = np.diff(columns.basis.ptr) > 0
-        self.live = filled & (np.diff(usage.ptr) > 0)
-        self.usage = usage.filter(np.repeat(self.live, np.diff(usage.ptr)))
+        self.live, self.usage = live_usage(columns)
         self.feeders = np.bincount(self.usage.idx, minlength=columns.demands)
         self.row = np.full(columns.demands, -1, np.int64)
         self.scale = np.full(columns.demands, np.nan)

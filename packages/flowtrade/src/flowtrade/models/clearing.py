@@ -14,6 +14,7 @@ __all__ = [
     "Certificate",
     "ClearingStatus",
     "DemandOutcome",
+    "PartReport",
     "PortfolioOutcome",
     "ProductOutcome",
     "RatePrice",
@@ -199,6 +200,28 @@ class Attempt(Model, frozen=True, kw_only=True):
     worst: float | None
 
 
+class PartReport(Model, frozen=True, kw_only=True):
+    """A part of a market that has nothing to do with the others, cleared apart.
+
+    Attributes:
+        products: Number of its products.
+        portfolios: Number of its portfolios.
+        segments: Pieces of curves in its program.
+        solver: Who gave its answer.
+        status: How well the part's answer is proven by itself.
+        gains: Gains from trade within it.
+        worst: The largest relative measure of its own certificate.
+    """
+
+    products: int
+    portfolios: int
+    segments: int
+    solver: str
+    status: ClearingStatus
+    gains: float
+    worst: float
+
+
 class SolverReport(Model, frozen=True, kw_only=True):
     """How an auction was solved. Times vary between runs, nothing else does.
 
@@ -217,6 +240,7 @@ class SolverReport(Model, frozen=True, kw_only=True):
         rates: How the rates were chosen.
         seconds: Wall time by phase: build, solve, canonical, certify.
         warnings: What an operator should look at.
+        parts: Where a market falls apart, its parts; empty for one in one piece.
     """
 
     solver: str
@@ -233,3 +257,4 @@ class SolverReport(Model, frozen=True, kw_only=True):
     rates: CanonicalChoice
     seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
+    parts: tuple[PartReport, ...] = ()
