@@ -1,4 +1,4 @@
-"""Many clients over keep-alive connections, as cheap as can be: a selector and bytes."""
+"""Many clients over keep-alive connections, as cheap as can be made."""
 
 import selectors
 import socket
@@ -19,6 +19,7 @@ class Client:
         self.data = b""
 
     def send(self) -> None:
+        """Send the next request."""
         self.sock.sendall(self.make(self.sent))
         self.sent += 1
 

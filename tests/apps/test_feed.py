@@ -85,3 +85,61 @@ def test_app_data_names_an_instrument_in_any_case():
 def test_half_an_instrument_is_refused(app_data):
     with pytest.raises(ValueError, match="app_data"):
         instrument_of(app_data)
+
+
+ETH = FeedInstrument(
+    ExchangeId.BINANCE_SPOT, MarketDataInstrument("eth", "usdt", "spot")
+)
+
+
+@pytest.mark.parametrize("given", [{}, {"BTC": BTC}], ids=["none", "one"])
+async def test_a_product_that_is_added_later_is_followed(given):
+    async with (
+        SimulatedExchange(SyntheticMarket(3, ("BTCUSDT", "ETHUSDT"))) as exchange,
+        trio.open_nursery() as nursery,
+    ):
+        mids = {}
+        feed = MarketFeed(
+            given,
+            config=config(exchange),
+            on_mid=lambda product, mid, _time: mids.update({product: mid}),
+        )
+        await nursery.start(feed.run)
+        feed.follow("ETH", ETH)
+        feed.follow("ETH too", ETH)  # the same market behind another product
+        feed.follow("ETH", ETH)  # known already
+        for _ in range(200):  # each second of the market, until it has arrived
+            await exchange.advance(exchange.time_ns + SECOND)
+            with trio.move_on_after(0.1):
+                await feed.reached("ETH too", 0)
+                break
+        both = (feed.mid("ETH"), feed.mid("ETH too"))
+        nursery.cancel_scope.cancel()
+
+    assert both[0] == both[1] is not None
+    assert mids["ETH"] is not None
+
+
+async def test_a_product_that_no_venue_offers_has_no_price_and_harms_nobody(caplog):
+    nothing = FeedInstrument(
+        ExchangeId.BINANCE_SPOT,
+        MarketDataInstrument("nope", "usdt", "spot"),
+    )
+    async with (
+        SimulatedExchange(SyntheticMarket(3, ("BTCUSDT",))) as exchange,
+        trio.open_nursery() as nursery,
+    ):
+        feed = MarketFeed({}, config=config(exchange))
+        await nursery.start(feed.run)
+        feed.follow("nothing", nothing)
+        feed.follow("BTC", BTC)
+        for _ in range(200):
+            await exchange.advance(exchange.time_ns + SECOND)
+            with trio.move_on_after(0.1):
+                await feed.reached("BTC", 0)
+                break
+        mid = feed.mid("BTC")
+        nursery.cancel_scope.cancel()
+
+    assert mid is not None
+    assert feed.mid("nothing") is None

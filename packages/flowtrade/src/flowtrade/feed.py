@@ -11,12 +11,14 @@ Knows nothing of bids, batches or HTTP; what is done with a price is the caller'
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, final
 
 import msgspec
 import trio
 
+from integration.errors import IntegrationError
 from integration.market.books import BookState, OrderBook
 from integration.market.config import StreamConfig
 from integration.market.reports import BookStale, Reconnecting, StreamEvent
@@ -115,8 +117,12 @@ class MarketFeed:
         on_event: Callable[[StreamEvent], None] | None = None,
     ) -> None:
         self.counts: dict[str, int] = {}
-        self._instruments = dict(instruments)
-        self._products = {value: key for key, value in self._instruments.items()}
+        self._instruments: dict[str, FeedInstrument] = {}
+        self._products: dict[FeedInstrument, list[str]] = {}
+        for product, instrument in instruments.items():
+            self._know(product, instrument)
+        self._wanted: deque[str] = deque()
+        self._asked = trio.Event()
         self._config = config
         self._on_mid = on_mid
         self._on_event = on_event
@@ -167,6 +173,16 @@ class MarketFeed:
                 return
             await self._progress.wait()
 
+    def follow(self, product: str, instrument: FeedInstrument) -> None:
+        """Follow one more product from now on; returns at once.
+
+        What its venue does not offer is logged, and the product has no price.
+        """
+        if product not in self._instruments:
+            self._know(product, instrument)
+            self._wanted.append(product)
+            self._asked.set()
+
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -175,43 +191,81 @@ class MarketFeed:
         Raises:
             SocketError: The first connection could not be made or was refused; later
                 losses are repaired and reported as events.
+            IntegrationError: A venue does not offer a product that was given at the
+                beginning.
         """
-        subscriptions = [
-            Subscription(wanted.exchange, wanted.instrument, kind)
-            for wanted in self._instruments.values()
-            for kind in _KINDS
-        ]
-        if not subscriptions:
-            task_status.started()
-            await trio.sleep_forever()
-        async with open_market_streams(subscriptions, config=self._config) as streams:
+        given = list(self._instruments.keys() - set(self._wanted))
+        if given:
+            await self._stream(given, task_status)
+        task_status.started()
+        while True:  # nothing is given: the first that is added opens the streams
+            product = await self._next_wanted()
+            try:
+                await self._stream([product], trio.TASK_STATUS_IGNORED)
+            except IntegrationError as error:
+                if self._streams is not None:
+                    raise
+                self._give_up(product, error)
+
+    async def _stream(
+        self, products: list[str], task_status: trio.TaskStatus[None]
+    ) -> None:
+        failure: Exception | None = None
+        wanted = [s for product in products for s in self._subscriptions(product)]
+        async with open_market_streams(wanted, config=self._config) as streams:
             self._streams = streams
             task_status.started()
-            while True:
-                self._take(await streams.next_batch())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._follow_more, streams)
+                try:
+                    while True:
+                        self._take(await streams.next_batch())
+                except (IntegrationError, trio.EndOfChannel) as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+            # Not within the nursery: it comes out as it is, not in a group.
+            raise failure
+
+    async def _follow_more(self, streams: MarketStreams) -> None:
+        while True:
+            product = await self._next_wanted()
+            try:
+                await streams.subscribe(*self._subscriptions(product))
+            except IntegrationError as error:
+                self._give_up(product, error)
+
+    async def _next_wanted(self) -> str:
+        while not self._wanted:
+            self._asked = trio.Event()
+            await self._asked.wait()
+        return self._wanted.popleft()
+
+    def _subscriptions(self, product: str) -> list[Subscription]:
+        wanted = self._instruments[product]
+        return [
+            Subscription(wanted.exchange, wanted.instrument, kind) for kind in _KINDS
+        ]
+
+    def _know(self, product: str, instrument: FeedInstrument) -> None:
+        self._instruments[product] = instrument
+        self._products.setdefault(instrument, []).append(product)
+
+    def _give_up(self, product: str, error: IntegrationError) -> None:
+        _log.warning("the product %s has no market data: %s", product, error)
+        self._products[self._instruments.pop(product)].remove(product)
 
     def _take(self, events: list[StreamEvent]) -> None:
         touched: dict[str, Timestamp] = {}
         for event in events:
             self._count(event)
             if isinstance(event, MarketEvent):
-                product = self._products.get(
-                    FeedInstrument(event.exchange, event.instrument)
-                )
-                if product is None:
-                    continue
-                if isinstance(event.kind, PublicTrade):
-                    self._trades[product] = event
-                elif isinstance(event.kind, OrderBookL1):
-                    self._quotes[product] = event
-                elif isinstance(event.kind, OrderBookSnapshot | OrderBookUpdate):
-                    touched[product] = event.time_exchange
-                    if event.kind.sequence is not None:
-                        self._seen[product] = event.kind.sequence
+                for product in self._behind(event.exchange, event.instrument):
+                    self._note(product, event, touched)
             elif isinstance(event, BookStale | Reconnecting):
                 _log.warning("market data: %s", event)
                 if isinstance(event, BookStale):
-                    touched |= self._stale(event)
+                    for product in self._behind(event.exchange, event.instrument):
+                        touched[product] = event.time
             if self._on_event is not None:
                 self._on_event(event)
         for product, time in touched.items():
@@ -219,9 +273,22 @@ class MarketFeed:
         progress, self._progress = self._progress, trio.Event()
         progress.set()
 
-    def _stale(self, event: BookStale) -> dict[str, Timestamp]:
-        product = self._products.get(FeedInstrument(event.exchange, event.instrument))
-        return {} if product is None else {product: event.time}
+    def _behind(
+        self, exchange: ExchangeId, instrument: MarketDataInstrument
+    ) -> list[str]:
+        return self._products.get(FeedInstrument(exchange, instrument), [])
+
+    def _note(
+        self, product: str, event: MarketEvent, touched: dict[str, Timestamp]
+    ) -> None:
+        if isinstance(event.kind, PublicTrade):
+            self._trades[product] = event
+        elif isinstance(event.kind, OrderBookL1):
+            self._quotes[product] = event
+        elif isinstance(event.kind, OrderBookSnapshot | OrderBookUpdate):
+            touched[product] = event.time_exchange
+            if event.kind.sequence is not None:
+                self._seen[product] = event.kind.sequence
 
     def _tell_mid(self, product: str, time: Timestamp) -> None:
         mid = self.mid(product)

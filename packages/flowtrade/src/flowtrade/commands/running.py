@@ -1,5 +1,6 @@
 """The whole server in one nursery: the auction service and the feed beside it."""
 
+import logging
 import ssl
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from netcore.models import Timestamp
 __all__ = ["RunningServer", "run_server"]
 
 _PAGE = 1000
+
+_log = logging.getLogger(__name__)
 
 
 @final
@@ -85,6 +88,7 @@ async def run_server(
             config=config.feed.streams(ssl_context),
             on_mid=partial(_set_reference, service, clock or SystemClock()),
         )
+        service.watch_products(partial(_follow, feed))
         async with trio.open_nursery() as feeding:
             await feeding.start(feed.run)
             task_status.started(
@@ -128,6 +132,18 @@ def _instruments(service: Service) -> dict[str, FeedInstrument]:
         if instrument is not None:
             found[key] = instrument
     return found
+
+
+def _follow(feed: MarketFeed, product: str, app_data: bytes) -> None:
+    """Follow a product that was made while the server runs, if it names a market."""
+    try:
+        instrument = instrument_of(msgspec.json.decode(app_data))
+    except ValueError as error:
+        # Whoever made it has its answer already; the server goes on without a price.
+        _log.warning("the product %s has no market data: %s", product, error)
+        return
+    if instrument is not None:
+        feed.follow(product, instrument)
 
 
 def _app_data(service: Service) -> dict[str, Any]:

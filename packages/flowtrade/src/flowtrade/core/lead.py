@@ -101,7 +101,7 @@ class Lead:
 
     def _step_down(self) -> None:
         if self.epoch is not None:
-            _log.warning("this process runs the auctions no more")
+            _log.info("this process runs the auctions no more")
             self._set(None)
 
     def _set(self, epoch: int | None) -> None:

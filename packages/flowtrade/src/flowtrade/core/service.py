@@ -8,7 +8,7 @@ rights.
 Reads of the present come from the mirror; reads of the past are `Service.history`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import final
 
 import msgspec
@@ -40,6 +40,7 @@ from flowtrade.core.records import (
     product_record,
 )
 from flowtrade.core.state import (
+    Added,
     DemandView,
     Entity,
     Group,
@@ -150,6 +151,7 @@ class Service:
         )
         self._reference_times: dict[Id, Timestamp] = {}
         self._dirty: set[Id] = set()
+        self._product_listeners: list[Callable[[Id, bytes], None]] = []
         self._news = trio.Event()
 
     @property
@@ -516,6 +518,13 @@ class Service:
             chosen.append(product_record(product, self.mirror.products))
         return ProductPage(results=chosen)
 
+    def watch_products(self, listener: Callable[[Id, bytes], None]) -> None:
+        """Call `listener` with id and app_data of every product made from now on.
+
+        Whoever makes it, here or in another process on the same store.
+        """
+        self._product_listeners.append(listener)
+
     # Reference prices.
 
     def set_reference(self, product: Id, price: float, time: Timestamp) -> None:
@@ -573,6 +582,14 @@ class Service:
             self._early.append(applied)
         else:
             self.mirror.apply(applied.timestamp, applied.changes)
+            if self._product_listeners:
+                self._tell_products(applied)
+
+    def _tell_products(self, applied: Applied) -> None:
+        for change in applied.changes:
+            if isinstance(change, Added) and change.entity.kind is Kind.PRODUCT:
+                for listener in self._product_listeners:
+                    listener(change.entity.id, change.entity.app_data)
 
     def _record(self, applied: Applied) -> DemandRecord | PortfolioRecord:
         operation = applied.operation
