@@ -78,6 +78,28 @@ class TestResponses:
         assert (response.body, response.trailers) == (b"", ())
         assert made.reusable is (size == 1)  # byte by byte nothing more has come yet
 
+    @pytest.mark.parametrize(
+        "more",
+        [
+            b"Content-Length: 99999999999\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\nno chunk",
+        ],
+    )
+    @pytest.mark.parametrize("size", [1, 1000])
+    def test_the_answer_to_head_is_complete_with_its_head(self, more, size):
+        made = HttpExchange("HEAD")
+        data = OK + more
+        pieces = iter(data[at : at + size] for at in range(0, len(data), size))
+        response = next(found for piece in pieces if (found := made.feed(piece)))
+
+        assert (response.status, response.body) == (200, b"")
+        assert made.state is ExchangeState.DONE
+
+    def test_a_fault_within_the_head_of_an_answer_to_head_is_one(self):
+        made = HttpExchange("HEAD")
+        with pytest.raises(HttpProtocolError):
+            made.feed(OK + b"no header\r\n\r\n")
+
     @pytest.mark.parametrize("coding", [b"gzip", b"gzip, chunked", b"x"])
     def test_a_coded_body_that_was_not_asked_for_is_a_fault(self, coding):
         made = HttpExchange()

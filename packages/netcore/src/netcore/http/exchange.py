@@ -138,7 +138,7 @@ class HttpExchange:
             self._state = ExchangeState.READING
             self._answered = _Answered.YES
         try:
-            response = self._final(self._reader.feed(data))
+            response = self._final(self._read(data))
             if response is None and self._reader.fault is not None:
                 # It came behind interim responses: no more bytes will mend it.
                 raise self._reader.fault
@@ -166,6 +166,17 @@ class HttpExchange:
         response = self._deliver(message)
         self._tail = _Tail.END
         return response
+
+    def _read(self, data: bytes) -> list[RawMessage]:
+        try:
+            return self._reader.feed(data)
+        except HttpProtocolError:
+            # The answer to HEAD is complete with its head, whatever its length says
+            # and whatever comes behind it.
+            partial = self._reader.partial
+            if self._method == "HEAD" and partial is not None and partial.head_complete:
+                return []
+            raise
 
     def _nothing_more(self, message: RawMessage) -> bool:
         """Whether nothing came behind the response; to HEAD, no body at all."""
