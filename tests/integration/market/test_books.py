@@ -287,6 +287,49 @@ def test_any_spelling_of_an_amount_sets_removes_or_is_refused(spelled):
         assert dict(book.raw_bids()) == kept
 
 
+MOVES = st.lists(
+    st.tuples(
+        st.integers(1, 150).map(lambda n: f"{n / 10:.1f}"),
+        st.sampled_from(["0", "1", "2.5"]),
+    ),
+    max_size=100,
+)
+
+
+@given(st.lists(st.tuples(MOVES, st.booleans()), max_size=8))
+def test_a_book_is_in_order_however_seldom_it_is_read(updates):
+    book, model = OrderBook(), {}
+    for levels, read in updates:
+        book.apply_update(levels, levels)
+        for price, amount in levels:
+            model.pop(price, None)
+            if amount != "0":
+                model[price] = amount
+        if read:
+            assert (
+                book.raw_bids(3)
+                == sorted(model.items(), key=lambda level: -Decimal(level[0]))[:3]
+            )
+
+    expected = sorted(model.items(), key=lambda level: Decimal(level[0]))
+    assert book.raw_asks() == expected
+    assert book.raw_bids() == expected[::-1]
+    assert book.bid_count == book.ask_count == len(model)
+
+
+def test_a_book_that_nobody_reads_remembers_no_more_than_it_holds(monkeypatch):
+    monkeypatch.setattr(books, "_MANY", 50)
+    book = OrderBook()
+
+    for n in range(1000):
+        book.apply_update([(str(n), "1")], [])
+        book.apply_update([(str(n), "0")], [])
+
+    assert len(book._bids._moved) <= 51
+    assert len(book._bids._keys) <= 51
+    assert book.raw_bids() == []
+
+
 prices = st.integers(0, 3000).map(lambda n: Decimal(n) / 200).map(abs)
 amounts = st.integers(0, 40).map(lambda n: Decimal(n).scaleb(-2))
 

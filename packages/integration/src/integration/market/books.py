@@ -6,7 +6,8 @@ times faster than `Decimal` and exactly, unlike floats; the text is what checksu
 computed over and becomes `Decimal` only when somebody reads the level. The scale that
 turns a price into ticks is the largest number of decimals seen so far; a finer price
 rescales the side once. Ticks of asks are negative, so that on both sides the best
-level is the *last* one and changes near it move few elements.
+level is the *last* one and changes near it move few elements. The list is mended when
+somebody reads: who takes events in batches pays for their sum, not for each.
 
 A book is changed by its manager (`integration.market.manager`) and read by everybody
 else. An update is parsed completely before the first level is touched: a malformed
@@ -14,7 +15,7 @@ level leaves the book as it was. Whether an update *may* be applied is not decid
 here (`integration.market.sequencing`), and no clock is read.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from enum import StrEnum
@@ -33,6 +34,12 @@ _MEMO_LIMIT = 8_192
 depth, and about 1 MB."""
 
 _DIGITS, _ZEROS, _POINT = "0123456789", "0.", ("", ".")
+
+_FEW = 64
+"""Changes up to which the sorted ticks are mended one by one; sorting a thousand anew
+costs about as much."""
+
+_MANY = 4096
 
 _REPR_DEPTH = 5
 
@@ -68,13 +75,15 @@ class _Ticks(dict[str, int]):
 class _Side:
     """One side; `sign` is 1 for bids and -1 for asks, so that the best is last."""
 
-    __slots__ = ("by_tick", "keys", "scale", "sign", "ticks", "zero")
+    __slots__ = ("_keys", "_moved", "by_tick", "scale", "sign", "ticks", "zero")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
         self.scale = 0
-        self.keys: list[int] = []
         self.by_tick: dict[int, RawLevel] = {}
+        self._keys: list[int] = []
+        # Ticks that came or went since the keys were sorted.
+        self._moved: set[int] = set()
         self.ticks = _Ticks(self._tick)
         self.zero = "0"
 
@@ -125,34 +134,61 @@ class _Side:
 
     def _rescale(self, scale: int) -> None:
         factor = 10 ** (scale - self.scale)
+        self._keys = [key * factor for key in self.keys]
         self.scale = scale
-        self.keys = [key * factor for key in self.keys]
         self.by_tick = {key * factor: level for key, level in self.by_tick.items()}
         self.ticks.clear()
 
+    @property
+    def keys(self) -> list[int]:
+        """The ticks in order, the best one last."""
+        if self._moved:
+            self._sort()
+        return self._keys
+
+    def _sort(self) -> None:
+        keys, by_tick, moved = self._keys, self.by_tick, self._moved
+        if len(moved) > _FEW:
+            self._keys = sorted(by_tick)
+        else:
+            for tick in moved:
+                at = bisect_left(keys, tick)
+                found = at < len(keys) and keys[at] == tick
+                if tick in by_tick:
+                    if not found:
+                        keys.insert(at, tick)
+                elif found:
+                    del keys[at]
+        moved.clear()
+
     def upsert(self, parsed: dict[int, RawLevel | None]) -> None:
-        keys, by_tick = self.keys, self.by_tick
+        by_tick, moved = self.by_tick, self._moved
         for tick, level in parsed.items():
-            if level is None:
-                # Removing what is not there is not an error: venues shorten books.
-                if by_tick.pop(tick, None) is not None:
-                    del keys[bisect_left(keys, tick)]
-            else:
+            if level is not None:
                 if tick not in by_tick:
-                    insort(keys, tick)
+                    moved.add(tick)
                 by_tick[tick] = level
+            # Removing what is not there is not an error: venues shorten books.
+            elif tick in by_tick:
+                del by_tick[tick]
+                moved.add(tick)
+        if len(moved) > _MANY:
+            # Nobody reads this book; what moved must not outgrow it.
+            self._sort()
 
     def replace(self, parsed: dict[int, RawLevel | None]) -> None:
         self.by_tick = {tick: lvl for tick, lvl in parsed.items() if lvl is not None}
-        self.keys = sorted(self.by_tick)
+        self._keys = sorted(self.by_tick)
+        self._moved.clear()
 
     def truncate(self, depth: int) -> int:
-        excess = len(self.keys) - depth
+        excess = len(self.by_tick) - depth
         if excess <= 0:
             return 0
-        for tick in self.keys[:excess]:
+        keys = self.keys
+        for tick in keys[:excess]:
             del self.by_tick[tick]
-        del self.keys[:excess]
+        del keys[:excess]
         return excess
 
     def top(self, depth: int | None) -> list[RawLevel]:
@@ -161,7 +197,8 @@ class _Side:
         return [by_tick[tick] for tick in reversed(chosen)]
 
     def best(self) -> RawLevel | None:
-        return self.by_tick[self.keys[-1]] if self.keys else None
+        keys = self.keys
+        return self.by_tick[keys[-1]] if keys else None
 
 
 @final
@@ -300,12 +337,12 @@ class OrderBook:
     @property
     def bid_count(self) -> int:
         """How many bid levels there are."""
-        return len(self._bids.keys)
+        return len(self._bids.by_tick)
 
     @property
     def ask_count(self) -> int:
         """How many ask levels there are."""
-        return len(self._asks.keys)
+        return len(self._asks.by_tick)
 
     @property
     def best_bid(self) -> Level | None:
