@@ -310,3 +310,37 @@ def test_reference_prices_reach_the_part_they_are_about():
     assert clearing.products["B"].price == 6.0
     assert clearing.products["A"].price == 6.25  # the middle of [5, 7.5]
     assert np.isfinite(clearing.certificate.worst)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30),
+    st.integers(0, 300),
+)
+def test_few_links_and_many_find_the_same_parts(links, repeated):
+    # Every link is a spread; repeated ones change nothing but who does the counting.
+    more = [*links, *links[:1] * repeated]
+    auction = {
+        "demand_curves": {},
+        "portfolios": {
+            f"x{i}": {"demand": "d", "basis": {f"p{a:02}": 1, f"p{b:02}": -2}}
+            for i, (a, b) in enumerate(more)
+        },
+    }
+    for i, terms in enumerate(auction["portfolios"].values()):
+        auction["demand_curves"][f"d{i}"] = {"price": 1}
+        terms["demand"] = f"d{i}"
+    few = {**auction, "portfolios": dict(list(auction["portfolios"].items())[:30])}
+
+    found = [
+        {tuple(part.market.product_ids) for part in Market.from_auction(one).parts}
+        for one in (auction, few)
+    ]
+
+    expected = [{f"p{a:02}", f"p{b:02}"} for a, b in links]
+    merged = []
+    for group in expected:
+        touching = [other for other in merged if other & group]
+        merged = [other for other in merged if not other & group]
+        merged.append(group.union(*touching))
+    assume(len(merged) <= 16)
+    assert found == [{tuple(sorted(group)) for group in merged}] * 2

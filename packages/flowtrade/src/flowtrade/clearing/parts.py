@@ -31,6 +31,9 @@ its own, and a thousand products without any spread are one market after all."""
 
 _MARKED = 1 << 23
 
+_FEW = 200
+"""Links up to which plain Python is the faster one (measured)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Members:
@@ -124,6 +127,8 @@ def _label_products(columns: Columns, live: BoolArray, usage: Ragged) -> IntArra
     same = np.flatnonzero(usage.idx[shared][1:] == usage.idx[shared][:-1])
     one = np.concatenate([basis.idx[second - 1], first[same]])
     other = np.concatenate([basis.idx[second], first[same + 1]])
+    if len(one) <= _FEW:
+        return _label_few(one.tolist(), other.tolist(), columns.products)
     pairs = _distinct(one * columns.products + other, columns.products**2)
     one, other = pairs // columns.products, pairs % columns.products
     links = np.arange(len(pairs))
@@ -133,6 +138,21 @@ def _label_products(columns: Columns, live: BoolArray, usage: Ragged) -> IntArra
         len(pairs),
         columns.products,
     )[2]
+
+
+def _label_few(one: list[int], other: list[int], count: int) -> IntArray:
+    """Labels by merging: a graph library costs more than a small auction's solve."""
+    parent = list(range(count))
+    for left, right in zip(one, other, strict=True):
+        while parent[left] != left:
+            left = parent[left]
+        while parent[right] != right:
+            right = parent[right]
+        # The lesser one leads, so a part's label is its first product.
+        parent[max(left, right)] = min(left, right)
+    for node in range(count):
+        parent[node] = parent[parent[node]]
+    return np.array(parent, np.int64)
 
 
 def _distinct(values: IntArray, size: int) -> IntArray:
