@@ -1,6 +1,7 @@
 """The adapters by which outside suites reach HTTP and TLS, run as they run them."""
 
 import contextlib
+import datetime
 import importlib.util
 import ssl
 import sys
@@ -12,6 +13,7 @@ import trustme
 
 from netcore.http import HttpProtocolError
 
+PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 ADAPTERS = Path(__file__).resolve().parents[2] / "adapters"
 
 
@@ -91,6 +93,17 @@ async def run_ping(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+async def anything(stream):
+    with contextlib.suppress(trio.BrokenResourceError):
+        await stream.receive_some()
+
+
+async def serve(nursery, context, handler):
+    listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, handler, listeners)
+    return listeners[0].transport_listener.socket.getsockname()[1]
+
+
 @pytest.mark.slow
 class TestTlsPing:
     @pytest.fixture
@@ -119,6 +132,52 @@ class TestTlsPing:
 
         assert (code, out) == (1, b"")
         assert b"WrongHost" in err
+
+    async def test_each_fault_of_a_certificate_has_its_own_words(
+        self, nursery, authority, tmp_path
+    ):
+        alone = trustme.CA()
+        alone.cert_pem.write_to_path(tmp_path / "cert")
+        alone.private_key_pem.write_to_path(tmp_path / "key")
+        contexts = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(3)]
+        authority.issue_cert("venue.test", not_after=PAST).configure_cert(contexts[0])
+        contexts[1].load_cert_chain(tmp_path / "cert", tmp_path / "key")
+        trustme.CA().issue_cert("venue.test").configure_cert(contexts[2])
+        said = []
+        for context in contexts:
+            port = await serve(nursery, context, anything)
+            code, out, err = await run_ping(
+                "127.0.0.1", port, tmp_path / "ca.pem", "venue.test"
+            )
+            assert (code, out, err.count(b"\n")) == (1, b"", 1)
+            said.append(err.decode())
+
+        expired, self_signed, unknown = said
+        assert expired.startswith("CertificateExpired: ")
+        assert "expired" in expired
+        assert self_signed.startswith("UntrustedCertificate: ")
+        assert "self-signed" in self_signed.replace("self signed", "self-signed")
+        assert unknown.startswith("UntrustedCertificate: ")
+        assert unknown != self_signed
+
+    async def test_a_connection_that_is_cut_has_its_own_words(
+        self, nursery, authority, tmp_path
+    ):
+        async def cut(stream):
+            await stream.receive_some()
+            await stream.send_all(b"po")
+            await stream.transport_stream.aclose()
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("venue.test").configure_cert(context)
+        port = await serve(nursery, context, cut)
+        code, out, err = await run_ping(
+            "127.0.0.1", port, tmp_path / "ca.pem", "venue.test"
+        )
+
+        assert (code, out) == (1, b"")
+        assert err.startswith(b"TruncatedStream: ")
+        assert b"without close_notify" in err
 
     async def test_nobody_listening_is_refused(self, authority, tmp_path):
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
