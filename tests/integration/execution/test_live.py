@@ -38,6 +38,7 @@ from integration.execution import (
     UnknownInstrument,
     UnknownOrder,
 )
+from integration.execution import account_stream as stream_module
 from integration.execution import live as live_module
 from integration.execution.binance import BinanceConfig, UserStream, binance_client
 from integration.execution.bybit import BybitConfig, bybit_client
@@ -74,8 +75,13 @@ class House:
         self.exchange = ExchangeId.BYBIT_SPOT if bybit else ExchangeId.BINANCE_SPOT
         self.instrument = kit.spot(exchange=self.exchange)
         amounts = {BTC: Decimal(10), USDT: Decimal(10_000)}
+        self.other = kit.spot("ETHUSDT", "eth", exchange=self.exchange)
         self.engine = MatchingEngine(
-            self.exchange, [self.instrument], {"ann": amounts}, fees=Fees(), **funds
+            self.exchange,
+            [self.instrument, self.other],
+            {"ann": amounts},
+            fees=Fees(),
+            **funds,
         )
         name = "bybit" if bybit else "binance_spot"
         self.venue = PrivateVenue(self.engine, dialect=name, keys=KEYS)
@@ -100,6 +106,7 @@ class House:
 
     def client(self, key="key-1", secret="secret-1", window=5000, **more):  # noqa: S107 - of a simulated venue
         credentials = Credentials(key=key, secret=secret)
+        instruments = [self.instrument, self.other]
         shared = {
             "rest_url": self.venue.rest_url,
             "recv_window_ms": window,
@@ -109,7 +116,7 @@ class House:
         }
         if self.dialect == "bybit":
             config = BybitConfig(stream_url=self.venue.stream_url, **shared)
-            made = bybit_client(credentials, [self.instrument], config=config)
+            made = bybit_client(credentials, instruments, config=config)
         else:
             listen = self.dialect == "binance listen key"
             config = BinanceConfig(
@@ -120,7 +127,7 @@ class House:
                 ),
                 **shared,
             )
-            made = binance_client(credentials, [self.instrument], config=config)
+            made = binance_client(credentials, instruments, config=config)
         self._clients.append(made)
         return made
 
@@ -273,7 +280,7 @@ async def test_names_without_terms_are_refused_here(house, kit):
     client = house.client()
 
     with pytest.raises(UnknownInstrument):
-        await client.open_order(kit.limit(symbol="ETHUSDT", exchange=house.exchange))
+        await client.open_order(kit.limit(symbol="SOLUSDT", exchange=house.exchange))
     with pytest.raises(UnknownInstrument):
         await client.fetch_open_orders(["other"])
     with pytest.raises(LocalError, match="not traded here"):
@@ -467,6 +474,99 @@ async def test_what_happens_while_the_stream_is_down_is_told_once(house):
         events = await until(stream, TradeEvent)
     assert [f.price for f in fills(events)] == [95]
     assert client.ledger.open_orders == ()
+
+
+async def test_another_programs_fill_on_another_instrument_is_told_too(house, kit):
+    client = house.client()
+    eth = MarketDataInstrument.spot("eth", "usdt")
+
+    async with client.account_stream() as stream:
+        await anext(stream)
+        await house.venue.wait_streams(1)
+        house.venue.inject(PrivateFault.DROP_STREAM)
+        house.venue.on_book(eth, OrderBookSnapshot([], [("50", "9")]))
+        foreign = kit.market(
+            "foreign", quantity="2", exchange=house.exchange, symbol="ETHUSDT"
+        )
+        house.engine.place("ann", foreign, house.venue.now_ns())
+        house.venue.publish()
+        events = await until(stream, StreamReconciled)
+
+    assert [f.instrument for f in fills(events)] == [house.other.name_internal]
+
+
+async def test_only_instruments_that_may_have_had_fills_are_asked_for(house):
+    client = house.client()
+    await client.open_order(house.limit("a", price="95"))
+
+    async with client.account_stream() as stream:
+        await anext(stream)
+        await house.venue.wait_streams(1)
+        house.venue.inject(PrivateFault.DROP_STREAM)
+        await until(stream, StreamReconciled)
+
+    path = "/v5/execution/list" if house.dialect == "bybit" else "/api/v3/myTrades"
+    # Once per connection, of the one instrument that was traded.
+    assert house.venue.requests[f"GET {path}"] == 2
+
+
+async def test_a_balance_that_has_gone_to_nothing_is_told(house):
+    client = house.client()
+
+    async with client.account_stream() as stream:
+        await anext(stream)
+        await house.venue.wait_streams(1)
+        house.venue.inject(PrivateFault.DROP_STREAM)
+        house.engine.accounts.move("ann", "(street)", BTC, Decimal(10))
+        events = await until(stream, StreamReconciled)
+
+    told = {
+        b.asset: b.balance.total
+        for e in events
+        if isinstance(e.kind, BalanceSnapshot)
+        for b in e.kind.balances
+    }
+    assert told == {BTC: 0}
+
+
+async def test_an_order_that_the_venue_forgot_has_expired(house, monkeypatch):
+    monkeypatch.setattr(stream_module, "_SLOW_TO_LIST", 0)
+    client = house.client()
+    await client.open_order(house.limit("gone", price="95"))
+
+    async with client.account_stream() as stream:
+        await anext(stream)
+        await house.venue.wait_streams(1)
+        house.venue.inject(PrivateFault.DROP_STREAM)
+        working = house.engine._orders.pop(("ann", "gone"))
+        del house.engine._ids[working.id]
+        house.engine._venues[house.instrument.name_internal].resting[Side.BUY].clear()
+        events = await until(stream, StreamReconciled)
+
+    (order,) = orders(events)
+    assert order.state is OrderState.EXPIRED
+    assert "does not know it" in order.reason
+    assert client.ledger.open_orders == ()
+
+
+async def test_what_a_venue_says_against_our_belief_is_told_as_news(house, kit):
+    client = house.client()
+    house.venue.inject(PrivateFault.RATE_LIMIT)
+    with pytest.raises(RateLimited):
+        await client.open_order(house.limit("a", price="95"))
+    assert client.ledger.order("a").state is OrderState.REJECTED
+
+    async with client.account_stream() as stream:
+        await anext(stream)
+        await house.venue.wait_streams(1)
+        # The same name, placed by somebody else after all.
+        request = house.limit("a", price="95")
+        house.engine.place("ann", request, house.venue.now_ns())
+        house.venue.publish()
+        events = await until(stream, OrderSnapshot)
+
+    assert orders(events)[0].state is OrderState.OPEN
+    assert client.ledger.order("a").state is OrderState.OPEN
 
 
 async def test_a_doubled_message_is_told_once(house):

@@ -3,9 +3,10 @@
 Theory of operation. A private stream has no sequence numbers: what is sent while we
 are away is gone. So after every connection, *before* anything is read from it, the
 venue is asked for what the stream could have said: balances, positions, open orders,
-fills since the last one known (with an overlap), and each order of ours that should
-be open but is not listed. Answers and stream then pass through one ledger, which
-drops whatever was told before; what remains is delivered once, in order.
+fills since the last one known (with an overlap) of every instrument that may have had
+any, and each order of ours that should be open but is not listed. Answers and stream
+then pass through one ledger, which drops whatever was told before; what remains is
+delivered once, in order.
 
 A message that cannot be read may have been a fill: it, too, leads to asking.
 
@@ -36,6 +37,7 @@ from integration.execution.models import (
     AccountEventKind,
     AccountSnapshot,
     AssetBalance,
+    Balance,
     BalanceSnapshot,
     Order,
     OrderSnapshot,
@@ -47,7 +49,7 @@ from integration.execution.models import (
     TradeEvent,
 )
 from integration.execution.states import OrderState
-from integration.models import InstrumentNameInternal
+from integration.models import AssetNameInternal, InstrumentNameInternal
 from integration.stream.reconnect import (
     Backoff,
     Connected,
@@ -71,6 +73,7 @@ _SLOW_TO_LIST = 10 * 10**9
 """How long after its last change an order may be missing from what a venue lists."""
 
 _ZERO = Decimal(0)
+_NOTHING = Balance(_ZERO, _ZERO)
 
 
 class _Due(Enum):
@@ -248,7 +251,7 @@ class LiveAccountStream:
         orders = await api.open_orders(None)
         closed = await self._gather_missing(orders)
         trades = []
-        for name in api.instruments.names:
+        for name in self._watched(balances, positions, orders):
             trades += await api.trades(name, self._trades_since(name))
         return _Answers(asked, balances, positions, orders, closed, trades)
 
@@ -289,6 +292,49 @@ class LiveAccountStream:
             reason="the venue does not know it any more",
         )
 
+    def _watched(
+        self,
+        balances: list[AssetBalance],
+        positions: list[Position],
+        orders: list[Order],
+    ) -> list[InstrumentNameInternal]:
+        """Return the instruments whose fills are asked for.
+
+        Those that orders or fills of ours were about, and those that somebody else's
+        fill may explain: both balances of the pair have moved, or the position has.
+        To ask for every instrument of a venue would take minutes of its weight.
+        """
+        names = {order.key.instrument for order in orders}
+        names.update(self._ledger.instruments(), self._client.ledger.instruments())
+        names.update(self._changed_positions(positions))
+        moved = self._moved(balances)
+        for instrument in self._api.instruments if moved else ():
+            pair = instrument.underlying
+            if pair.base in moved and pair.quote in moved:
+                names.add(instrument.name_internal)
+        return [name for name in self._api.instruments.names if name in names]
+
+    def _moved(self, told: list[AssetBalance]) -> set[AssetNameInternal]:
+        """Return the assets whose balance is not what we knew; none at first."""
+        known = {b.asset: b.balance for b in self._ledger.balances.values()}
+        if not known:
+            return set()
+        now = {b.asset: b.balance for b in told}
+        return {
+            asset
+            for asset in known.keys() | now.keys()
+            if now.get(asset, _NOTHING).total != known.get(asset, _NOTHING).total
+        }
+
+    def _changed_positions(self, told: list[Position]) -> set[InstrumentNameInternal]:
+        known = {name: p.quantity for name, p in self._ledger.positions.items()}
+        now = {p.instrument: p.quantity for p in told}
+        return {
+            name
+            for name in known.keys() | now.keys()
+            if now.get(name, _ZERO) != known.get(name, _ZERO)
+        }
+
     def _trades_since(self, name: InstrumentNameInternal) -> Timestamp:
         latest = self._ledger.last_trade(name)
         if latest is None:
@@ -319,7 +365,7 @@ class LiveAccountStream:
         balances = _stamped(answers.balances, answers.asked)
         gone = self._emptied(balances, answers.asked)
         self._deliver(BalanceSnapshot((*balances, *gone)), answers.asked)
-        for position in answers.positions:
+        for position in (*answers.positions, *self._closed_positions(answers)):
             self._deliver(PositionSnapshot(position), answers.asked)
         self._tell(StreamReconciled(trades, orders))
 
@@ -329,11 +375,18 @@ class LiveAccountStream:
         """Return zeros for what we thought there was: zero balances are not listed."""
         named = {balance.asset for balance in told}
         return [
-            msgspec.structs.replace(
-                known, balance=type(known.balance)(_ZERO, _ZERO), time_exchange=asked
-            )
+            msgspec.structs.replace(known, balance=_NOTHING, time_exchange=asked)
             for asset, known in self._ledger.balances.items()
             if asset not in named
+        ]
+
+    def _closed_positions(self, answers: _Answers) -> list[Position]:
+        """Return what we held and is not listed any more: positions of nothing."""
+        listed = {position.instrument for position in answers.positions}
+        return [
+            Position(instrument=name, quantity=_ZERO, time_exchange=answers.asked)
+            for name, known in self._ledger.positions.items()
+            if name not in listed and known.quantity
         ]
 
     def _absorb(self, event: AccountEvent) -> None:
