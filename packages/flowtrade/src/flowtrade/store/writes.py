@@ -16,7 +16,8 @@ reads in `flowtrade.store.tables`.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Final, final
+from operator import itemgetter
+from typing import Any, Final, final
 
 import msgspec
 
@@ -97,10 +98,10 @@ class SqlGroup:
             self._first_key() if known.following is None else known.following
         )
         self._entities: list[tuple[object, ...]] = []
-        self._closed: list[tuple[object, ...]] = []
+        self._closed: list[tuple[int, int, int]] = []
         # Rows of versions: entity, part, from, until, value; live ones by timeline.
-        self._opened: list[list[object]] = []
-        self._live: dict[tuple[int, int], list[object]] = {}
+        self._opened: list[list[Any]] = []
+        self._live: dict[tuple[int, int], list[Any]] = {}
         self._attached: dict[tuple[int, int], None] = {}
         self._remembered: list[tuple[object, ...]] = []
         self.memories: dict[tuple[str, str], Memory] = {}
@@ -128,15 +129,16 @@ class SqlGroup:
 
     def accept(self, tx: "SqlTransaction") -> None:
         """Take over what an operation has gathered."""
-        for pk, entity in tx.entities:
+        for pk, entity in tx.entities or ():
             name = (entity.kind, entity.id)
             self._known.entities[name] = (pk, entity)
             self._absent.discard(name)
             self._entities.append(self._entity_row(pk, entity))
         for pk, part, value, fresh in tx.versions:
             self._put(pk, part, tx.now, value, fresh=fresh)
-        self._attached.update(tx.attachments)
-        for once, memory in tx.memories:
+        if tx.attachments is not None:
+            self._attached.update(tx.attachments)
+        for once, memory in tx.memories or ():
             self.memories[once.scope, once.key] = memory
             ids = msgspec.json.encode(memory.ids)
             self._remembered.append(
@@ -149,10 +151,11 @@ class SqlGroup:
         if self._entities:
             write(_INSERT_ENTITY, self._entities)
         # Before the new ones: a timeline has one live version at most, at any time.
+        # By entity: neighbours in the table, one after the other.
         if self._closed:
-            write(_CLOSE_VERSION, self._closed)
+            write(_CLOSE_VERSION, sorted(self._closed, key=itemgetter(1)))
         if self._opened:
-            write(_INSERT_VERSION, self._opened)
+            write(_INSERT_VERSION, sorted(self._opened, key=itemgetter(0)))
         if self._attached:
             write(_INSERT_ATTACHMENT, list(self._attached))
         if self._remembered:
@@ -162,8 +165,7 @@ class SqlGroup:
                 {"since": latest - REMEMBERED},
             )
             write(_INSERT_MEMORY, self._remembered)
-        for rows in (self._entities, self._closed, self._opened, self._remembered):
-            rows.clear()
+        self._entities, self._closed, self._opened, self._remembered = [], [], [], []
         self._live.clear()
         self._attached.clear()
 
@@ -182,7 +184,7 @@ class SqlGroup:
             before[3] = now
         elif not fresh:
             self._closed.append((now, pk, part))
-        row: list[object] = [pk, part, now, None, value]
+        row: list[Any] = [pk, part, now, None, value]
         self._live[line] = row
         self._opened.append(row)
 
@@ -248,23 +250,36 @@ class SqlTransaction:
         memories: What is to be remembered.
     """
 
+    __slots__ = (
+        "_group",
+        "_own",
+        "attachments",
+        "entities",
+        "memories",
+        "now",
+        "versions",
+    )
+
     def __init__(self, group: SqlGroup, now: Timestamp) -> None:
         self.now = now
-        self.entities: list[tuple[int, Entity]] = []
         self.versions: list[tuple[int, int, bytes | None, bool]] = []
-        self.attachments: dict[tuple[int, int], None] = {}
-        self.memories: list[tuple[Once, Memory]] = []
+        # Made when needed: most operations only change one timeline.
+        self.entities: list[tuple[int, Entity]] | None = None
+        self.attachments: dict[tuple[int, int], None] | None = None
+        self.memories: list[tuple[Once, Memory]] | None = None
         self._group = group
-        self._own: dict[_Name, tuple[int, Entity]] = {}
+        self._own: dict[_Name, tuple[int, Entity]] | None = None
 
     def entity(self, kind: Kind, key: Id) -> Entity | None:
         """See `flowtrade.core.operations.Transaction`."""
-        found = self._own.get((kind, key)) or self._group.find((kind, key))
+        found = self._find((kind, key))
         return None if found is None else found[1]
 
     def add_entity(self, entity: Entity) -> None:
         """See `flowtrade.core.operations.Transaction`."""
         made = (self._group.next_key(), entity)
+        if self._own is None or self.entities is None:
+            self._own, self.entities = {}, []
         self._own[entity.kind, entity.id] = made
         self.entities.append(made)
 
@@ -281,7 +296,8 @@ class SqlTransaction:
     def put(self, part: Part, key: Id, value: Value) -> Version:
         """See `flowtrade.core.operations.Transaction`."""
         name = (part.kind, key)
-        pk, fresh = self._pk(*name), name in self._own
+        pk = self._pk(*name)
+        fresh = self._own is not None and name in self._own
         self.versions.append((pk, int(part), encode_value(part, value), fresh))
         return Version(self.now, None, value)
 
@@ -320,11 +336,13 @@ class SqlTransaction:
     def remember(self, once: Once, ids: tuple[Id, ...]) -> None:
         """See `flowtrade.core.operations.Transaction`."""
         memory = Memory(fingerprint=once.fingerprint, timestamp=self.now, ids=ids)
-        self.memories.append((once, memory))
+        self.memories = [*(self.memories or ()), (once, memory)]
 
     def attach(self, portfolio: Id, demands: Iterable[Id]) -> None:
         """See `flowtrade.core.operations.Transaction`."""
         pk = self._pk(Kind.PORTFOLIO, portfolio)
+        if self.attachments is None:
+            self.attachments = {}
         for demand in demands:
             self.attachments[self._pk(Kind.DEMAND, demand), pk] = None
 
@@ -386,9 +404,14 @@ class SqlTransaction:
         return self._group.session.execute(sql, parameters)
 
     def _pk(self, kind: Kind, key: Id) -> int:
-        found = self._own.get((kind, key)) or self._group.find((kind, key))
+        found = self._find((kind, key))
         assert found is not None  # noqa: S101  # the rules have asked for it before
         return found[0]
+
+    def _find(self, name: _Name) -> tuple[int, Entity] | None:
+        if self._own is not None and (own := self._own.get(name)) is not None:
+            return own
+        return self._group.find(name)
 
 
 _INSERT_ENTITY: Final = (
