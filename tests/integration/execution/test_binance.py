@@ -218,6 +218,14 @@ def test_an_unknown_state_puts_one_message_in_doubt_not_the_stream(translate):
         assert not fault.terminal
 
 
+def test_a_lock_from_outside_leads_to_asking(translate):
+    message = decode(b'{"e":"externalLockUpdate","E":1,"a":"NEO","d":"1.5","T":1}')
+    (fault,) = translate.transform(message, 1)
+
+    assert isinstance(fault, Deserialise)
+    assert not fault.terminal
+
+
 @pytest.mark.parametrize(
     "kind", ["listenKeyExpired", "eventStreamTerminated", "serverShutdown"]
 )

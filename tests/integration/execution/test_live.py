@@ -386,6 +386,23 @@ async def test_an_order_whose_sender_gave_up_is_unknown_until_told(house):
     assert client.ledger.order("a").state is OrderState.UNKNOWN
 
 
+@pytest.mark.parametrize("came", [True, False])
+async def test_an_unknown_order_can_be_settled_later(house, monkeypatch, came):
+    monkeypatch.setattr(live_module, "_MARGIN", 0.0)
+    client = house.client(window=200)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await client.open_order(house.limit(price="90"))
+    if came:
+        await house.client().open_order(house.limit(price="90"))
+        assert (await client.settle_order(house.key())).state is OrderState.OPEN
+        return
+
+    with pytest.raises(OrderNotPlaced):
+        await client.settle_order(house.key())
+    assert client.ledger.order("a").state is OrderState.REJECTED
+
+
 # Clock and limits
 
 
@@ -547,6 +564,21 @@ async def test_an_order_that_the_venue_forgot_has_expired(house, monkeypatch):
     assert order.state is OrderState.EXPIRED
     assert "does not know it" in order.reason
     assert client.ledger.open_orders == ()
+
+
+async def test_a_first_snapshot_is_believed_too(house):
+    client = house.client()
+    house.venue.inject(PrivateFault.RATE_LIMIT)
+    with pytest.raises(RateLimited):
+        await client.open_order(house.limit("a", price="95"))
+    request = house.limit("a", price="95")
+    house.engine.place("ann", request, house.venue.now_ns())
+
+    async with client.account_stream() as stream:
+        first = await anext(stream)
+
+    assert [o.state for o in first.kind.orders] == [OrderState.OPEN]
+    assert client.ledger.order("a").state is OrderState.OPEN
 
 
 async def test_what_a_venue_says_against_our_belief_is_told_as_news(house, kit):

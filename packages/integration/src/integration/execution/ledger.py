@@ -16,7 +16,7 @@ from typing import Generic, TypeVar, final
 
 import msgspec
 
-from integration.execution.errors import DuplicateOrder
+from integration.execution.errors import DuplicateOrder, IllegalTransition
 from integration.execution.models import (
     AccountEvent,
     AccountEventKind,
@@ -211,8 +211,8 @@ class AccountLedger:
             The event, completed by what we know (whose order, our name of it).
 
         Raises:
-            IllegalTransition: The venue says of an order what cannot be; it is left
-                as it was.
+            IllegalTransition: An `OrderSnapshot` says of an order what cannot be; it
+                is left as it was. A venue's `AccountSnapshot` is believed.
         """
         kind = event.kind
         new: AccountEventKind | None
@@ -250,7 +250,11 @@ class AccountLedger:
     def _snapshot(self, snapshot: AccountSnapshot) -> AccountSnapshot:
         orders = []
         for told in snapshot.orders:
-            self._merge(told)
+            try:
+                self._merge(told)
+            except IllegalTransition:
+                # What rests, rests, whatever we had reason to think.
+                self._put(told)
             orders.append(self.order(told.key.cid) or told)
         for balance in snapshot.balances:
             self._balance(balance)

@@ -243,6 +243,25 @@ class LiveClient:
             return self._learn(done)
         return await self._settle_cancelling(request, None)
 
+    async def settle_order(self, key: OrderKey) -> Order:
+        """Find out what became of an order whose sender heard no answer.
+
+        For orders that are `UNKNOWN`: after an `UnknownOutcome`, or because the task
+        that sent it was cancelled.
+
+        Raises:
+            OrderNotPlaced: It provably was never taken.
+            UnknownOutcome: Asking did not settle it; ask again later.
+        """
+        self._terms(key)
+        return await self._settle_placing(
+            key,
+            UnknownOutcome(
+                f"what became of order {key.cid!r} is not known",
+                client_order_id=key.cid,
+            ),
+        )
+
     async def _settle_placing(self, key: OrderKey, cause: UnknownOutcome) -> Order:
         """Ask for an unanswered order until it is known, or cannot come any more."""
         final = trio.current_time() + self._api.recv_window + _MARGIN

@@ -15,6 +15,7 @@ __all__ = [
     "BalanceUpdate",
     "Envelope",
     "ExecutionReport",
+    "ExternalLockUpdate",
     "ListenKey",
     "OrderAnswer",
     "OutboundAccountPosition",
@@ -143,6 +144,14 @@ class BalanceUpdate(msgspec.Struct, tag="balanceUpdate", tag_field="e"):
     T: int
 
 
+class ExternalLockUpdate(msgspec.Struct, tag="externalLockUpdate", tag_field="e"):
+    """Something outside spot has locked or freed a part of a balance."""
+
+    E: int
+    a: str
+    d: Decimal
+
+
 class ListenKeyExpired(msgspec.Struct, tag="listenKeyExpired", tag_field="e"):
     """The stream was not prolonged in time."""
 
@@ -164,7 +173,11 @@ class ServerShutdown(msgspec.Struct, tag="serverShutdown", tag_field="e"):
 StreamEnded: TypeAlias = ListenKeyExpired | EventStreamTerminated | ServerShutdown
 
 _Known: TypeAlias = (
-    ExecutionReport | OutboundAccountPosition | BalanceUpdate | StreamEnded
+    ExecutionReport
+    | OutboundAccountPosition
+    | BalanceUpdate
+    | ExternalLockUpdate
+    | StreamEnded
 )
 
 StreamMessage: TypeAlias = _Known | None
@@ -193,6 +206,7 @@ _KNOWN = frozenset(
         "executionReport",
         "outboundAccountPosition",
         "balanceUpdate",
+        "externalLockUpdate",
         "listenKeyExpired",
         "eventStreamTerminated",
         "serverShutdown",

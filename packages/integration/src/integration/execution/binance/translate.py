@@ -10,6 +10,7 @@ from integration.execution.binance.messages import (
     AccountAnswer,
     BalanceUpdate,
     ExecutionReport,
+    ExternalLockUpdate,
     OrderAnswer,
     OutboundAccountPosition,
     StreamMessage,
@@ -144,6 +145,10 @@ class BinanceTranslator:
             case BalanceUpdate():
                 change = BalanceChange(asset_name_internal(message.a), message.d)
                 return (self._event(change, message.T, time_received),)
+            case ExternalLockUpdate():
+                # By how much, but of which balance: the account has to be asked.
+                text = "a balance was locked from outside by an unknown total"
+                return (Deserialise(text, repr(message)),)
             case _:
                 return (Terminated(1001, f"the venue said {type(message).__name__}"),)
 
