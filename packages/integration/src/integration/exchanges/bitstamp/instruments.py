@@ -35,6 +35,8 @@ class Market(msgspec.Struct):
     url_symbol: str = ""
     minimum_order_value: Decimal = Decimal(0)
     minimum_order: str = ""
+    minimum_order_amount: Decimal | None = None
+    maximum_order_amount: Decimal | None = None
 
     @property
     def symbol(self) -> str:
@@ -64,13 +66,15 @@ class BitstampListing(Listing):
     def _read(self, market: Market) -> Instrument | str:
         if market.trading != "Enabled":
             return f"trading {market.trading}"
-        if market.market_type != "SPOT":
+        if market.market_type.upper() != "SPOT":
             return f"market type {market.market_type}"
         base, _, quote = market.name.partition("/")
         least = market.minimum_order.partition(" ")[0] or market.minimum_order_value
         spec = make_spec(
             tick=power_of_ten(market.counter_decimals),
             step=power_of_ten(market.base_decimals),
+            minimum=market.minimum_order_amount,
+            maximum=market.maximum_order_amount,
             notional=least,
             asset=base,
         )
