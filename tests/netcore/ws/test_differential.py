@@ -188,6 +188,56 @@ def test_wsproto_delivers_and_answers_the_same_messages(data, role, size):
     assert got == expected
 
 
+# -- every code ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("theirs", [theirs_websockets, theirs_wsproto])
+def test_every_close_code_is_answered_alike(theirs, role):
+    # IANA registered 1012 to 1014 after RFC 6455; the others know them to where they
+    # were written.
+    known_to_us_alone = set()
+    for code in [*range(1100), 1999, *range(2990, 3010), *range(4990, 5010), 65535]:
+        body = code.to_bytes(2, "big") + b"why"
+        wire = [build(role, 0x88, body, mask_right=True, form=1)]
+        if ours(role, wire) != theirs(role, wire):
+            known_to_us_alone.add(code)
+
+    assert known_to_us_alone <= {1012, 1013, 1014}
+    for code in known_to_us_alone:
+        wire = [build(role, 0x88, code.to_bytes(2, "big"), mask_right=True, form=1)]
+        assert ours(role, wire) == ([], [(8, code.to_bytes(2, "big"))])
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([(0xC1, b"x")], 1002),  # a reserved bit
+        ([(0x83, b"x")], 1002),  # an opcode that is none
+        ([(0x8B, b"x")], 1002),
+        ([(0x09, b"x")], 1002),  # a fragmented control frame
+        ([(0x89, b"x" * 126)], 1002),  # a long one
+        ([(0x80, b"x")], 1002),  # a continuation of nothing
+        ([(0x01, b"x"), (0x81, b"y")], 1002),  # a message within a message
+        ([(0x88, b"\x03")], 1002),  # half a code
+        ([(0x88, b"\x03\xe8\xff")], 1007),  # a reason that is not UTF-8
+        ([(0x81, b"\xff")], 1007),
+        ([(0x01, b"\xce"), (0x80, b"x")], 1007),  # a character that breaks off
+        ([(0x88, b"")], 1005),
+    ],
+)
+def test_every_fault_has_the_same_code_in_all_three(frames, code, role):
+    wire = [build(role, first, data, mask_right=True, form=1) for first, data in frames]
+
+    _, answers_of_ours = ours(role, wire)
+    assert answers_of_ours == [(8, b"" if code == 1005 else code.to_bytes(2, "big"))]
+    assert theirs_wsproto(role, wire)[1] == answers_of_ours
+    if code != 1007 or frames[0][0] == 0x88:
+        # Text is not websockets' protocol layer's to check.
+        assert theirs_websockets(role, wire)[1] == answers_of_ours
+
+
 # -- both ways -------------------------------------------------------------------------
 
 
