@@ -323,6 +323,34 @@ def test_what_came_before_a_failed_send_is_still_received(pair):
     assert got == [b"last words"]
 
 
+def test_what_was_taken_arrives_though_the_sender_never_read(pair):
+    client, server = pair
+    server.send(b"never read")
+    sent = 0
+    while taken := client.send(b"x" * 100_000):  # until nothing more fits
+        sent += taken
+
+    client.close()
+
+    got = 0
+    while True:
+        select.select([server.fileno()], [], [], 10)
+        data = server.receive()
+        got += len(data or b"")
+        if data == b"":
+            break
+    assert got == sent
+
+
+def test_closing_ends_though_the_peer_never_stops_sending(pair):
+    client, server = pair
+    while server.send(b"x" * 100_000):
+        pass
+    client.close()
+
+    assert client.fileno() == -1
+
+
 def test_detaching_gives_the_socket_away(pair):
     client, server = pair
     fd = client.fileno()

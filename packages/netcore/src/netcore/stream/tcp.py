@@ -13,6 +13,9 @@ import enum
 import errno
 import os
 import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import final
 
 from netcore import inet
@@ -21,10 +24,14 @@ from netcore.info import Address, ConnectionInfo
 from netcore.stream.base import RECEIVE_SIZE, Buffer
 from netcore.stream.options import apply_options, rearm_quickack
 
-__all__ = ["TcpStream"]
+__all__ = ["TcpStream", "drop_received"]
 
 # EINPROGRESS is POSIX's word, EWOULDBLOCK Windows's and Linux's for unix sockets.
 _CONNECTING = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN})
+
+
+# Reads before closing; whoever still sends after 4 MiB is cut off.
+_MOST_DROPPED = 64
 
 
 class _State(enum.Enum):
@@ -191,7 +198,12 @@ class TcpStream:
             raise self._send_fault from exc
 
     def close(self) -> None:
-        """Close the socket; what the kernel has taken is still delivered."""
+        """Close the socket; what the kernel has taken is still delivered.
+
+        Unless the peer goes on sending: a closed socket resets whoever does.
+        """
+        if self._state is _OPEN:
+            drop_received(partial(self._sock.recv, RECEIVE_SIZE))
         self._state = _State.CLOSED
         self._sock.close()
 
@@ -262,6 +274,22 @@ class TcpStream:
             f"connection to {self._info} broke while {doing}: {exc.strerror}",
             errno=exc.errno,
         )
+
+
+def drop_received(receive: Callable[[], bytes | None]) -> None:
+    """Empty what was received before closing.
+
+    A socket that is closed with unread bytes resets the connection and drops what it
+    has not sent yet (RFC 9293 §3.10.4, RFC 2525 §2.17). A TLS client that never reads
+    has the server's session tickets there (RFC 8446 §4.6.1).
+
+    Args:
+        receive: Brings the next bytes; nothing, or an error, ends it.
+    """
+    with suppress(OSError, NetError):
+        for _ in range(_MOST_DROPPED):
+            if not receive():
+                break
 
 
 def _first_address(info: ConnectionInfo) -> Address:

@@ -9,6 +9,7 @@ import enum
 import socket
 import ssl
 from contextlib import suppress
+from functools import partial
 from typing import Protocol, final
 
 from netcore.errors import BufferFull, NetError, RemoteError, SendMismatch
@@ -19,7 +20,7 @@ from netcore.stream.base import (
     collected_bytes,
     flush_stream,
 )
-from netcore.stream.tcp import TcpStream
+from netcore.stream.tcp import TcpStream, drop_received
 
 __all__ = [
     "MAX_RECORD",
@@ -38,10 +39,6 @@ _SOL_TLS = 282
 _TLS_TX = 1
 _TLS_RX = 2
 _CRYPTO_INFO_SIZE = 4
-
-
-# Reads before closing; whoever still sends after 4 MiB is cut off.
-_MOST_DROPPED = 64
 
 
 class KernelTls(enum.Flag):
@@ -146,10 +143,11 @@ def make_engine(
 class _SocketEngine:
     """OpenSSL on the socket itself.
 
-    CPython sets SSL_MODE_ENABLE_PARTIAL_WRITE (a write takes one record at most) and
-    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER (the retry may come from another place). When
-    a write would block, OpenSSL has already encrypted the record: the retry sends
-    *those* bytes whatever it is given. So the retry is compared here.
+    CPython sets SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER (the retry may come from another
+    place) and not SSL_MODE_ENABLE_PARTIAL_WRITE: of a long write that would block in
+    the middle, OpenSSL has sent records without saying so. So one record is written at
+    a time. When that would block, it is encrypted already: the retry sends *those*
+    bytes whatever it is given, hence the comparison.
     """
 
     __slots__ = ("_retry", "read", "session")
@@ -195,11 +193,13 @@ class _SocketEngine:
     def write(self, data: Buffer, /) -> int:
         if self._retry:
             _check_retry(memoryview(data).cast("B"), self._retry)
+            data = self._retry
+        elif len(data) > MAX_RECORD:
+            data = memoryview(data).cast("B")[:MAX_RECORD]
         try:
             taken = self.session.write(data)
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            if not self._retry:
-                self._retry = bytes(memoryview(data).cast("B")[:MAX_RECORD])
+            self._retry = bytes(data)
             raise
         self._retry = b""
         return taken
@@ -209,6 +209,8 @@ class _SocketEngine:
             # Would block, or the peer has gone: nobody is left to be told.
             with suppress(OSError, ValueError):
                 self.session.unwrap()
+        # The socket's own recv: what is dropped need not be decrypted.
+        drop_received(partial(socket.socket.recv, self.session, RECEIVE_SIZE))
         self.session.close()
 
     def fileno(self) -> int:
@@ -318,7 +320,7 @@ class _BioEngine:
             with suppress(OSError, ValueError):
                 self.session.unwrap()
             self._push_alert()
-            self._drop_received()
+        drop_received(partial(self._inner.receive, RECEIVE_SIZE))
         self._inner.close()
 
     def fileno(self) -> int:
@@ -355,17 +357,6 @@ class _BioEngine:
         """Tell the peer why this is the end; it may have gone."""
         with suppress(NetError):
             self._push_own()
-
-    def _drop_received(self) -> None:
-        """Empty the stream below: a socket closed with unread bytes is reset.
-
-        The peer might lose our close_notify then. A client that never reads has the
-        server's session tickets there (RFC 8446 §4.6.1).
-        """
-        with suppress(NetError):
-            for _ in range(_MOST_DROPPED):
-                if not self._inner.receive(RECEIVE_SIZE):
-                    break
 
     def _pull(self) -> None:
         """Carry bytes in; raise SSLWantReadError if there are none."""
