@@ -12,7 +12,7 @@ import trio.testing
 from flowtrade.core.mirror import AuctionInput, Mirror, PortfolioTerms
 from flowtrade.core.service import Service
 from flowtrade.core.solver import ClearingSolver
-from flowtrade.core.state import Kind
+from flowtrade.core.state import Kind, Part
 from flowtrade.errors import BatchExists, BatchFailed, InvalidRequest, NotFound
 from flowtrade.models.batch import BatchStatus
 from flowtrade.models.curve import ConstantCurve, Point, PwlCurve
@@ -20,6 +20,7 @@ from flowtrade.models.portfolio import TradeCap
 from flowtrade.models.time import format_timestamp, parse_timestamp
 from flowtrade.models.update import BatchUpdate, BidderUpdate, ProductUpdate
 from flowtrade.ports import Window
+from flowtrade.schedule import Grid
 from flowtrade.settings import AuctionSettings, StoreSettings, Transparency
 from flowtrade.store import open_store
 from flowtrade.testing import FixedSolver, RecordingPublisher, SeededIds
@@ -191,6 +192,38 @@ async def test_batches_run_one_at_a_time_in_order_of_asking():
         assert [record.seq for record in page.results] == [5, 4, 3, 2, 1]
         stamps = [record.as_of for record in page.results]
         assert stamps == sorted(stamps, reverse=True)
+
+
+async def test_a_clock_that_jumps_moves_no_batch_back_and_repeats_none(any_store):
+    day = 86_400 * 10**9
+    async with house(url=any_store) as home:
+        _, bids = await home.market()
+        grid = Grid(every=10**9)
+        status, points = [], []
+        for jump in (0, day, -2 * day, 5 * day, -day):
+            home.clock.set_wall(home.clock.now_ns() + jump)
+            for _ in range(2):
+                home.clock.advance(0.3)
+                await home.service.set_curve(bids[ALICE][0], SELL)
+                point = grid.after(home.clock.now_ns())
+                try:
+                    record = await home.run_batch(point, scheduled=point)
+                except BatchExists:
+                    continue
+                status.append(record.status)
+                points.append(point)
+        batches = (await home.service.history.batches(Window(limit=99))).results[::-1]
+        versions = await home.store.history(
+            Part.CURVE, bids[ALICE][0], Window(limit=99)
+        )
+
+    stamps = [parse_timestamp(record.as_of) for record in batches]
+    assert stamps == sorted(set(stamps))
+    assert len(points) == len(set(points)) == len(batches)
+    assert set(status) == {BatchStatus.CLEARED}
+    tiles = [(v.valid_from, v.valid_until) for v in versions][::-1]
+    assert all(start < (end or 2**63) for start, end in tiles)
+    assert [end for _, end in tiles[:-1]] == [start for start, _ in tiles[1:]]
 
 
 async def test_a_grid_point_is_run_once(home):

@@ -102,6 +102,10 @@ class SqliteDatabase:
         session = SqliteSession(connection, lock)
         try:
             _migrate(connection)
+            # Only a statement that writes finds out that the file may not be written.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE head SET last_timestamp = last_timestamp")
+            connection.execute("ROLLBACK")
         except BaseException:
             session.close()
             raise
