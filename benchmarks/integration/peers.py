@@ -278,8 +278,9 @@ def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=51)
+    parser.add_argument("--only", default="", help="cases whose name has this")
     options = parser.parse_args()
-    compared = cases()
+    compared = [case for case in cases() if options.only in case.name]
     for _ in range(options.rounds):
         for case in compared:
             case.round()

@@ -155,9 +155,10 @@ def _previous_id(u: OrderBookUpdate) -> int:
 ID_RANGE = SequenceRule(
     "id_range",
     ImageSource.HTTP,
-    drop=lambda u, last: _last_id(u) <= last,
+    # Asked for every update, so without a call of their own; no id is an old one.
+    drop=lambda u, last: u.sequence is None or u.sequence <= last,
     first=lambda u, last: _first_id(u) <= last + 1 <= _last_id(u),
-    next=lambda u, last: _first_id(u) == last + 1,
+    next=lambda u, last: u.first_sequence == last + 1,
 )
 """Each update covers the ids U..u without holes between updates (Binance spot
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
@@ -407,14 +408,18 @@ class BookSequencer(Generic[C]):
             self._phase = _Phase.FOLLOWING
             return Outcome.APPLY
         known = _id(last)
-        if rule.alive(update, known):
+        # Most rules leave most questions open; what is always answered by no is not
+        # asked.
+        if rule.alive is not _never and rule.alive(update, known):
             return Outcome.HEARTBEAT
         following = self._phase is _Phase.FOLLOWING
-        if following and rule.disorder(update, known):
+        if following and rule.disorder is not _never and rule.disorder(update, known):
             return self._gap(update, context)
-        if rule.drop(update, known) or (following and rule.repeated(update, known)):
+        if rule.drop is not _never and rule.drop(update, known):
             return Outcome.DROP
-        follows = rule.first if self._phase is _Phase.JOINING else rule.next
+        if following and rule.repeated is not _never and rule.repeated(update, known):
+            return Outcome.DROP
+        follows = rule.next if following else rule.first
         if not follows(update, known):
             return self._gap(update, context)
         self._phase = _Phase.FOLLOWING

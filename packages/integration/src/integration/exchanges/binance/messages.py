@@ -81,7 +81,7 @@ class BookTicker(msgspec.Struct, tag="bookTicker", tag_field="e", gc=False):
     E: int | None = None
 
 
-class DepthUpdate(msgspec.Struct, tag="depthUpdate", tag_field="e"):
+class DepthUpdate(msgspec.Struct, tag="depthUpdate", tag_field="e", gc=False):
     """Changed levels, ids `U` to `u`; futures add `pu`, the last id before."""
 
     E: int
@@ -192,11 +192,11 @@ Tagged: TypeAlias = (
 Message: TypeAlias = Tagged | SpotTicker | Answer
 
 
-class _TaggedEnvelope(msgspec.Struct):
+class _TaggedEnvelope(msgspec.Struct, gc=False):
     data: Tagged
 
 
-class _TickerEnvelope(msgspec.Struct):
+class _TickerEnvelope(msgspec.Struct, gc=False):
     data: SpotTicker
 
 

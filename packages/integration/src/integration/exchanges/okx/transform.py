@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable
-from operator import attrgetter
 from typing import Any
 
 from integration.errors import Exchange
@@ -40,7 +39,6 @@ _BASE, _CONTRACT = AmountUnit.BASE, AmountUnit.CONTRACT
 _CLOSING = "64008"
 """The connection closes in 60 s for an upgrade."""
 
-_pair: Callable[[messages.Level], RawLevel] = attrgetter("price", "size")
 _NAMED = re.compile(r"channel:(?P<channel>[^,\s]+),\s*instId:(?P<market>[^,\s]+)")
 
 
@@ -215,7 +213,7 @@ def _unit(instrument: MarketDataInstrument) -> AmountUnit:
 
 
 def _pairs(levels: list[messages.Level]) -> list[RawLevel]:
-    return list(map(_pair, levels))
+    return [(level.price, level.size) for level in levels]
 
 
 def _event(m: messages.Event) -> Output:
