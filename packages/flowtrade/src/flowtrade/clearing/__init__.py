@@ -16,6 +16,7 @@ found it. The way through the room:
 from flowtrade.clearing.errors import (
     ClearingError,
     InvalidMarket,
+    MissingExtra,
     UnboundedMarket,
     Uncertified,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "DemandOutcome",
     "InvalidMarket",
     "Market",
+    "MissingExtra",
     "PartReport",
     "PortfolioOutcome",
     "PortfolioTerms",

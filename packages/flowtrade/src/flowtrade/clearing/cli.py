@@ -16,7 +16,12 @@ from typing import Any
 
 import msgspec
 
-from flowtrade.clearing.errors import InvalidMarket, UnboundedMarket, Uncertified
+from flowtrade.clearing.errors import (
+    InvalidMarket,
+    MissingExtra,
+    UnboundedMarket,
+    Uncertified,
+)
 from flowtrade.clearing.export import Dialect, export_lp, export_mps
 from flowtrade.clearing.generate import KINDS, generate
 from flowtrade.clearing.market import Market
@@ -55,6 +60,7 @@ def solve_auction(
     mode: SolverMode = SolverMode.AUTO,
     full: bool = False,
     time_limit: float = 60.0,
+    plot: str | None = None,
 ) -> ExitCode:
     """Clear an auction file.
 
@@ -65,6 +71,8 @@ def solve_auction(
         full: Also write demands, ranges, reasons, certificate, report and the
             auction itself: a batch that `verify_batch` can check.
         time_limit: Seconds.
+        plot: File to draw products and rates to, such as `clearing.png`; needs the
+            extra `flowtrade[plots]`.
     """
     auction, market = _load(source)
     if market is None:
@@ -79,7 +87,7 @@ def solve_auction(
         return ExitCode.FAILED
     outcome = outcome_to_builtins(clearing, full=full)
     _write(output, {"auction": auction, "outcome": outcome} if full else outcome)
-    return ExitCode.DONE
+    return ExitCode.DONE if plot is None else _draw(plot, market, clearing)
 
 
 def verify_batch(source: str = "-") -> ExitCode:
@@ -229,6 +237,17 @@ def auction_to_builtins(market: Market) -> dict[str, Any]:
         for j, name in enumerate(market.portfolio_ids)
     }
     return {"demand_curves": curves, "portfolios": portfolios}
+
+
+def _draw(path: str, market: Market, clearing: Clearing) -> ExitCode:
+    from flowtrade.clearing.plots import plot_clearing
+
+    try:
+        plot_clearing(market, clearing).savefig(path)
+    except (MissingExtra, ValueError) as error:  # ValueError: no such format
+        _complain(error)
+        return ExitCode.INVALID
+    return ExitCode.DONE
 
 
 def _curve(rates: list[float], prices: list[float]) -> object:

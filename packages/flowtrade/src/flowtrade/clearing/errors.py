@@ -4,6 +4,7 @@
     +-- InvalidMarket     the caller's fault: the auction breaks a rule
     +-- UnboundedMarket   the caller's fault: unlimited orders cross
     +-- Uncertified       nobody's answer could be proven; nothing may be published
+    +-- MissingExtra      the installation's fault: an optional library is not there
 
 None of them is cured by trying again with the same input.
 """
@@ -12,7 +13,13 @@ from collections.abc import Mapping
 
 from flowtrade.models.clearing import Attempt, Certificate
 
-__all__ = ["ClearingError", "InvalidMarket", "UnboundedMarket", "Uncertified"]
+__all__ = [
+    "ClearingError",
+    "InvalidMarket",
+    "MissingExtra",
+    "UnboundedMarket",
+    "Uncertified",
+]
 
 
 class ClearingError(Exception):
@@ -74,3 +81,17 @@ class Uncertified(ClearingError):
         super().__init__(f"no answer could be certified ({best}); tried {tried}")
         self.certificate = certificate
         self.attempts = attempts
+
+
+class MissingExtra(ClearingError):
+    """A library that is needed is not installed.
+
+    Attributes:
+        extra: The extra of this package that brings it.
+        library: Its name.
+    """
+
+    def __init__(self, extra: str, library: str) -> None:
+        super().__init__(f"{library} is not installed: install flowtrade[{extra}]")
+        self.extra = extra
+        self.library = library

@@ -5,8 +5,9 @@ everything that is published and nothing that varies between runs, such as times
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from typing import Generic, TypeVar, final
 
 import msgspec
@@ -26,6 +27,9 @@ from flowtrade.models.clearing import (
 __all__ = ["Clearing", "OutcomeArrays", "Rows"]
 
 _T = TypeVar("_T", covariant=True)
+
+_SHOWN = 20
+"""Rows of a table in a notebook."""
 
 _REASONS: tuple[ZeroReason | None, ...] = (None, *ZeroReason)
 
@@ -140,6 +144,32 @@ class Clearing:
             f"gains {self.gains:.12g}, worst {self.certificate.worst:.1e}>"
         )
 
+    def _repr_html_(self) -> str:
+        """A page for notebooks: verdict, most traded products and largest rates."""
+        products = np.argsort(-self.arrays.volume, kind="stable")[:_SHOWN]
+        portfolios = np.argsort(-np.abs(self.arrays.rate), kind="stable")[:_SHOWN]
+        return (
+            f"<h4>{escape(self.status.value)} clearing</h4>"
+            f"<p>gains {self.gains:.12g}, worst measure {self.certificate.worst:.1e}, "
+            f"by {escape(self.report.solver)}</p>"
+            + _table(
+                ("product", "price", "rate", "lowest", "highest"),
+                (
+                    (name, row.price, row.rate, row.price_min, row.price_max)
+                    for name, row in _named(self.products, products)
+                ),
+                len(self.products),
+            )
+            + _table(
+                ("portfolio", "price", "rate", "why none"),
+                (
+                    (name, row.price, row.rate, row.reason)
+                    for name, row in _named(self.portfolios, portfolios)
+                ),
+                len(self.portfolios),
+            )
+        )
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over ids and published arrays, in hexadecimal.
@@ -189,6 +219,28 @@ class Clearing:
             box_dual=float(a.box_dual[i]),
             regret=float(a.regret[i]),
         )
+
+
+def _named(rows: Mapping[str, _T], shown: IntArray) -> Iterator[tuple[str, _T]]:
+    names = list(rows)
+    for i in map(int, np.sort(shown)):
+        yield names[i], rows[names[i]]
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], total: int) -> str:
+    """A table of rows; names come from outside, so everything is escaped."""
+    body = ["".join(f"<td>{_cell(value)}</td>" for value in row) for row in rows]
+    more = total - len(body)
+    note = f"<caption>and {more} more</caption>" if more > 0 else ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    lines = "".join(f"<tr>{line}</tr>" for line in body)
+    return f"<table>{note}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return escape(f"{value:.8g}" if isinstance(value, float) else str(value))
 
 
 def _number(value: float) -> float | None:
