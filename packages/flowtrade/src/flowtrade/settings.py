@@ -21,6 +21,7 @@ from netcore.models import Model
 __all__ = [
     "AuctionSettings",
     "AuthSettings",
+    "MetricsSettings",
     "Resolved",
     "ScheduleSettings",
     "ServerSettings",
@@ -133,6 +134,18 @@ class SettlementSettings(Model, frozen=True, kw_only=True):
     fee: Decimal = Decimal(0)
 
 
+class MetricsSettings(Model, frozen=True, kw_only=True):
+    """Where operators read the service's figures; apart from the API, on purpose.
+
+    Attributes:
+        port: Port of `GET /metrics`; None for none, 0 takes a free one.
+        host: Address to listen on.
+    """
+
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
+    host: str = "127.0.0.1"
+
+
 class AuthSettings(Model, frozen=True, kw_only=True):
     """Which bearer tokens are good. Secrets are no settings: they come by environment.
 
@@ -160,6 +173,7 @@ class Settings(Model, frozen=True, kw_only=True):
     store: StoreSettings = StoreSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     auction: AuctionSettings = AuctionSettings()
+    metrics: MetricsSettings = MetricsSettings()
     settlement: SettlementSettings = msgspec.field(default_factory=SettlementSettings)
 
     def auction_terms(self) -> AuctionSettings:

@@ -14,8 +14,9 @@ from flowtrade.core.service import ProductFilter, Service
 from flowtrade.core.solver import ClearingSolver
 from flowtrade.errors import InvalidRequest
 from flowtrade.feed import FeedInstrument, MarketFeed, instrument_of
+from flowtrade.metrics import ServiceMetrics
 from flowtrade.ports import Authorizer, Clock, IdFactory
-from flowtrade.serve import Auction, run_auction
+from flowtrade.serve import Auction, run_auction, serve
 from netcore.clock import SystemClock
 from netcore.models import Timestamp
 
@@ -34,11 +35,13 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
         auction: The service.
         feed: The market data; its products are keyed by product id.
         products: Product name -> id, of the configured products.
+        metrics_url: Where the figures are, or None if nowhere.
     """
 
     auction: Auction
     feed: MarketFeed
     products: dict[str, str]
+    metrics_url: str | None
 
 
 async def run_server(
@@ -91,11 +94,31 @@ async def run_server(
         service.watch_products(partial(_follow, feed))
         async with trio.open_nursery() as feeding:
             await feeding.start(feed.run)
+            metrics_url = await _show_metrics(auction, config, feeding)
             task_status.started(
-                RunningServer(auction=auction, feed=feed, products=products)
+                RunningServer(
+                    auction=auction,
+                    feed=feed,
+                    products=products,
+                    metrics_url=metrics_url,
+                )
             )
             await shutdown.wait()
             feeding.cancel_scope.cancel()
+
+
+async def _show_metrics(
+    auction: Auction, config: Config, nursery: trio.Nursery
+) -> str | None:
+    settings = config.metrics
+    if settings.port is None:
+        return None
+    metrics = ServiceMetrics(auction)
+    nursery.start_soon(metrics.watch)
+    url = await nursery.start(
+        partial(serve, metrics, host=settings.host, port=settings.port)
+    )
+    return f"{url}/metrics"
 
 
 def _make_folder(record: str | None) -> None:

@@ -175,6 +175,14 @@ class Mirror:
         """Return a portfolio, or None."""
         return self._portfolios.get(key)
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many demands, portfolios and products there are."""
+        return {
+            "demand": len(self._demands),
+            "portfolio": len(self._portfolios),
+            "product": len(self.products),
+        }
+
     def demands_of(self, owner: Id) -> Iterator[DemandView]:
         """Yield a bidder's demands in order of making, inactive ones too."""
         for key in self._owned.get((Kind.DEMAND, owner), ()):

@@ -58,7 +58,7 @@ from flowtrade.models.product import ProductPage, ProductRecord
 from flowtrade.models.submission import SubmissionRecord
 from flowtrade.models.time import TimeError, format_timestamp, parse_timestamp
 from flowtrade.models.update import ReferenceUpdate
-from flowtrade.ports import Clock, IdFactory, Publisher, Solver, Store
+from flowtrade.ports import Clock, IdFactory, Listener, Publisher, Solver, Store
 from flowtrade.settings import AuctionSettings
 from netcore.models import Timestamp
 
@@ -526,6 +526,10 @@ class Service:
         self._product_listeners.append(listener)
 
     # Reference prices.
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` with every applied operation; see `Store.subscribe`."""
+        self._store.subscribe(listener)
 
     def set_reference(self, product: Id, price: float, time: Timestamp) -> None:
         """Take in a reference price, such as an exchange's mid.
