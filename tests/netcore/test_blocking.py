@@ -206,12 +206,14 @@ def test_a_peer_that_does_not_read_times_out_a_send(serve):
 def test_a_full_backlog_leaves_the_rest_to_the_peer(monkeypatch):
     monkeypatch.setattr(blocking, "_BACKLOG", 10)
     ours, theirs = memory_stream_pair(capacity=100)
-    ws = BlockingWebSocket(WebSocket.open(ours), send_timeout=0.02)
+    options = WebSocketOptions(read_size=20)
+    ws = BlockingWebSocket(WebSocket.open(ours, options=options), send_timeout=0.02)
     for _ in range(5):
         theirs.send(encode_frame(Opcode.TEXT, b"x" * 18))
     with pytest.raises(SendTimeout):
         ws.send_binary(bytes(1000))
     # Kept until the backlog was full, once: the rest is still in the stream.
+    assert ours.buffered
     assert ws.receive() == b"x" * 18
     ws.abort()
 

@@ -98,6 +98,8 @@ async def test_pieces_become_one_message(nursery):
             ws.send_many(["x"])
         ws.send_text("two")
         assert await ws.receive_text() == "one two"
+        ws.send_text("three")
+        assert await ws.receive_text() == "three"
 
 
 async def test_pings_and_pongs_leave(nursery):

@@ -171,3 +171,9 @@ def test_a_field_without_a_tag_is_the_last_explanation():
     raw = body + b"10=%03d\x01" % checksum(body)
     assert explain(raw) == "a field has no tag, or a data field not its length"
     assert isinstance(decode(raw, raw=True)[1][0], Garbage)
+
+
+def test_a_prefix_belongs_to_the_first_message_of_its_line():
+    _, found = decode(b"12:00 " + ORDER + OTHER + b"\n" + ORDER)
+
+    assert [entry.prefix for entry in found] == ["12:00", "", ""]

@@ -138,3 +138,13 @@ def test_any_other_file_is_taken_as_it_is(tmp_path):
 def test_a_name_without_files_is_the_users_mistake(tmp_path):
     with pytest.raises(UsageFault, match="neither a recording"):
         find_recording(str(tmp_path / "nothing"))
+
+
+def test_attempts_that_stand_still_are_told(name):
+    pairs = file(name, "inbound_seq")
+    data = pairs.read_bytes()
+    pairs.write_bytes(data[:16] + data[:8] + data[24:])
+
+    reads, _ = read(name)
+
+    assert problems(reads) == [("feed_inbound_seq.rec", 16, "attempt 0 comes after 0")]

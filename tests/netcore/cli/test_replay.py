@@ -270,6 +270,20 @@ async def test_a_recording_without_a_close_ends_with_1000(record, options, captu
     assert results == [([b"a"], 1000, "")]
 
 
+async def test_the_recorded_subprotocol_is_agreed_on_where_offered(
+    record, options, captured
+):
+    name = record(HEAD[:-2] + b"Sec-WebSocket-Protocol: v9\r\n\r\n" + text(b"a"))
+
+    async def client(url):
+        async with open_websocket(url, subprotocols=["v8", "v9"]) as ws:
+            return ws.subprotocol
+
+    results, _ = await served(name, options, captured, client, "--once")
+
+    assert results == ["v9"]
+
+
 async def test_a_signal_ends_serving_in_order(record, options, captured, interrupts):
     name = record(HEAD + text(b"a"), gap=3600)
     shown = captured(json=False)
@@ -324,6 +338,9 @@ async def test_a_client_that_sends_the_same_passes(record, options, captured):
         async with open_websocket(url) as ws:
             ws.send_text("one")
             got = await ws.receive_text()
+            # All has been played by now; the server waits for what is missing.
+            await trio.testing.wait_all_tasks_blocked()
+            assert ws.websocket.read_batch() is None
             ws.send_text("two")
             with pytest.raises(ConnectionClosed):
                 await ws.receive_text()

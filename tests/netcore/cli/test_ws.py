@@ -485,3 +485,24 @@ def test_a_terminal_is_not_steered_by_messages():
         printer.heard(Batch(1, [b"a\x1b[2Jb"], Opcode.TEXT))
         printer.heard(Batch(1, [b"\x00\x1b"], Opcode.BINARY))
         assert out.getvalue() == f"{text}\n\\x00\\x1b\n"
+
+
+@pytest.mark.parametrize(("how", "last"), [(["--count", 1], "late"), ([], None)])
+async def test_a_count_is_waited_for_beyond_the_inputs_end(
+    serve, options, captured, interrupts, lines_of, autojump_clock, how, last
+):
+    async def slow(ws):
+        await ws.receive_text()
+        with trio.move_on_after(30):
+            await hold(ws)
+        ws.send_text("late")
+        await hold(ws)
+
+    server = await serve(slow)
+    shown = captured(json=False)
+
+    await talk(
+        options("ws", server.url, *how), shown.output, interrupts, lines_of(b"hi")
+    )
+
+    assert shown.lines == ([] if last is None else [last])
