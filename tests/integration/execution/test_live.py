@@ -55,11 +55,14 @@ from integration.rest.retry import RetryPolicy
 from integration.signing import Credentials
 from integration.stream.reconnect import Backoff, Jitter, ReconnectPolicy
 from integration.testing.private import PrivateFault, PrivateVenue
+from netcore.ws import Heartbeat, Opcode
 
 MARKET = MarketDataInstrument.spot("btc", "usdt")
 BTC, USDT = asset_name_internal("btc"), asset_name_internal("usdt")
 KEYS = {"key-1": ("secret-1", "ann")}
-QUICK = ReconnectPolicy(backoff=Backoff(0.001, maximum=0.01, jitter=Jitter.NONE))
+QUICK = ReconnectPolicy(
+    backoff=Backoff(0.001, maximum=0.01, jitter=Jitter.NONE), close_timeout=0.05
+)
 RETRY = RetryPolicy(initial=0.001, maximum=0.01, rng=random.Random(1))  # noqa: S311 - repeatable on purpose
 
 DIALECTS = ["binance", "binance listen key", "bybit"]
@@ -599,6 +602,23 @@ async def test_what_a_venue_says_against_our_belief_is_told_as_news(house, kit):
 
     assert orders(events)[0].state is OrderState.OPEN
     assert client.ledger.order("a").state is OrderState.OPEN
+
+
+async def test_a_dead_connection_is_noticed_on_a_quiet_account(house):
+    opcode = Opcode.TEXT if house.dialect == "bybit" else Opcode.PING
+    message = b'{"op":"ping"}' if house.dialect == "bybit" else b""
+    heartbeat = Heartbeat(interval=0.05, timeout=0.2, message=message, opcode=opcode)
+    client = house.client(heartbeat=heartbeat)
+    await client.open_order(house.limit("a", price="95"))
+
+    async with client.account_stream() as stream:
+        await anext(stream)
+        await house.venue.wait_streams(1)
+        house.venue.inject(PrivateFault.MUTE_STREAM)
+        house.fall("90", "5")
+        events = await until(stream, StreamReconciled)
+
+    assert [f.quantity for f in fills(events)] == [1]
 
 
 async def test_a_doubled_message_is_told_once(house):

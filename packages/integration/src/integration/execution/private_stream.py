@@ -14,13 +14,18 @@ from integration.execution.models import AccountEvent
 from integration.protocols.websocket import WebSocketParser, WebSocketSource, connect
 from integration.stream.exchange_stream import BatchStream, ExchangeStream
 from integration.stream.mapping import socket_error
+from integration.stream.reconnect import ReconnectPolicy
 from integration.stream.transformer import Transformer
 from netcore.errors import NetError
 from netcore.trio import TrioWebSocket
 
-__all__ = ["Greeting", "open_private_stream"]
+__all__ = ["STREAM_POLICY", "Greeting", "open_private_stream"]
 
 M = TypeVar("M")
+
+STREAM_POLICY = ReconnectPolicy(close_timeout=1.0)
+"""How a private stream is brought back: for ever, and soon. A dead connection is not
+waited for to say goodbye for as long as one of market data."""
 
 Greeting = tuple[bytes, Callable[[bytes], bool]]
 """A message to send, and what says whether a payload answers it.

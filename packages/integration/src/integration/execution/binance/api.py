@@ -36,7 +36,11 @@ from integration.execution.models import (
     Position,
     Trade,
 )
-from integration.execution.private_stream import Greeting, open_private_stream
+from integration.execution.private_stream import (
+    STREAM_POLICY,
+    Greeting,
+    open_private_stream,
+)
 from integration.models import InstrumentNameInternal
 from integration.rest.client import RestClient
 from integration.rest.clock import ServerClock, resynchronise, synchronise
@@ -64,7 +68,7 @@ _KEEP_ALIVE = 1800.0
 """The venue recommends half an hour; a key lives for one."""
 
 _HEARTBEAT = Heartbeat(interval=20.0, timeout=20.0)
-"""The venue pings every 20 s; ours tell a dead connection from a quiet account."""
+"""The venue pings every 20 s; ours do not wait for it."""
 
 
 class UserStream(StrEnum):
@@ -85,6 +89,7 @@ class BinanceConfig(Model, frozen=True, kw_only=True):
         recv_window_ms: How old a request may be on arrival; also how long an
             unanswered order is asked for.
         ssl_context: What TLS is verified with; None: the system's.
+        heartbeat: How a dead connection is told from a quiet account.
         policy: How the stream is brought back.
         retry: How questions are repeated; orders never are.
     """
@@ -95,7 +100,8 @@ class BinanceConfig(Model, frozen=True, kw_only=True):
     user_stream: UserStream = UserStream.WEBSOCKET_API
     recv_window_ms: int = 5_000
     ssl_context: ssl.SSLContext | None = None
-    policy: ReconnectPolicy = msgspec.field(default_factory=ReconnectPolicy)
+    heartbeat: Heartbeat = _HEARTBEAT
+    policy: ReconnectPolicy = STREAM_POLICY
     retry: RetryPolicy = msgspec.field(default_factory=RetryPolicy)
 
 
@@ -301,7 +307,9 @@ class BinanceApi:
         self, url: str, greetings: Callable[[], Sequence[Greeting]]
     ) -> BatchStream[AccountEvent | IntegrationError]:
         opening = open_websocket(
-            url, ssl_context=self._config.ssl_context, heartbeat=_HEARTBEAT
+            url,
+            ssl_context=self._config.ssl_context,
+            heartbeat=self._config.heartbeat,
         )
         return await open_private_stream(
             opening, greetings, _decode, self._translate, now=self.now_ns

@@ -56,7 +56,11 @@ from integration.execution.models import (
     Position,
     Trade,
 )
-from integration.execution.private_stream import Greeting, open_private_stream
+from integration.execution.private_stream import (
+    STREAM_POLICY,
+    Greeting,
+    open_private_stream,
+)
 from integration.execution.states import OrderState
 from integration.models import InstrumentNameInternal, PerpetualContract
 from integration.rest.client import RestClient
@@ -105,6 +109,8 @@ class BybitConfig(Model, frozen=True, kw_only=True):
         recv_window_ms: How old a request may be on arrival; also how long an
             unanswered order is asked for.
         ssl_context: What TLS is verified with; None: the system's.
+        heartbeat: The venue's own ping, and how a dead connection is told from a
+            quiet account.
         policy: How the stream is brought back.
         retry: How questions are repeated; orders never are.
     """
@@ -114,7 +120,8 @@ class BybitConfig(Model, frozen=True, kw_only=True):
     account_type: str = "UNIFIED"
     recv_window_ms: int = 5_000
     ssl_context: ssl.SSLContext | None = None
-    policy: ReconnectPolicy = msgspec.field(default_factory=ReconnectPolicy)
+    heartbeat: Heartbeat = _HEARTBEAT
+    policy: ReconnectPolicy = STREAM_POLICY
     retry: RetryPolicy = msgspec.field(default_factory=RetryPolicy)
 
 
@@ -354,7 +361,7 @@ class BybitApi:
         opening = open_websocket(
             self._config.stream_url,
             ssl_context=self._config.ssl_context,
-            heartbeat=_HEARTBEAT,
+            heartbeat=self._config.heartbeat,
         )
         try:
             return await open_private_stream(

@@ -47,6 +47,8 @@ class PrivateFault(StrEnum):
     DROP_STREAM = "drop_stream"
     """Every private stream ends without a word; what happens until the next connection
     is told to nobody."""
+    MUTE_STREAM = "mute_stream"
+    """Private streams go dead: TCP stays up, nothing is read or sent any more."""
     EXPIRE_STREAM = "expire_stream"
     """The venue ends the private streams in its own words (listen key expired)."""
     FORGET_KEY = "forget_key"

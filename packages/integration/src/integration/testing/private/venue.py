@@ -79,6 +79,7 @@ class PrivateVenue:
         self._skew_ns = 0
         self._faults: Counter[PrivateFault] = Counter()
         self._streams: dict[PrivateSession, TrioWebSocket] = {}
+        self._listening: dict[PrivateSession, trio.CancelScope] = {}
         self._changed = trio.Event()
         self._entered: AbstractAsyncContextManager[None] | None = None
         self._http: LoopbackServer | None = None
@@ -164,6 +165,10 @@ class PrivateVenue:
                 for socket in self._streams.values():
                     socket.abort()
                 self._streams.clear()
+            case PrivateFault.MUTE_STREAM:
+                for session in tuple(self._streams):
+                    self._listening.pop(session).cancel()
+                self._streams.clear()
             case PrivateFault.EXPIRE_STREAM:
                 for session, socket in self._streams.items():
                     _send(socket, self._dialect.farewell(session, self.now_ns()))
@@ -245,16 +250,22 @@ class PrivateVenue:
         self._streams[session] = socket
         self._notice()
         try:
-            while True:
-                for frame in await socket.read_batch():
-                    now = self.now_ns()
-                    _send(socket, self._dialect.receive(session, frame.payload, now))
-                    self._notice()
+            with trio.CancelScope() as self._listening[session]:
+                await self._listen(session, socket)
+            await trio.sleep_forever()  # muted: hold the connection, say nothing
         except NetError:
             pass  # it left, or was dropped
         finally:
             self._streams.pop(session, None)
+            self._listening.pop(session, None)
             self._notice()
+
+    async def _listen(self, session: PrivateSession, socket: TrioWebSocket) -> None:
+        while True:
+            for frame in await socket.read_batch():
+                now = self.now_ns()
+                _send(socket, self._dialect.receive(session, frame.payload, now))
+                self._notice()
 
     def _notice(self) -> None:
         self._changed.set()
