@@ -50,7 +50,11 @@ instant of a group and of a batch."""
 _PASSAGES: Final = 40
 """Passages of a point before a victim dies there, at most."""
 
-_PATIENCE: Final = 60.0
+_BATCHES: Final = 5
+"""Batches of a victim that dies in one, at most."""
+
+_PATIENCE: Final = 300.0
+"""Seconds for a round: far more than a busy machine needs."""
 
 
 async def torment(
@@ -110,7 +114,8 @@ class _Tormentor:
 
     async def round(self, point: Point | None) -> None:
         """Start a server, write to it, kill it, check what it has kept."""
-        count = self._dice.randint(1, _PASSAGES)
+        most = _BATCHES if point is Point.IN_BATCH else _PASSAGES
+        count = self._dice.randint(1, most)
         victim = await trio.to_thread.run_sync(partial(Victim, self._url, point, count))
         try:
             url = await trio.to_thread.run_sync(victim.address)
