@@ -11,9 +11,6 @@ from netcore.trio import TrioWebSocket, open_websocket, serve_websocket
 from netcore.trio.interop import AdaptedWebSocket, adapt_websocket
 from netcore.ws import Batch, Opcode, State
 
-# trio-websocket forgets its socket where the peer closes first.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 MESSAGES = ["", "grüße", "x" * 70_000, b"", bytes(300), bytes(70_000)]
 
 
@@ -34,6 +31,8 @@ async def theirs(url: str):
     module = pytest.importorskip("trio_websocket")
     async with module.open_websocket_url(url, max_message_size=1 << 20) as connection:
         yield connection
+    # trio-websocket forgets its socket where the peer closes first.
+    await trio.aclose_forcefully(connection._stream)
 
 
 async def start(nursery, handler=echo, **how):
