@@ -25,6 +25,7 @@ from integration.models import (
     OrderBookUpdate,
     PublicTrade,
     RawLevel,
+    Side,
     SubscriptionId,
     TradeFlag,
     subscription_id,
@@ -36,6 +37,7 @@ _MS = 1_000_000
 # An attribute of an Enum costs 30 ns.
 _ORDINARY, _AGGREGATED = TradeFlag.NONE, TradeFlag.AGGREGATED
 _BASE, _CONTRACT = AmountUnit.BASE, AmountUnit.CONTRACT
+_SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 _CLOSING = "64008"
 """The connection closes in 60 s for an upgrade."""
 
@@ -102,11 +104,12 @@ class OkxTransformer(VenueTransformer[messages.Message]):
             return self.unidentified(arg.channel, arg.instId)
         unit, exchange, events = _unit(instrument), self.exchange, []
         for t in m.data:
-            count = int(t.count)
+            count = 1 if t.count == "1" else int(t.count)
             flags = _AGGREGATED if count > 1 else _ORDINARY
             price, amount = exact_pair(t.px, t.sz)
+            side = _SIDES.get(t.side) or side_of(t.side)
             trade = PublicTrade(
-                t.tradeId, price, amount, side_of(t.side), unit, flags, None, count
+                t.tradeId, price, amount, side, unit, flags, None, count
             )
             events.append(
                 MarketEvent(int(t.ts) * _MS, now, exchange, instrument, trade)
