@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import ssl
 from collections import Counter
 from decimal import Decimal
 
@@ -19,6 +20,7 @@ from integration.errors import (
 )
 from integration.execution import (
     AccountSnapshot,
+    BalanceChange,
     BalanceSnapshot,
     DuplicateOrder,
     InstrumentInvalid,
@@ -389,6 +391,58 @@ async def test_an_order_whose_sender_gave_up_is_unknown_until_told(house):
     assert client.ledger.order("a").state is OrderState.UNKNOWN
 
 
+async def test_a_cancellation_whose_sender_gave_up_is_unknown_until_settled(house):
+    client = house.client()
+    await client.open_order(house.limit(price="90"))
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await client.cancel_order(OrderRequestCancel(house.key()))
+
+    assert client.ledger.order("a").state is OrderState.UNKNOWN
+    assert (await client.settle_order(house.key())).state is OrderState.OPEN
+
+
+async def test_what_became_of_a_cancellation_may_stay_unknown(house, monkeypatch):
+    monkeypatch.setattr(live_module, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(live_module, "_LONGEST_WAIT", 0.001)
+    client = house.client()
+    await client.open_order(house.limit(price="90"))
+    house.venue.inject(PrivateFault.LOSE_ANSWER)
+    house.venue.inject(PrivateFault.LOSE_QUERY, 1000)
+
+    with pytest.raises(UnknownOutcome):
+        await client.cancel_order(OrderRequestCancel(house.key()))
+
+    assert client.ledger.order("a").state is OrderState.UNKNOWN
+
+
+async def test_an_order_can_be_asked_for_by_either_name(house):
+    client = house.client()
+    placed = await client.open_order(house.limit(price="90"))
+
+    assert await client.fetch_order(house.key()) == placed
+    assert await client.fetch_order(house.key(), placed.id) == placed
+    with pytest.raises(UnknownOrder):
+        await client.fetch_order(house.key("nobody"))
+
+
+async def test_a_deposit_is_told(house):
+    if house.dialect == "bybit":
+        pytest.skip("Bybit tells the wallet after it, not the deposit")
+    client = house.client()
+
+    async with client.account_stream() as stream:
+        await anext(stream)
+        await house.venue.wait_streams(1)
+        house.engine.deposit("ann", USDT, Decimal(5), house.venue.now_ns())
+        house.venue.publish()
+        events = await until(stream, BalanceSnapshot)
+
+    (change,) = [e.kind for e in events if isinstance(e.kind, BalanceChange)]
+    assert (change.asset, change.delta) == (USDT, 5)
+
+
 @pytest.mark.parametrize("came", [True, False])
 async def test_an_unknown_order_can_be_settled_later(house, monkeypatch, came):
     monkeypatch.setattr(live_module, "_MARGIN", 0.0)
@@ -419,6 +473,23 @@ async def test_a_refused_time_is_set_right_and_the_order_sent_once_more(house, o
     assert order.state is OrderState.OPEN
     assert abs(client._api.now_ns() - house.venue.now_ns()) < 2 * 10**9
     assert len(house.engine.open_orders("ann")) == 1
+
+
+async def test_the_venues_time_can_be_asked_for_beforehand(house):
+    house.venue.skew(-30_000)
+    client = house.client()
+
+    await client._api.synchronise()
+    await client.open_order(house.limit(price="90"))
+
+    assert abs(client._api.now_ns() - house.venue.now_ns()) < 2 * 10**9
+    assert house.placed() == 1, "no time was refused"
+
+
+async def test_a_venue_may_be_verified_by_certificates_of_ones_own(house):
+    client = house.client(ssl_context=ssl.create_default_context())
+
+    assert (await client.open_order(house.limit(price="90"))).state is OrderState.OPEN
 
 
 async def test_a_question_is_repeated_when_turned_away_but_never_an_order(house):

@@ -25,6 +25,7 @@ from integration.execution import (
     TradeEvent,
     UnknownOrder,
 )
+from integration.execution import matching as matching_module
 from integration.execution.accounts import HOUSE
 from integration.execution.matching import FeeAsset, Fees, MatchingEngine, Queue
 from integration.models import (
@@ -486,6 +487,31 @@ def test_order_fill_and_balances_are_told_in_this_order(make, kit):
         BalanceSnapshot,
     ]
     assert engine.drain() == []
+
+
+def test_a_deposit_is_told_with_the_balance_it_makes(make):
+    engine = make()
+    engine.drain()
+
+    engine.deposit("ann", USDT, Decimal(5), 9)
+
+    change, balance = [event.kind for _, event in engine.drain()]
+    assert (change.asset, change.delta) == (USDT, 5)
+    assert balance.balances[0].balance.total == 10_005
+    check_books(engine)
+
+
+def test_closed_orders_are_forgotten_oldest_first(make, kit, monkeypatch):
+    monkeypatch.setattr(matching_module, "_REMEMBERED", 2)
+    engine = make()
+    for cid in "abc":
+        engine.place("ann", kit.market(cid, quantity="0.1"), 5)
+    open_one = engine.place("ann", kit.limit("open", price="90"), 6)
+
+    with pytest.raises(UnknownOrder):
+        engine.order("ann", cid="a")
+    assert engine.order("ann", cid="c").state is OrderState.FILLED
+    assert engine.order("ann", id=open_one.id) == open_one
 
 
 # Whatever happens
