@@ -4,8 +4,8 @@
 
 Processor time of this thread in microseconds per message, in interleaved rounds.
 Ratios are to `json.loads` (and to orjson's, where that is installed) of the same bytes
-in the same rounds, which needs no trust in the machine; a budget is met where the least is below it on a machine that does nothing
-else.
+in the same rounds, which needs no trust in the machine; a budget is met where the least
+is below it on a machine that does nothing else.
 """
 
 import argparse
