@@ -14,7 +14,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[36m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Use
 .PHONY: run setup
@@ -47,8 +47,14 @@ isolate-%: $(UV)
 check: lint types test ## What has to be green before a commit
 
 ##@ Measure and release
-.PHONY: bench build
+.PHONY: bench bench-netcore bench-clearing bench-service build
 bench: setup ## Socket to MarketEvent, and one batch, with each stage's share
-	$(UV) run --no-sync python benchmarks/thread.py
+	$(UV) run --no-sync python benchmarks/thread.py $(ARGS)
+bench-netcore: setup ## WebSocket and FIX beside their peers (ARGS="frames rtt --check")
+	$(UV) run --no-sync --with-requirements benchmarks/netcore/peers.txt python benchmarks/netcore/run.py $(ARGS)
+bench-clearing: setup ## Clearing beside Clarabel, OSQP and HiGHS (ARGS="--help")
+	$(UV) run --no-sync --with clarabel --with osqp python benchmarks/clearing/run.py $(ARGS)
+bench-service: setup ## The service part by part (ARGS="--help")
+	$(UV) run --no-sync python benchmarks/service/run.py $(ARGS)
 build: $(UV) ## Wheels and sdists of all packages into dist/
 	$(UV) build --all-packages --out-dir dist
