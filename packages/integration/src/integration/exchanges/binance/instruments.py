@@ -1,7 +1,7 @@
 """Binance's exchangeInfo: spot, USD-M and COIN-M contracts.
 
 https://developers.binance.com/docs/binance-spot-api-docs/filters and the futures'
-exchange-information pages (read 2026-11).
+exchange-information pages.
 """
 
 from decimal import Decimal

@@ -1,6 +1,6 @@
 """Bitfinex's pair configuration; spot only.
 
-https://docs.bitfinex.com/reference/rest-public-conf (read 2026-11). Prices have five
+https://docs.bitfinex.com/reference/rest-public-conf. Prices have five
 significant digits and no fixed step, amounts eight decimals.
 """
 

@@ -1,6 +1,6 @@
 """BitMEX's active instruments: perpetual and dated contracts that are not quanto.
 
-https://www.bitmex.com/api/explorer/#!/Instrument/Instrument_getActive (read 2026-11).
+https://www.bitmex.com/api/explorer/#!/Instrument/Instrument_getActive.
 A linear contract is 1/underlyingToPositionMultiplier of the base, an inverse one a
 unit of the quote. A quanto's worth in the base moves with a third price.
 """

@@ -1,6 +1,6 @@
 """Bitstamp's markets; spot only.
 
-https://www.bitstamp.net/api/#tag/Market-info (read 2026-11). The older document
+https://www.bitstamp.net/api/#tag/Market-info. The older document
 (`trading-pairs-info`) is read as well: it names the same things otherwise.
 """
 

@@ -1,6 +1,6 @@
 """Bybit's instruments-info: spot and linear contracts.
 
-https://bybit-exchange.github.io/docs/v5/market/instrument (read 2026-11).
+https://bybit-exchange.github.io/docs/v5/market/instrument.
 """
 
 from decimal import Decimal

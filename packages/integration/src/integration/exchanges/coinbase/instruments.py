@@ -1,7 +1,6 @@
 """Coinbase Exchange's products.
 
-https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproducts
-(read 2026-11).
+https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproducts.
 """
 
 import msgspec

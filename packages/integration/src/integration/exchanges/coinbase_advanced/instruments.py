@@ -1,7 +1,6 @@
 """Coinbase Advanced Trade's public products; spot only.
 
-https://docs.cdp.coinbase.com/advanced-trade/reference (List Public Products, read
-2026-11).
+https://docs.cdp.coinbase.com/advanced-trade/reference (List Public Products).
 """
 
 import msgspec

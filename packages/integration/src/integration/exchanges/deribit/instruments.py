@@ -1,6 +1,6 @@
 """Deribit's instruments: perpetuals, futures and options.
 
-https://docs.deribit.com/#public-get_instruments (read 2026-11). Amounts of inverse
+https://docs.deribit.com/#public-get_instruments. Amounts of inverse
 contracts are counted in US dollars, all others in the base.
 """
 

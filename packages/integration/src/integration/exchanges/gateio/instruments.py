@@ -1,7 +1,7 @@
 """Gate.io's six markets: spot, perpetual, delivery and options.
 
 https://www.gate.com/docs/developers/apiv4 (Spot: currency_pairs; Futures and
-Delivery: contracts; Options: underlyings, contracts; read 2026-11). A linear contract
+Delivery: contracts; Options: underlyings, contracts). A linear contract
 is `quanto_multiplier` of the base, an inverse one a dollar.
 """
 

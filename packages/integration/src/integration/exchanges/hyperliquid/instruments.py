@@ -1,7 +1,7 @@
 """Hyperliquid's perpetuals.
 
 https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/info-endpoint and
-/tick-and-lot-size (read 2026-11): sizes have `szDecimals` decimals, prices at most
+/tick-and-lot-size: sizes have `szDecimals` decimals, prices at most
 6 - szDecimals and five significant digits (not expressed here; whole numbers always
 pass). The least order is worth 10 dollars.
 """

@@ -1,6 +1,6 @@
 """Kraken's AssetPairs, in the names of its first WebSocket API (`XBT/USD`).
 
-https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs (read 2026-11).
+https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs.
 """
 
 import msgspec

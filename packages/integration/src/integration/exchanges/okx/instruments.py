@@ -1,6 +1,6 @@
 """OKX's public instruments: spot, swaps, futures, options.
 
-https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments (read 2026-11).
+https://www.okx.com/docs-v5/en/#public-data-rest-api-get-instruments.
 Options are listed per family; those of the families known here are asked for.
 """
 

@@ -1,6 +1,6 @@
 """Binance's error codes as errors.
 
-https://developers.binance.com/docs/binance-spot-api-docs/errors (read 2026-11). The
+https://developers.binance.com/docs/binance-spot-api-docs/errors. The
 code -2010 (and -1010, -2011) says only that an order was refused; why is in the
 message, whose wordings that page lists.
 """

@@ -1,7 +1,7 @@
 """What Binance says of an account: answers and the user data stream, as Structs.
 
 https://developers.binance.com/docs/binance-spot-api-docs/rest-api/trading-endpoints,
-.../account-endpoints, .../user-data-stream (read 2026-11). Lenient: the venue adds
+.../account-endpoints, .../user-data-stream. Lenient: the venue adds
 fields without notice. Numbers are decimal text on the wire.
 """
 

@@ -1,6 +1,6 @@
 """The private endpoints of Binance spot that trading needs, as typed requests.
 
-Weights are those of the documentation (read 2026-11).
+Weights are those of the documentation.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Bybit's return codes as errors.
 
-https://bybit-exchange.github.io/docs/v5/error (read 2026-11). Errors come with HTTP
+https://bybit-exchange.github.io/docs/v5/error. Errors come with HTTP
 200 and a code; codes from 110000 on are of contracts, from 170000 on of spot.
 """
 

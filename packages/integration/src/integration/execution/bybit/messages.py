@@ -1,7 +1,7 @@
 """What Bybit v5 says of an account: answers and private topics, as Structs.
 
 https://bybit-exchange.github.io/docs/v5/order/create-order and its neighbours,
-.../v5/websocket/private/order, /execution, /wallet, /position (read 2026-11).
+.../v5/websocket/private/order, /execution, /wallet, /position.
 Lenient: the venue adds fields without notice. Numbers are text, and empty where there
 is none.
 """
