@@ -8,14 +8,14 @@ import cyclopts
 import trio
 from cyclopts import App, Parameter
 
-from exchange_sim.program import (
+from exchange_sim.run import OptionError, Options, run_exchange
+from integration.errors import IntegrationError
+from integration.program import (
     EXIT_USAGE,
     complain,
     configure_logging,
     run_program,
 )
-from exchange_sim.run import OptionError, Options, run_exchange
-from integration.errors import IntegrationError
 
 __all__ = ["app", "main"]
 

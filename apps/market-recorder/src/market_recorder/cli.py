@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from integration.errors import IntegrationError
-from market_recorder.archive import Archive, ArchiveError
-from market_recorder.program import (
+from integration.program import (
     EXIT_USAGE,
     complain,
     configure_logging,
     run_program,
 )
+from market_recorder.archive import Archive, ArchiveError
 from market_recorder.record import OptionError, RecordOptions, record
 from market_recorder.replay import Summary, export, play, summarise
 from netcore.errors import NetError
