@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import Any, final
 
 import numpy as np
-from scipy.linalg import lapack
 
 from flowtrade.clearing.arrays import FloatArray, IntArray
 from flowtrade.clearing.blocks import Elimination, Entries, eliminations, label_blocks
+from flowtrade.clearing.lapack import factorise, solve_factored
 from flowtrade.clearing.pairs import row_pairs
 from flowtrade.clearing.rowmap import RowMap
 
@@ -76,11 +76,9 @@ class Assembler:
             if state is None:
                 return None
             states.append(state)
-        # C-order lower is Fortran-order upper: the transpose spares LAPACK a copy.
-        upper, info = lapack.dpotrf(core.T, lower=0, clean=0, overwrite_a=1)
-        if info != 0 or not np.isfinite(upper[-1:, -1:]).all():
+        if not factorise(core) or not np.isfinite(core[-1:, -1:]).all():
             return None
-        return Factor(plan, upper, states)
+        return Factor(plan, core, states)
 
     @cached_property
     def _plan(self) -> "_Plan":
@@ -91,21 +89,20 @@ class Assembler:
 class Factor:
     """A factorised normal matrix."""
 
-    def __init__(self, plan: "_Plan", upper: FloatArray, states: list[Any]) -> None:
+    def __init__(self, plan: "_Plan", dense: FloatArray, states: list[Any]) -> None:
         self._plan = plan
-        self._upper = upper
+        self._dense = dense
         self._states = states
 
     def solve(self, rhs: FloatArray) -> FloatArray:
         """The solution for one right-hand side of shape (columns,)."""
         plan = self._plan
         if not plan.blocks:
-            solved, _ = lapack.dpotrs(self._upper, rhs, lower=0)
-            return np.asarray(solved)
+            return solve_factored(self._dense, rhs)
         dense = rhs[plan.kept]
         for block, state in zip(plan.blocks, self._states, strict=True):
             block.reduce(state, rhs, dense)
-        solved, _ = lapack.dpotrs(self._upper, dense, lower=0)
+        solved = solve_factored(self._dense, dense)
         out = np.empty(len(rhs))
         out[plan.kept] = solved
         for block, state in zip(plan.blocks, self._states, strict=True):
