@@ -17,6 +17,9 @@ from flowtrade.clearing.market import Market
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.recover import portfolio_rates
 
+LIMIT = 60.0
+"""Wall seconds that a rival gets for one market; its status tells when they are up."""
+
 Rival = Callable[[Market], tuple[float, float, str]]
 
 
@@ -69,6 +72,7 @@ def clarabel_plain(market: Market) -> tuple[float, float, str]:
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     settings.max_threads = 1
+    settings.time_limit = LIMIT
     solver = clarabel.DefaultSolver(
         sparse.csc_matrix(sparse.diags_array(program.curvature, format="csc")),
         program.cost,
@@ -103,6 +107,7 @@ def osqp_plain(market: Market) -> tuple[float, float, str]:
         np.concatenate([np.zeros(rows), program.upper]),
         verbose=False,
         polishing=True,
+        time_limit=LIMIT,
     )
     result = solver.solve()
     seconds = time.process_time() - start
@@ -124,7 +129,7 @@ def _highs_plain(market: Market, core: Core) -> tuple[float, float, str]:
             lower=program.lower,
             upper=program.upper,
             core=core,
-            deadline=time.monotonic() + 60.0,
+            deadline=time.monotonic() + LIMIT,
             tolerance=1e-8,
         )
     except SolverFailed as error:

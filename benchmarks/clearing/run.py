@@ -11,6 +11,7 @@ building the price form, solving, the canonical choice and the certificate.
 import argparse
 import gc
 import os
+import resource
 import statistics
 import sys
 import time
@@ -53,13 +54,15 @@ def race(kind: str, orders: int, products: int, seeds: int, rivals: list[str]) -
     canonical, iterations = [], []
     for seed in range(seeds):
         market = generate(kind, orders, products, seed=seed)
-        for name in rivals:
+        for name in rivals or [""]:
             gc.collect()
             seconds, extra, accuracy, count = ours(market)
             times["ours"].append(seconds)
             worst["ours"].append(accuracy)
             canonical.append(extra)
             iterations.append(count)
+            if not name:
+                continue
             seconds, accuracy, status = RIVALS[name](market)
             times[name].append(seconds)
             worst[name].append(accuracy)
@@ -67,7 +70,8 @@ def race(kind: str, orders: int, products: int, seeds: int, rivals: list[str]) -
     base = statistics.median(times["ours"])
     print(f"{kind} {orders}x{products}, {seeds} seeds, medians")
     print(
-        f"  {'ours':16} {base:9.4f} s   worst {max(worst['ours']):.1e}   "
+        f"  {'ours':16} {base:9.4f} s   {1e6 * base / orders:.2f} us per order   "
+        f"worst {max(worst['ours']):.1e}   "
         f"canonical {statistics.median(canonical):.4f} s   "
         f"iterations {statistics.median(iterations):.0f}"
     )
@@ -90,8 +94,11 @@ def main() -> None:
     for text in arguments.markets:
         kind, _, size = text.partition(":")
         orders, _, products = size.partition("x")
-        names = arguments.rivals.split(",")
+        names = [name for name in arguments.rivals.split(",") if name]
         race(kind, int(orders), int(products), arguments.seeds, names)
+    # ru_maxrss counts kilobytes on Linux.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory {peak:.0f} MB")
 
 
 if __name__ == "__main__":
