@@ -172,3 +172,12 @@ def test_addresses_know_their_family(address, family, sockaddr, text):
 def test_a_name_is_no_address():
     with pytest.raises(ValueError, match="does not appear to be"):
         Address("localhost", 1)
+
+
+@pytest.mark.parametrize(
+    "character", ["\uff3c", "\uff0f", "\uff1f", "\uff03", "\uff20", "\uff1a", "\uff3b"]
+)
+def test_a_host_that_idna_turns_into_something_else_is_refused(character):
+    # A full-width backslash becomes a backslash: another host to another reader.
+    with pytest.raises(InvalidURL, match=r"no host|NFKC"):
+        parse_url(f"wss://b\u00fccher.exa{character}evil.example/")

@@ -227,9 +227,13 @@ def _ascii_host(host: str | None, url: str) -> str:
     if host.isascii():
         return host
     try:
-        return host.encode("idna").decode("ascii")
+        name = host.encode("idna").decode("ascii")
     except UnicodeError as exc:
         raise InvalidURL(f"{url!r}: host {host!r} has no IDNA form: {exc}") from exc
+    # Full-width forms of characters become the characters themselves (RFC 3491).
+    if _FORBIDDEN.search(name) or set(name) & set("/?#@:[]"):
+        raise InvalidURL(f"{url!r}: host {host!r} means {name!r}, which is no host")
+    return name
 
 
 def _bracketed(host: str) -> str:
