@@ -46,7 +46,7 @@ def bearer(request: Api) -> str:
     Raises:
         BadRequest: There is no `Authorization: Bearer …` header.
     """
-    header = request.headers.get("authorization", "")
+    header = _header(request, b"authorization") or ""
     token = header[len(_BEARER) :].strip()
     if header[: len(_BEARER)].lower() != _BEARER or not token:
         raise BadRequest("an `Authorization: Bearer <token>` header is required")
@@ -129,7 +129,7 @@ def expected_version(request: Api) -> Timestamp | None:
     Raises:
         BadRequest: It is no entity tag of ours.
     """
-    text = request.headers.get("if-match")
+    text = _header(request, b"if-match")
     if text is None or text.strip() == "*":
         return None
     tag = text.strip()
@@ -199,6 +199,16 @@ def _check_syntax(data: bytes) -> None:
         raise BadRequest("the body cannot be read: it is nested too deep") from error
 
 
+def _header(request: Api, name: bytes) -> str | None:
+    # Most handlers ask for one or two: a map of all of them costs more than looking.
+    for key, value in request.scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
 def _moment(request: Api, name: str) -> Timestamp | None:
+    if not request.scope["query_string"]:
+        return None
     text = request.query_params.get(name)
     return None if text is None else parse_timestamp(text)
