@@ -82,6 +82,7 @@ class ConnectionStatus(Model, frozen=True):
         messages: messages since it was connected or changed.
         faults: those of them that could not be read.
         silence: seconds without data that would be suspicious; None: none are.
+        subscriptions: what it carries.
     """
 
     name: str
@@ -95,6 +96,7 @@ class ConnectionStatus(Model, frozen=True):
     messages: int = 0
     faults: int = 0
     silence: float | None = None
+    subscriptions: tuple[Subscription, ...] = ()
 
 
 @final
@@ -206,6 +208,7 @@ class Connection:
             messages=0 if stats is None else stats.messages,
             faults=0 if stats is None else stats.faults,
             silence=self.silence.limit,
+            subscriptions=tuple(s for each in self._wanted.values() for s in each),
         )
 
     # What it carries
@@ -519,7 +522,7 @@ class Connection:
         """
         stack = AsyncExitStack()
         try:
-            recorder = self._recorder()
+            recorder = self._recorder(role)
             if recorder is not None:
                 stack.enter_context(recorder)
             websocket = await stack.enter_async_context(
@@ -535,12 +538,15 @@ class Connection:
             raise
         return Session(self, stack, websocket=websocket, role=role)
 
-    def _recorder(self) -> Recorder | None:
+    def _recorder(self, role: Role) -> Recorder | None:
         folder = self.config.recorder
         if folder is None:
             return None
         self._opened += 1
         name = f"{self.name.replace('#', '-')}-{self._opened:04d}"
+        if role is Role.SHADOW:
+            # Whoever plays it must know that nothing was lost when it took over.
+            name += "-successor"
         return Recorder(folder / name, clock=self.config.clock)
 
     def _heartbeat(self) -> Heartbeat:
