@@ -17,7 +17,12 @@ from scipy import linalg, sparse
 
 from flowtrade.clearing.arrays import BoolArray, FloatArray, IntArray, Ragged
 from flowtrade.clearing.graph import label_parts
-from flowtrade.clearing.lp import Direction, SmallProgram
+from flowtrade.clearing.lp import (
+    LARGEST_PLANE,
+    Direction,
+    SmallProgram,
+    plane_ranges,
+)
 from flowtrade.clearing.priceform import PriceForm
 
 __all__ = ["Face", "Ranges", "find_face", "find_ranges"]
@@ -165,9 +170,12 @@ class OpenRows:
     def program(
         self, members: IntArray, rows: IntArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Ranges of columns that meet, by two linear programs each."""
+        """Ranges of columns that meet: two by their corners, more by programs."""
         at = np.searchsorted(self.columns, members)
         matrix = self.matrix[rows][:, at]
+        if len(members) == 2 and len(rows) <= LARGEST_PLANE:
+            ends = plane_ranges(matrix.toarray(), self.lower[rows], self.upper[rows])
+            return np.minimum(ends[0], 0.0), np.maximum(ends[1], 0.0)
         program = SmallProgram(matrix, self.lower[rows], self.upper[rows])
         low = [program.extreme(i, Direction.LOWEST) for i in range(len(members))]
         high = [program.extreme(i, Direction.HIGHEST) for i in range(len(members))]

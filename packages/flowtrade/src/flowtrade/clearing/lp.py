@@ -12,7 +12,7 @@ from scipy import sparse
 
 from flowtrade.clearing.arrays import FloatArray, typical
 
-__all__ = ["Direction", "SmallProgram"]
+__all__ = ["LARGEST_PLANE", "Direction", "SmallProgram", "plane_ranges"]
 
 _Highs: TypeAlias = Any
 """A HiGHS instance: highspy ships no types."""
@@ -24,6 +24,13 @@ _SUSPECT = 1e3
 """Values from which on the box may be to blame: it is tried ten times as wide."""
 
 _GROWTH = 10.0
+
+LARGEST_PLANE = 64
+"""Rows up to which the ranges of two columns are found by trying all corners."""
+
+
+_PARALLEL = 1e-12
+"""Sine of an angle that is none."""
 
 
 class Direction(Enum):
@@ -123,3 +130,59 @@ def _scale(lower: FloatArray, upper: FloatArray) -> float:
     """A common size of all bounds: HiGHS' tolerances are absolute."""
     ends = np.concatenate([lower[np.isfinite(lower)], upper[np.isfinite(upper)]])
     return typical(np.abs(ends[ends != 0.0])) or 1.0
+
+
+def plane_ranges(
+    matrix: FloatArray, lower: FloatArray, upper: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Lowest and highest values of two columns over lower <= matrix t <= upper.
+
+    Two undetermined prices are the most frequent case, and their set is a polygon: all
+    corners are tried, which takes less time than to set up a linear program.
+
+    Args:
+        matrix: Shape (rows, 2), no row of zeros.
+        lower: <= 0, maybe -inf.
+        upper: >= 0, maybe inf.
+
+    Returns:
+        The ends of both ranges, infinite where there is none.
+    """
+    has_upper, has_lower = np.isfinite(upper), np.isfinite(lower)
+    normal = np.concatenate([matrix[has_upper], -matrix[has_lower]])
+    bound = np.concatenate([upper[has_upper], -lower[has_lower]])
+    size = np.linalg.norm(normal, axis=1)
+    normal, bound = normal / size[:, None], np.maximum(bound / size, 0.0)
+    corners = _corners(normal, bound)
+    reach = 1e-12 * max(float(bound.max(initial=0.0)), 1e-300)
+    inside = (corners @ normal.T <= bound + reach).all(axis=1)
+    corners = corners[inside]
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    rays = _rays(normal)
+    return (
+        np.where((rays < -_PARALLEL).any(axis=0), -np.inf, low),
+        np.where((rays > _PARALLEL).any(axis=0), np.inf, high),
+    )
+
+
+def _corners(normal: FloatArray, bound: FloatArray) -> FloatArray:
+    """Where edges meet, the nearest point of each edge, and the origin."""
+    first, second = np.triu_indices(len(normal), 1)
+    one, other = normal[first], normal[second]
+    turn = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
+    meets = np.abs(turn) > _PARALLEL
+    one, other, turn = one[meets], other[meets], turn[meets]
+    b, c = bound[first[meets]], bound[second[meets]]
+    x = (b * other[:, 1] - c * one[:, 1]) / turn
+    y = (c * one[:, 0] - b * other[:, 0]) / turn
+    feet = normal * bound[:, None]
+    return np.concatenate([np.stack([x, y], axis=1), feet, np.zeros((1, 2))])
+
+
+def _rays(normal: FloatArray) -> FloatArray:
+    """Directions in which the set has no end; others are linear combinations."""
+    along = np.stack([-normal[:, 1], normal[:, 0]], axis=1)
+    units = np.concatenate([np.eye(2), -np.eye(2)])
+    tried = np.concatenate([along, -along, -normal, units])
+    endless = (tried @ normal.T <= _PARALLEL).all(axis=1)
+    return tried[endless]
