@@ -50,7 +50,7 @@ CAP: Final = "cap:"
 _NEVER = Version(0, None, None)
 
 
-class PortfolioTerms(msgspec.Struct, frozen=True, kw_only=True):
+class PortfolioTerms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A portfolio as the auction sees it.
 
     Attributes:

@@ -80,8 +80,8 @@ REMEMBERED: Final = 24 * 3_600 * 1_000_000_000
 payment services promise, long after any client has given up."""
 
 
-class _Op(msgspec.Struct, frozen=True, kw_only=True):
-    pass
+class _Op(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Values without cycles: there are millions, and the collector need not look."""
 
 
 class Once(_Op, frozen=True, kw_only=True):
@@ -251,7 +251,7 @@ Operation: TypeAlias = (
 )
 
 
-class Applied(msgspec.Struct, frozen=True, kw_only=True):
+class Applied(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An operation that has happened.
 
     Attributes:

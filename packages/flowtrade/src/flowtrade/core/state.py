@@ -89,7 +89,7 @@ class Entity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ratio: float = 1.0
 
 
-class Version(msgspec.Struct, frozen=True):
+class Version(msgspec.Struct, frozen=True, gc=False):
     """One value of a timeline.
 
     Attributes:
@@ -181,13 +181,13 @@ class StoredBatch(msgspec.Struct, frozen=True, kw_only=True):
     expires: Timestamp | None = None
 
 
-class Added(msgspec.Struct, frozen=True):
+class Added(msgspec.Struct, frozen=True, gc=False):
     """An entity was made."""
 
     entity: Entity
 
 
-class Changed(msgspec.Struct, frozen=True):
+class Changed(msgspec.Struct, frozen=True, gc=False):
     """A timeline got a new live version."""
 
     part: Part

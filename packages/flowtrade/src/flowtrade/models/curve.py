@@ -80,7 +80,7 @@ class Point(Model, frozen=True, kw_only=True, gc=False):
     price: float
 
 
-class PwlCurve(Model, frozen=True, kw_only=True):
+class PwlCurve(Model, frozen=True, kw_only=True, gc=False):
     """A piecewise linear curve through its points, in order of rate.
 
     Points may repeat, step down vertically (same rate, lower price) and run flat
