@@ -56,6 +56,9 @@ _KNOWN: Final = 2**17
 _ASKED: Final = 512
 """Ids in one query: a fixed number, so that the statement is prepared once."""
 
+_ROWS: Final = 8192
+"""Outcomes sent at once."""
+
 _Name = tuple[Kind, Id]
 
 
@@ -383,12 +386,13 @@ class SqlTransaction:
                 "expires": batch.expires,
             },
         )
-        rows = [
-            *self._outcomes(batch, Kind.PORTFOLIO, batch.portfolios.items()),
-            *self._outcomes(batch, Kind.PRODUCT, record.products.items()),
-        ]
-        if rows:
-            session.execute_many(_INSERT_OUTCOME, rows)
+        rows = chain(
+            self._outcomes(batch, Kind.PORTFOLIO, batch.portfolios.items()),
+            self._outcomes(batch, Kind.PRODUCT, record.products.items()),
+        )
+        # In pieces: while rows are made, the database waits in a transaction.
+        while some := list(islice(rows, _ROWS)):
+            session.execute_many(_INSERT_OUTCOME, some)
         return msgspec.structs.replace(batch, record=record)
 
     def _outcomes(
