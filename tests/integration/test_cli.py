@@ -1,12 +1,18 @@
 import json
+import re
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 import trio
 
 from integration.cli import main, parse_target
+from integration.cli.shell import parser
 from integration.errors import DataError
 from integration.models import MarketDataInstrument, SubKind
+from integration.replay import replay_session
 from integration.testing import SimulatedExchange, SyntheticMarket
 
 
@@ -180,3 +186,155 @@ def test_a_book_is_drawn_on_a_terminal(capsys, monkeypatch, simulator):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("binance_spot btc_usdt_spot live")
     assert len(lines) >= 11
+
+
+COMMANDS = ("watch", "record", "replay", "book", "venues", "sign")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_help_shows_examples_that_can_be_parsed_and_the_exit_codes(
+    capsys, command
+):
+    with pytest.raises(SystemExit) as left:
+        main([*command.split(), "--help"])
+
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^exit codes:\n +0 .*\n +1 .*\n +2 .*\n +130 ", text, re.M)
+    examples = re.findall(r"^  integration ([^|\n]+)", text, re.M)
+    assert examples
+    for example in examples:
+        parser().parse_args(re.sub(r"'([^']*)'", r"\1", example).split())
+
+
+TARGETS = [f"binance_spot:btc/usdt:{kind}" for kind in ("trades", "l1", "l2")]
+
+
+def test_what_is_recorded_is_replayed(capsys, simulator, tmp_path):
+    folder = str(tmp_path / "run")
+    record = ["record", *TARGETS, "--folder", folder, "--count", "60"]
+    assert main([*record, *simulator]) == 0
+    (recorded,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert recorded["event"] == "summary"
+    assert recorded["sessions"] == 1
+    assert recorded["bytes"] > 1000
+    assert sum(recorded["events"].values()) >= 60
+
+    assert main(["replay", folder, "--check"]) == 0
+
+    *events, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert summary["event"] == "summary"
+    assert summary["whole"] is True
+    counts = recorded["events"]
+    assert all(summary["events"][kind] >= n for kind, n in counts.items())
+    assert len(events) == sum(summary["events"].values())
+    (book,) = summary["books"]
+    assert book["state"] == "live"
+    assert book["best_bid"] is not None
+
+
+def recorded(tmp_path, simulator, count=40):
+    folder = tmp_path / "run"
+    record = ["record", *TARGETS, "--folder", str(folder), "--count", str(count)]
+    assert main([*record, *simulator]) == 0
+    return folder
+
+
+def test_a_replay_shows_the_kinds_that_are_wanted_and_the_tops(
+    capsys, monkeypatch, simulator, tmp_path
+):
+    folder = recorded(tmp_path, simulator)
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    assert main(["replay", str(folder), "--kind", "l1", "--speed", "1000"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    summary = next(i for i, line in enumerate(lines) if " messages in 1" in line)
+    assert summary > 0
+    assert all(" btc_usdt_spot l1: " in line for line in lines[:summary])
+    assert re.fullmatch(
+        r"  binance_spot btc_usdt_spot live \d+: [\d.]+ @ [\d.]+ \| .*", lines[-1]
+    )
+
+
+def test_a_replay_goes_on_into_a_file_and_tables(capsys, simulator, tmp_path):
+    arrow = pytest.importorskip("pyarrow.parquet")
+    folder, lines = recorded(tmp_path, simulator), tmp_path / "events.jsonl"
+    capsys.readouterr()
+    replay = ["replay", str(folder), "--quiet", "--sink"]
+
+    assert main([*replay, f"jsonl:{lines}"]) == 0
+    assert main([*replay, f"parquet:{tmp_path / 'tables'}"]) == 0
+
+    summaries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["event"] for row in summaries] == ["summary", "summary"]
+    written = [json.loads(line) for line in lines.read_bytes().splitlines()]
+    assert len(written) == sum(summaries[0]["events"].values())
+    rows = sum(
+        arrow.read_table(path).num_rows
+        for path in (tmp_path / "tables").glob("*/*.parquet")
+    )
+    assert rows == len(written)
+    assert main([*replay, f"jsonl:{lines}"]) == 2
+    assert "exists" in capsys.readouterr().err.lower()
+
+
+def test_a_replay_that_is_checked_fails_where_something_was_lost(
+    capsys, simulator, tmp_path
+):
+    folder = recorded(tmp_path, simulator)
+    replay_session(folder).folder.note(stopped_ns=None)
+
+    assert main(["replay", str(folder), "--quiet"]) == 0
+    assert main(["replay", str(folder), "--quiet", "--check"]) == 1
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["whole"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["replay", "nowhere"], 1, "not a recording"),
+        (["record", "mtgox:btc/usd", "--folder", "x"], 2, "mtgox"),
+        (["watch", "okx:btc/usdt:order_books_l3"], 2, "order_books_l3"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(capsys, arguments, code, message):
+    assert main(arguments) == code
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.startswith("integration: ")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_recording_in_order(simulator, tmp_path, number):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "integration.cli", "record", *TARGETS]
+    with subprocess.Popen(  # noqa: S603  our own interpreter and program
+        [*command, "--folder", str(folder), *simulator],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert "recording to" in process.stderr.readline()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out)["event"] == "summary"
+    replay = replay_session(folder)
+    assert all(moment.events for moment in replay)
+    assert replay.folder.manifest.stopped_ns is not None
+    assert replay.report.outages == 0
+
+
+def test_output_that_nobody_reads_any_more_is_no_fault(tmp_path):
+    command = f"{sys.executable} -m integration.cli venues --json | head -n 1"
+
+    done = subprocess.run(  # noqa: S602  our own words
+        command, shell=True, capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1

@@ -41,7 +41,9 @@ class Session:
     def __init__(self):
         self.events, self.books = [], {}
 
-    async def record(self, sim, dialect, folder, *, steps=30, done=None, **config):
+    async def record(
+        self, sim, dialect, folder, *, steps=30, done=None, then=None, **config
+    ):
         ws, rest = sim.websocket_url, sim.rest_url
         config = StreamConfig(
             websocket_url={dialect: ws},
@@ -63,6 +65,8 @@ class Session:
             else:
                 raise AssertionError("the session never came to its end")
             await sim.drain()
+            if then is not None:
+                await sim.inject(then)
             with trio.move_on_after(0.1):
                 while True:
                     self.events += await streams.next_batch()
@@ -172,6 +176,20 @@ async def test_an_outage_is_told_once_and_what_came_before_it_is_not_lost(tmp_pa
     report = replay.report
     assert (report.outages, report.stale) == (1, {"disconnected": 2})
     assert all(book.state == "live" for book in report.books)
+
+
+async def test_a_connection_that_was_down_at_the_end_leaves_its_books_stale(tmp_path):
+    session = Session()
+    async with SimulatedExchange(SyntheticMarket(7), dialect="okx") as sim:
+        folder = await session.record(sim, "okx", tmp_path / "rec", then=Restart())
+    assert folder.manifest.down == ("okx#0",)
+
+    replay, events = play(folder)
+
+    assert by_topic(events) == by_topic(session.events)
+    report = replay.report
+    assert (report.outages, report.stale) == (1, {"disconnected": 2})
+    assert {book.state for book in report.books} == {"stale"}
 
 
 async def test_a_planned_change_of_connection_loses_and_repeats_nothing(tmp_path):

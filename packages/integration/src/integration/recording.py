@@ -69,6 +69,7 @@ class Manifest(Model, frozen=True):
         rest_url: Replaced URLs, by exchange.
         max_depth: Levels kept per side of a book; None for all.
         connections: By name, what each connection carried; empty if none got so far.
+        down: Names of those that were not connected when it was decided to end.
         version: Of this format.
     """
 
@@ -80,6 +81,7 @@ class Manifest(Model, frozen=True):
     rest_url: Mapping[str, str] = {}
     max_depth: int | None = None
     connections: Mapping[str, tuple[Subscription, ...]] = {}
+    down: tuple[str, ...] = ()
     version: int = _VERSION
 
     def carried(
@@ -307,12 +309,21 @@ async def open_recording(
                 try:
                     yield Recording(folder, streams)
                 finally:
-                    carried = {**folder.manifest.connections, **_carried(streams)}
-                    folder.note(stopped_ns=clock.now_ns(), connections=carried)
+                    _note_end(folder, streams, clock.now_ns())
         finally:
             if config.http_transport is None:
                 await _close(journal)
             folder.note(ended_ns=clock.now_ns())
+
+
+def _note_end(
+    folder: RecordingFolder, streams: "MarketStreams", time_ns: Timestamp
+) -> None:
+    """Write down how it was when it was decided to end."""
+    carried = {**folder.manifest.connections, **_carried(streams)}
+    up = {status.name for status in streams.connections if status.up}
+    down = tuple(name for name in carried if name not in up)
+    folder.note(stopped_ns=time_ns, connections=carried, down=down)
 
 
 def _carried(streams: "MarketStreams") -> dict[str, tuple[Subscription, ...]]:

@@ -68,7 +68,7 @@ from integration.recording import (
 from integration.rest.prepared import prepare
 from netcore.errors import NetError, RecordingError
 from netcore.models import Model, Timestamp
-from netcore.stream.record import PAIR, TIME
+from netcore.stream.record import TIME
 from netcore.stream.replay import ReplayStream
 from netcore.ws.batch import Batch
 from netcore.ws.frames import Opcode
@@ -209,11 +209,11 @@ def _session_items(
     """
     name = folder.path / session
     yield _Begin(_first_time(name), session)
-    time_ns, reason, ended = 0, "the connection was closed", False
+    time_ns, reason = 0, "the connection was closed"
     try:
         stream = ReplayStream(name, would_blocks=False)
         with WebSocket(stream) as socket:
-            time_ns, ended = stream.clock.now_ns(), _peer_ended(name)
+            time_ns = stream.clock.now_ns()
             while True:
                 batch = socket.read_batch()
                 time_ns = stream.clock.now_ns()
@@ -224,10 +224,8 @@ def _session_items(
     except NetError as error:
         reason = str(error)
     successor = following is not None and following.endswith(_SUCCESSOR)
-    stopped = folder.manifest.stopped_ns
-    # What ended of itself before we wanted it to, or had to be opened again.
-    early = ended and (stopped is None or time_ns < stopped)
-    lost = following is not None or early
+    # The last session of a connection that was up was ended by us.
+    lost = following is not None or _connection(session) in folder.manifest.down
     yield _End(time_ns, session, reason, lost, successor)
 
 
@@ -241,12 +239,6 @@ def _first_time(name: Path) -> Timestamp:
     if len(raw) < TIME.size:
         raise RecordingFault(f"{path}: the first piece has no time")
     return int(TIME.unpack(raw)[0])
-
-
-def _peer_ended(name: Path) -> bool:
-    """Say whether the peer's end was seen: a pair of no bytes comes last."""
-    raw = Path(f"{name}_inbound_seq.rec").read_bytes()[-PAIR.size :]
-    return len(raw) == PAIR.size and PAIR.unpack(raw)[1] == 0
 
 
 # One connection
