@@ -247,3 +247,15 @@ async def test_a_push_to_a_peer_that_has_gone_is_no_error(app, peer):
         await app.gone.wait()
 
     assert app.connection.push(b"x", most=1)
+
+
+async def test_a_body_over_the_limit_is_refused_at_its_head(app, nursery):
+    url = await nursery.start(
+        lambda task_status: serve(app, body_limit=100, task_status=task_status)
+    )
+    stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+    await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n")
+
+    assert (await until_end(stream)).startswith(b"HTTP/1.1 413")
+    assert app.scopes == []
+    await stream.aclose()

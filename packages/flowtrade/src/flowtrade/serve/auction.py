@@ -189,6 +189,8 @@ class _Parts:
             self.app,
             listening=listening,
             grace=self.settings.server.grace,
+            # Twice: up to there the application refuses in the words of its API.
+            body_limit=2 * self.settings.server.body_limit,
             shutdown=shutdown,
             task_status=task_status,
         )

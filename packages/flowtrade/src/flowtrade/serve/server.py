@@ -48,7 +48,7 @@ _LOOK: Final = 1.0
 """Seconds between two looks for peers that keep us waiting."""
 
 _BODY_LIMIT: Final = 16 * 2**20
-"""Bytes of a body at which reading stops; an application's own limit comes before."""
+"""Bytes of a body at which reading stops unless something else is said."""
 
 _OUT_OF_DESCRIPTORS: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
@@ -75,6 +75,7 @@ async def serve(
     listening: socket.socket | None = None,
     shutdown: trio.Event | None = None,
     grace: float = 1.5,
+    body_limit: int = _BODY_LIMIT,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `shutdown` is set and the stop is complete, or until cancelled.
@@ -87,6 +88,8 @@ async def serve(
         listening: A socket from `listen`, instead of host and port.
         shutdown: Begins an orderly stop.
         grace: Seconds that requests in flight get during the stop.
+        body_limit: Bytes of a body at which reading stops; an application that wants
+            to refuse long ones in its own words needs a lower limit of its own.
         task_status: Gets the base URL, such as `http://127.0.0.1:8080`.
 
     Raises:
@@ -95,7 +98,7 @@ async def serve(
     """
     listening = listen(host, port) if listening is None else listening
     shutdown = trio.Event() if shutdown is None else shutdown
-    server = _Server(app)
+    server = _Server(app, body_limit)
     async with trio.open_nursery() as connections:
         try:
             with listening:
@@ -140,9 +143,9 @@ def listen(host: str, port: int) -> socket.socket:
 class _Server:
     """The connections of one listening socket."""
 
-    def __init__(self, app: AsgiApp) -> None:
+    def __init__(self, app: AsgiApp, body_limit: int) -> None:
         self._app = app
-        self._limits = Limits(max_body=_BODY_LIMIT)
+        self._limits = Limits(max_body=body_limit)
         self._connections: set[ServedConnection] = set()
         self._all_gone = trio.Event()
 
