@@ -341,7 +341,9 @@ def clarabel_gains(np, market):
     return -solution.obj_val if str(solution.status) == "Solved" else None
 
 
-@given(SEEDS, SOLVABLE)
+# The oracle's least squares know prices to 1e-9 of the largest number, which is too
+# coarse for steep books: those are confirmed by exact arithmetic in test_certificate.
+@given(SEEDS, SOLVABLE.filter(lambda oddity: oddity is not Oddity.BOOKS))
 @settings(max_examples=40)
 def test_gains_of_tiny_auctions_are_what_brute_force_finds(seed, oddity):
     auction = odd_auction(seed, oddity, orders=2)
