@@ -327,3 +327,13 @@ def test_a_client_that_may_use_no_more_than_256_bytes_sends_uncompressed():
 def test_settings_outside_zlibs_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         DeflateConfig(**wrong)
+
+
+def test_an_offer_that_names_the_largest_window_is_answered_by_naming_it():
+    """RFC 7692 §7.1.2.1: a server accepts the parameter by including it."""
+    accepted = accept_offer(
+        "permessage-deflate; server_max_window_bits=15", DeflateConfig()
+    )
+
+    assert accepted is not None
+    assert accepted[0] == "permessage-deflate; server_max_window_bits=15"

@@ -183,7 +183,9 @@ def _accept(terms: _Terms, config: DeflateConfig) -> tuple[str, "Deflate"]:
         answer.append("server_no_context_takeover")
     if not receive_context:
         answer.append("client_no_context_takeover")
-    if send_bits < _MAX_WINDOW:
+    # §7.1.2.1: an offer that names it is accepted by naming it, also where it is the
+    # largest there is.
+    if terms.server_max_window_bits is not None or send_bits < _MAX_WINDOW:
         answer.append(f"server_max_window_bits={send_bits}")
     if terms.client_max_window_bits is not None:
         # §7.1.2.2: only a client that named it can be told a number.
