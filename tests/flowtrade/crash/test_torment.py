@@ -18,6 +18,9 @@ from flowtrade.store.schema import SQLITE_STEPS
 from flowtrade.testing.crash import Point, torment
 from netcore.clock import SystemClock
 
+# httpx leaves the body of a request behind when the server dies while it is sent.
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning")
+
 POINTS = (None, Point.BEFORE_COMMIT, None, Point.BEFORE_ANSWER, Point.IN_BATCH)
 
 
