@@ -6,7 +6,6 @@ import sys
 import pytest
 
 HEAVY = {
-    "anycorn",
     "highspy",
     "httpx",
     "litestar",

@@ -11,6 +11,7 @@ from flowtrade.core.service import Service
 from flowtrade.core.solver import ClearingSolver
 from flowtrade.errors import InvalidRequest
 from flowtrade.models.curve import ConstantCurve, Point, PwlCurve
+from flowtrade.models.portfolio import TradeCap
 from flowtrade.settings import AuctionSettings, SettlementSettings, StoreSettings
 from flowtrade.statements import settle_range
 from flowtrade.store import open_store
@@ -28,7 +29,7 @@ TERMS = SettlementSettings(lot=Decimal("0.01"), money=Decimal("0.01"))
 class House:
     """A service with one product, a seller and a buyer: 4 units an hour at 11."""
 
-    def __init__(self, store, clock):
+    def __init__(self, store, clock, **settings):
         self.store, self.clock = store, clock
         self.service = Service(
             store=store,
@@ -36,7 +37,7 @@ class House:
             clock=clock,
             ids=SeededIds(),
             publisher=RecordingPublisher(),
-            settings=AuctionSettings(),
+            settings=AuctionSettings(**settings),
         )
 
     async def open(self):
@@ -67,10 +68,10 @@ class House:
 
 
 @asynccontextmanager
-async def house(url="memory:"):
+async def house(url="memory:", **settings):
     clock = ManualClock(START - SECOND)
     async with open_store(StoreSettings(url=url), clock=clock) as store:
-        yield await House(store, clock).open()
+        yield await House(store, clock, **settings).open()
 
 
 @pytest.fixture(params=["memory:", "sqlite"])
@@ -110,6 +111,17 @@ async def test_a_batch_before_the_range_counts_from_its_start(home):
 
     assert lots(statements)[BOB, home.item] == 100
     assert statements.batches == 1
+
+
+async def test_a_late_batch_does_not_lengthen_one_with_caps():
+    async with house(horizon=900.0) as home:
+        _, portfolio = home.bids[BOB]
+        await home.service.set_cap(portfolio, TradeCap(max_trade=0.5))
+        await home.batch(0)  # the next one is due in a quarter of an hour, and late
+
+        statements = await home.settle(0, 1800)
+
+    assert lots(statements)[BOB, home.item] == 50
 
 
 async def test_a_failed_batch_ends_nothing(home):

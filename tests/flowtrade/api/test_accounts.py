@@ -223,11 +223,15 @@ async def test_the_tree_of_no_product_is_404(bench):
     await send(bench, ADMIN, "GET", f"/product/{item}/tree?as_of={past}", status=404)
 
 
+# In steps, because areas of subnormal numbers round to nothing.
+NUMBERS = st.integers(-5000, 5000).map(lambda n: n / 100)
+
+
 @st.composite
 def curves(draw):
-    rates = sorted([0.0, *draw(st.lists(st.floats(-50, 50), max_size=6))])
+    rates = sorted([0.0, *draw(st.lists(NUMBERS, max_size=6))])
     prices = sorted(
-        draw(st.lists(st.floats(-50, 50), min_size=len(rates), max_size=len(rates))),
+        draw(st.lists(NUMBERS, min_size=len(rates), max_size=len(rates))),
         reverse=True,
     )
     return PwlCurve(

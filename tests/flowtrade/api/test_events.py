@@ -55,7 +55,7 @@ class Peer:
             self.status = event["status"]
             return
         if self.blocked is not None and event["body"]:
-            with trio.CancelScope(shield=True):  # as anycorn does
+            with trio.CancelScope(shield=True):  # as servers do
                 await self.blocked.wait()
         self.body.append(event["body"])
         self.complete = not event.get("more_body", False)

@@ -149,7 +149,10 @@ async def _cleared(
             if begin < end:
                 batch = await store.batch(before)
                 assert batch is not None  # noqa: S101  # listed a moment ago
-                yield batch, begin, end
+                # A batch with caps ends when the next one was due, if that is late.
+                until = end if batch.expires is None else min(end, batch.expires)
+                if begin < until:
+                    yield batch, begin, until
             end = begin
             if before <= start:
                 return

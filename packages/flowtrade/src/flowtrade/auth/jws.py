@@ -44,7 +44,7 @@ _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 """Members that only the holder of the private key has: RFC 7518 §6.2.2, §6.3.2."""
 
 _LONGEST: Final = 16_384
-"""Bytes of a token; what a header line may hold (anycorn's limit), so no more comes."""
+"""Bytes of a token; far above any real one, and below what a request head may hold."""
 
 
 @final
