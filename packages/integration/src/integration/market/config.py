@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from integration.market.health import StreamMonitor
 from integration.rest.transport import HttpTransport
 from integration.stream.channel import OverloadPolicy
 from integration.stream.reconnect import ReconnectPolicy
@@ -55,6 +56,10 @@ class StreamConfig(Model, frozen=True):
         concurrent_images: HTTP images fetched at once per exchange.
         http_transport: sends HTTP requests; None: a pool of its own.
         clock: stamps reports.
+        monitor: measures how late events are; None: nobody asks.
+        schema_sample: one message in so many is compared with the types that read it,
+            and fields that a venue has added are told of once (`SchemaDrift`); None:
+            they are passed over in silence.
     """
 
     websocket_url: Mapping[str, str] = {}
@@ -78,6 +83,8 @@ class StreamConfig(Model, frozen=True):
     concurrent_images: int = 4
     http_transport: HttpTransport | None = None
     clock: Clock = msgspec.field(default_factory=SystemClock)
+    monitor: StreamMonitor | None = None
+    schema_sample: int | None = None
 
     def __post_init__(self) -> None:
         positive = {
@@ -93,6 +100,7 @@ class StreamConfig(Model, frozen=True):
             "buffer_limit": self.buffer_limit,
             "image_timeout": self.image_timeout,
             "concurrent_images": self.concurrent_images,
+            "schema_sample": 1 if self.schema_sample is None else self.schema_sample,
         }
         for name, value in positive.items():
             if value <= 0:

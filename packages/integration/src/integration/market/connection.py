@@ -20,6 +20,7 @@ from integration.errors import GaveUp, IntegrationError, Overload, Subscribe
 from integration.market.books import BookState
 from integration.market.config import FirstConnect, StreamConfig
 from integration.market.connector import Connector, Topic, connection_id
+from integration.market.health import SchemaWatch
 from integration.market.images import ImageScheduler
 from integration.market.keeper import BookKeeper
 from integration.market.liveness import SilenceWatch
@@ -143,6 +144,7 @@ class Connection:
         outlet: where events go.
         images: fetches images of this exchange, if it serves them by HTTP.
         limiter: bounds connection attempts.
+        schema: looks for what the venue has added to its messages.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class Connection:
         outlet: Outlet,
         images: ImageScheduler | None,
         limiter: RateLimiter,
+        schema: SchemaWatch | None = None,
     ) -> None:
         self.exchange = plan.exchange
         self.name = connection_id(plan.exchange, number)
@@ -163,6 +166,7 @@ class Connection:
         self.config = config
         self.outlet = outlet
         self.images = images
+        self.schema = schema
         self.keeper = BookKeeper(plan.exchange)
         self.silence = SilenceWatch(config.silence)
         self.relay: Relay | None = None

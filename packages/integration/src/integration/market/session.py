@@ -164,7 +164,12 @@ class Session:
         ):
             return None
         self.stats.messages += len(batch.payloads)
-        return self._seen(self._intake.read(batch.payloads, batch.timestamp_ns))
+        events = self._intake.read(batch.payloads, batch.timestamp_ns)
+        if self._connection.schema is not None:
+            new = self._connection.schema.look(batch.payloads)
+            exchange, time = self._connection.exchange, batch.timestamp_ns
+            events.extend(StreamError(exchange, drift, time) for drift in new)
+        return self._seen(events)
 
     def _spoilt(
         self, fault: Deserialise, _time: int, events: list[StreamEvent]

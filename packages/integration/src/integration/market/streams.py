@@ -34,6 +34,7 @@ from integration.market.connection import (
     Connection,
     ConnectionStatus,
 )
+from integration.market.health import SchemaWatch
 from integration.market.images import ImageScheduler
 from integration.market.outlet import Outlet
 from integration.market.planner import ConnectionPlan, Wanted, plan
@@ -102,7 +103,7 @@ class SubscriptionHandle:
 class _Venue:
     """What the connections to one exchange share."""
 
-    __slots__ = ("client", "connector", "images", "limiter")
+    __slots__ = ("client", "connector", "images", "limiter", "schema")
 
     def __init__(self, exchange: ExchangeId, config: StreamConfig) -> None:
         self.connector = connector_for(exchange)
@@ -117,6 +118,11 @@ class _Venue:
             host = urlsplit(rest_url).hostname or ""
             buckets[host, "default"] = BucketSpec(limits.rest_weight)
         self.limiter = RateLimiter(buckets, feedback=self.connector.rest_feedback)
+        self.schema: SchemaWatch | None = None
+        if config.schema_sample is not None:
+            decode = self.connector.transformer().decode
+            every = config.schema_sample
+            self.schema = SchemaWatch(exchange, decode, every=every)
         self.client: RestClient | None = None
         self.images: ImageScheduler | None = None
         parser = self.connector.rest_parser
@@ -191,7 +197,7 @@ class MarketStreams:
     async def __anext__(self) -> StreamEvent:
         if not self._buffer:
             try:
-                self._buffer.extend(await self._outlet.take())
+                self._buffer.extend(await self._take())
             except trio.EndOfChannel:
                 raise StopAsyncIteration from None
         return self._buffer.popleft()
@@ -205,10 +211,17 @@ class MarketStreams:
                 with the policy `raise`.
         """
         if not self._buffer:
-            return await self._outlet.take()
+            return await self._take()
         await trio.lowlevel.checkpoint()
         batch = list(self._buffer)
         self._buffer.clear()
+        return batch
+
+    async def _take(self) -> list[StreamEvent]:
+        batch = await self._outlet.take()
+        monitor = self._config.monitor
+        if monitor is not None:
+            monitor.delivered(batch, self._config.clock.now_ns())
         return batch
 
     # Subscribing
@@ -273,6 +286,7 @@ class MarketStreams:
             outlet=self._outlet,
             images=venue.images,
             limiter=venue.limiter,
+            schema=venue.schema,
         )
         self._opened += 1
         self._connections.append(connection)
