@@ -225,10 +225,9 @@ def _check_submissions(
         if made is not None:
             bidder.told.append((made, demand, portfolio))
         bidder.open = None
-    ends = [moment for moment, _, _ in bidder.told[1:]]
-    for (moment, demand, portfolio), end in zip(
-        bidder.told, [*ends, None], strict=True
-    ):
+    # Each was stopped by the next, the last one is live; there may be none at all.
+    ends = [moment for moment, _, _ in bidder.told[1:]] + [None] * bool(bidder.told)
+    for (moment, demand, portfolio), end in zip(bidder.told, ends, strict=True):
         _check(
             contents.created.get((Kind.DEMAND, demand)) == moment,
             "submission",
