@@ -30,6 +30,7 @@ from flowtrade.errors import (
     IdTaken,
     NotFound,
     RequestError,
+    StoreClosed,
     Superseded,
     UnknownReference,
     VersionMismatch,
@@ -465,3 +466,16 @@ async def test_more_operations_than_one_group_holds_keep_their_order(store):
     assert [e.id for e in (await store.snapshot()).entities] == [
         key(n) for n in range(count)
     ]
+
+
+async def test_a_caller_cancelled_with_its_store_is_cancelled_not_refused(tmp_path):
+    url = f"sqlite:{tmp_path / 'x.db'}"
+    async with open_store(StoreSettings(url=url), clock=ManualClock()) as store:
+        store.close()
+        with pytest.raises(StoreClosed):
+            await store.execute(Cut())
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await store.execute(Cut())
+
+    assert scope.cancelled_caught

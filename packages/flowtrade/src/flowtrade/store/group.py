@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from queue import SimpleQueue
-from typing import TypeVar, final
+from typing import Never, TypeVar, final
 
 import trio
 
@@ -184,6 +184,8 @@ class GroupStore:
 
     async def execute(self, operation: Operation) -> Applied:
         """See `flowtrade.ports.Store.execute`."""
+        if not self._open:
+            await self._closed()
         (ticket,) = self._enqueue([operation])
         (result,) = await ticket.wait()
         if isinstance(result, RequestError):
@@ -194,6 +196,8 @@ class GroupStore:
         self, operations: Sequence[Operation]
     ) -> list[Applied | RequestError]:
         """See `flowtrade.ports.Store.execute_many`."""
+        if not self._open:
+            await self._closed()
         results: list[Applied | RequestError] = []
         for ticket in self._enqueue(operations):
             results += await ticket.wait()
@@ -242,9 +246,12 @@ class GroupStore:
         """See `flowtrade.ports.Store.batch`."""
         return await self._read(lambda reads: reads.batch(as_of))
 
+    async def _closed(self) -> Never:
+        # A caller that is being cancelled together with us is no error of anybody's.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        raise StoreClosed
+
     def _enqueue(self, operations: Sequence[Operation]) -> list[_Ticket]:
-        if not self._open:
-            raise StoreClosed
         if self._waiting + len(operations) > self._queue_limit:
             raise StoreBusy(self._waiting)
         # In pieces, so that a long list shares its commits with what others ask.
