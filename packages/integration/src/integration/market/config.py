@@ -56,6 +56,8 @@ class StreamConfig(Model, frozen=True):
         concurrent_images: HTTP images fetched at once per exchange.
         http_transport: sends HTTP requests; None: a pool of its own.
         clock: stamps reports.
+        audit_interval: seconds between comparisons of a connection's books with the
+            venue's HTTP image, one book at a time; None: never.
         monitor: measures how late events are; None: nobody asks.
         schema_sample: one message in so many is compared with the types that read it,
             and fields that a venue has added are told of once (`SchemaDrift`); None:
@@ -83,6 +85,7 @@ class StreamConfig(Model, frozen=True):
     concurrent_images: int = 4
     http_transport: HttpTransport | None = None
     clock: Clock = msgspec.field(default_factory=SystemClock)
+    audit_interval: float | None = None
     monitor: StreamMonitor | None = None
     schema_sample: int | None = None
 
@@ -100,6 +103,7 @@ class StreamConfig(Model, frozen=True):
             "buffer_limit": self.buffer_limit,
             "image_timeout": self.image_timeout,
             "concurrent_images": self.concurrent_images,
+            "audit_interval": 1 if self.audit_interval is None else self.audit_interval,
             "schema_sample": 1 if self.schema_sample is None else self.schema_sample,
         }
         for name, value in positive.items():

@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from integration.errors import GaveUp, IntegrationError, Overload, Subscribe
+from integration.market.audit import BookAuditor
 from integration.market.books import BookState
 from integration.market.config import FirstConnect, StreamConfig
 from integration.market.connector import Connector, Topic, connection_id
@@ -182,6 +183,7 @@ class Connection:
         self._rotating = trio.CancelScope()
         self._host = urlsplit(plan.url).netloc
         self._limiter = limiter
+        self.auditor = self._auditor()
         self._socket: ReconnectingSocket[StreamEvent | IntegrationError]
         self._socket = ReconnectingSocket(
             self._connect,
@@ -193,6 +195,19 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection {self.name} {self.url}: {len(self._wanted)} topics>"
+
+    def _auditor(self) -> BookAuditor | None:
+        if self.images is None or self.config.audit_interval is None:
+            return None
+        return BookAuditor(
+            self.keeper,
+            self.connector,
+            images=self.images,
+            interval=self.config.audit_interval,
+            topic=self.book_topic,
+            emit=self.emit,
+            clock=self.config.clock,
+        )
 
     @property
     def status(self) -> ConnectionStatus:
@@ -362,6 +377,8 @@ class Connection:
         except Overload as error:
             # The policy says that being late is a fault: the consumer's, so it hears.
             self.outlet.close(error)
+        if self.auditor is not None:
+            self.auditor.saw(events)
 
     async def wait_room(self) -> None:
         """Wait for the consumer; call the books stale if that takes too long."""
@@ -385,6 +402,8 @@ class Connection:
             Why it ended: the policy allows no further attempt.
         """
         async with trio.open_nursery() as nursery:
+            if self.auditor is not None:
+                nursery.start_soon(self.auditor.run)
             try:
                 while True:
                     self._read(await self._socket.next_batch(), nursery)

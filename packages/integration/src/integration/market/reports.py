@@ -44,6 +44,8 @@ class StaleReason(StrEnum):
     """The connection was lost."""
     SILENT = "silent"
     """Nothing came for longer than the subscription may be silent."""
+    AUDIT = "audit"
+    """The venue's image at the same sequence shows another book."""
     REQUESTED = "requested"
     """The venue asked for a new subscription, or the consumer did."""
 

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import trio
 
 from integration.exchanges.registry import connector_for
+from integration.market.audit import AuditReport
 from integration.market.books import OrderBook
 from integration.market.config import StreamConfig
 from integration.market.connection import (
@@ -188,6 +189,17 @@ class MarketStreams:
     def connections(self) -> list[ConnectionStatus]:
         """How every connection is at the moment; for people and for metrics."""
         return [connection.status for connection in self._connections]
+
+    @property
+    def audits(self) -> list[AuditReport]:
+        """The latest comparisons of books with the venues' images, oldest first."""
+        found = [
+            report
+            for connection in self._connections
+            if connection.auditor is not None
+            for report in connection.auditor.reports
+        ]
+        return sorted(found, key=lambda report: report.time)
 
     # Consuming
 

@@ -1,0 +1,95 @@
+"""Books are compared with the venue's own image; one that differs is not believed."""
+
+from contextlib import asynccontextmanager
+from decimal import Decimal
+
+import pytest
+import trio
+
+from integration.market.books import BookState
+from integration.market.config import StreamConfig
+from integration.market.reports import BookResynced, BookStale, StaleReason
+from integration.market.streams import open_market_streams
+from integration.models import (
+    ExchangeId,
+    MarketDataInstrument,
+    SubKind,
+    Subscription,
+)
+from integration.testing import SimulatedExchange, SyntheticMarket
+
+VENUE = ExchangeId.BINANCE_SPOT
+BTC, ETH = (MarketDataInstrument.spot(base, "usdt") for base in ("btc", "eth"))
+STEP_NS = 100_000_000
+
+
+@asynccontextmanager
+async def audited(interval=0.02):
+    async with SimulatedExchange(SyntheticMarket(7), dialect="binance_spot") as sim:
+        config = StreamConfig(
+            websocket_url={VENUE: sim.websocket_url},
+            rest_url={VENUE: sim.rest_url},
+            audit_interval=interval,
+        )
+        kind = SubKind.ORDER_BOOKS_L2
+        wanted = [Subscription(VENUE, i, kind) for i in (BTC, ETH)]
+        async with open_market_streams(wanted, config=config) as streams:
+            yield sim, streams
+
+
+async def until(sim, streams, done):
+    events = []
+    for _ in range(300):
+        await sim.advance(sim.time_ns + STEP_NS)
+        with trio.move_on_after(0.02):
+            events += await streams.next_batch()
+        if done(events):
+            return events
+    raise AssertionError("it never happened")
+
+
+async def test_true_books_are_found_to_be_true_in_turn():
+    async with audited() as (sim, streams):
+        events = await until(sim, streams, lambda _: len(streams.audits) >= 6)
+
+        reports = streams.audits
+        assert {report.instrument for report in reports} == {BTC, ETH}
+        assert all(report.levels > 10 and not report.differing for report in reports)
+        assert not any(isinstance(event, BookStale) for event in events)
+
+
+async def test_a_book_that_differs_is_stale_and_then_made_anew():
+    async with audited() as (sim, streams):
+        book = streams.books[VENUE, BTC]
+        await until(sim, streams, lambda _: book.state is BookState.LIVE)
+        # Between two ticks, so that no message of the venue's ever removes it.
+        ghost = str(book.best_bid.price - Decimal("0.0001"))
+        book.apply_update([(ghost, "7")], [], sequence=book.sequence, time_received=1)
+
+        def resynced(events):
+            return any(isinstance(event, BookResynced) for event in events)
+
+        events = await until(sim, streams, resynced)
+
+        (stale,) = [event for event in events if isinstance(event, BookStale)]
+        assert (stale.instrument, stale.reason) == (BTC, StaleReason.AUDIT)
+        assert "at the venue" in stale.detail
+        assert book.state is BookState.LIVE
+        bad = [report for report in streams.audits if report.differing]
+        assert [report.instrument for report in bad] == [BTC]
+
+
+async def test_nothing_is_asked_for_unless_it_is_wanted():
+    async with audited(interval=None) as (sim, streams):
+        await until(
+            sim,
+            streams,
+            lambda _: streams.books[VENUE, BTC].state is BookState.LIVE,
+        )
+
+        assert streams.audits == []
+
+
+def test_an_interval_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="audit_interval is above 0"):
+        StreamConfig(audit_interval=0.0)
