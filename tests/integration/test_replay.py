@@ -300,5 +300,6 @@ async def test_a_failed_image_is_counted_and_changes_no_book(tmp_path):
 
     report = replay.report
     assert report.http == {"503": len(lines)}
+    assert report.faults == {}
     assert {book.state for book in report.books} == {"syncing"}
     assert "l2" not in report.events

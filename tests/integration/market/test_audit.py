@@ -6,13 +6,19 @@ from decimal import Decimal
 import pytest
 import trio
 
+from integration.exchanges.registry import connector_for
+from integration.market.audit import BookTrial
 from integration.market.books import BookState
 from integration.market.config import StreamConfig
+from integration.market.manager import BookManager
 from integration.market.reports import BookResynced, BookStale, StaleReason
 from integration.market.streams import open_market_streams
 from integration.models import (
     ExchangeId,
     MarketDataInstrument,
+    MarketEvent,
+    OrderBookSnapshot,
+    OrderBookUpdate,
     SubKind,
     Subscription,
 )
@@ -88,6 +94,29 @@ async def test_nothing_is_asked_for_unless_it_is_wanted():
         )
 
         assert streams.audits == []
+
+
+def l2(kind):
+    return MarketEvent(1, 1, VENUE, BTC, kind)
+
+
+def test_books_are_compared_at_the_same_sequence_only():
+    connector = connector_for(VENUE)
+    manager = BookManager(VENUE, BTC, rule=connector.rule)
+    first = l2(OrderBookSnapshot([("100", "1")], [("101", "1")], sequence=5))
+    update = l2(OrderBookUpdate([("99", "2")], [], sequence=6, first_sequence=6))
+    manager.handle(first)
+    manager.handle(update)
+    trial = BookTrial(manager, connector)
+    assert trial.verdict(7) is None
+
+    trial.take(first)
+    assert trial.verdict(8) is None
+    trial.take(update)
+
+    report = trial.verdict(9)
+    assert (report.time, report.sequence, report.levels) == (9, 6, 3)
+    assert report.differing == ()
 
 
 def test_an_interval_of_nothing_is_refused():
