@@ -1,10 +1,16 @@
-"""Collect the README's examples as tests; set hypothesis' profiles."""
+"""Collect the README's examples as tests; set hypothesis' profiles and Ctrl-C."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
+
+# A shell ignores SIGINT for what it starts in the background, and whoever is started
+# with it ignored keeps it so: programs under test would never hear a Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A shared two-core machine stalls for longer than any deadline worth stating.
 settings.register_profile(
