@@ -104,7 +104,9 @@ def test_disjoint_auctions_clear_together_to_the_bits_they_clear_to_alone(kinds,
         ):
             assert {name: found[name] for name in rows} == dict(rows)
     total = sum(one.gains for one in apart)
-    assert whole.gains == pytest.approx(total, rel=1e-12, abs=1e-12)
+    # Gains are what is left of values that are far larger on steep books.
+    rounding = 1e-12 * max(1.0, whole.certificate.value_scale)
+    assert whole.gains == pytest.approx(total, rel=1e-12, abs=rounding)
     assert len(whole.report.parts) == sum(len(market.parts) for market in markets)
 
 
