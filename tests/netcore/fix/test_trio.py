@@ -1,12 +1,15 @@
 """Sessions under trio, both sides over loopback."""
 
+import socket
 import ssl
+import struct
 
 import pytest
 import trio
 import trio.testing
 import trustme
 
+from netcore.clock import SystemClock
 from netcore.errors import ConnectError, UntrustedCertificate
 from netcore.fix import (
     Acceptor,
@@ -24,7 +27,7 @@ from netcore.fix import (
     utc_timestamp,
 )
 from netcore.fix.testing import Echo
-from netcore.fix.trio import TrioFixConnection, open_fix, serve_fix
+from netcore.fix.trio import TrioFixConnection, _Server, open_fix, serve_fix
 
 ORDER = [
     (11, "a"),
@@ -317,3 +320,24 @@ async def test_what_a_slow_venue_does_not_take_goes_out_while_receiving(venue, n
         await done.wait()
 
     assert isinstance(connection, TrioFixConnection)
+
+
+async def test_a_peer_that_was_gone_before_it_was_served_ends_no_server(caplog):
+    """A reset connection waits in the backlog until it is accepted, and has no peer."""
+    caplog.set_level("INFO", "netcore.fix")
+    listener, peer = socket.create_server(("127.0.0.1", 0)), socket.socket()
+    with listener:
+        peer.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        # Linger 0: closing resets.
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
+
+        await _Server(quiet, Acceptor([]), None, 1, SystemClock()).handle(stream)
+
+    assert "gone before it was served" in caplog.text
+
+
+async def quiet(connection):
+    raise AssertionError("nobody is there")

@@ -327,8 +327,12 @@ class _Server:
             _logger.warning("too many connections: one was turned away")
             await trio.aclose_forcefully(accepted)
             return
+        try:
+            stream: Stream = _adopt(accepted)
+        except NetError as exc:  # its peer has reset it while it waited for us
+            _logger.info("a connection was gone before it was served: %s", exc)
+            return
         self._left -= 1
-        stream: Stream = _adopt(accepted)
         try:
             await self._serve(stream)
         except NetError as exc:
