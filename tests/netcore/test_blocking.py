@@ -277,11 +277,17 @@ def test_leaving_by_an_exception_says_going_away(serve):
     assert codes.get(timeout=60) == 1001
 
 
-def test_ctrl_c_in_a_wait_costs_no_message(serve):
-    main = threading.main_thread()
+def test_ctrl_c_in_a_wait_costs_no_message(serve, monkeypatch):
+    main, waiting = threading.main_thread(), threading.Event()
+    wait = WebSocket.wait
+
+    def say_and_wait(ws, timeout):
+        # From here on the caller waits: it is not in the send that woke the peer.
+        waiting.set()
+        return wait(ws, timeout)
 
     async def interrupt(ws):
-        await ws.receive_text()
+        await trio.to_thread.run_sync(waiting.wait)
         signal.pthread_kill(main.ident, signal.SIGINT)
         assert await ws.receive_text() == "go on"
         ws.send_text("and here it is")
@@ -289,7 +295,7 @@ def test_ctrl_c_in_a_wait_costs_no_message(serve):
 
     server = serve(interrupt)
     with connect(server.url) as ws:
-        ws.send_text("now")
+        monkeypatch.setattr(WebSocket, "wait", say_and_wait)
         with pytest.raises(KeyboardInterrupt):
             ws.receive()
         ws.send_text("go on")
