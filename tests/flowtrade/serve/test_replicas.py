@@ -9,6 +9,7 @@ import trio
 
 from flowtrade.auth import FormAuthorizer
 from flowtrade.client import FlowtradeClient
+from flowtrade.core import lead as lead_module
 from flowtrade.errors import ApiError, Superseded
 from flowtrade.models.curve import ConstantCurve
 from flowtrade.models.time import parse_timestamp
@@ -143,8 +144,10 @@ async def test_a_leader_that_stands_still_is_succeeded_and_then_stores_nothing(
 
 
 async def test_a_batch_of_an_old_leader_is_refused_between_cut_and_store(
-    postgres_url, nursery
+    postgres_url, nursery, monkeypatch
 ):
+    # The leader does not look again, so it cannot be the first to ask for its lock.
+    monkeypatch.setattr(lead_module, "_CONFIRM", 3600)
     leader = await start(nursery, postgres_url)
     async with client_of(leader) as client:
         await client.create_product("item")
