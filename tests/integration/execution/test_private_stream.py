@@ -36,8 +36,8 @@ def answers(payload):
 
 
 @asynccontextmanager
-async def server(*replies):
-    """Answer message number n with the n-th list of texts."""
+async def server(*replies, begun=None):
+    """Answer message number n with the n-th list of texts; say when one has come."""
     closed = trio.Event()
 
     async def handle(socket):
@@ -47,6 +47,8 @@ async def server(*replies):
                 socket.send_many(texts)
             while True:
                 await socket.receive_frame()
+                if begun is not None:
+                    begun.set()
         except NetError:
             pass
         finally:
@@ -89,15 +91,18 @@ async def test_a_refusal_closes_the_connection():
     async with server([b"no"]) as (url, closed):
         with pytest.raises(Unauthorised):
             await opened(url, 1)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await closed.wait()
 
 
 async def test_giving_up_closes_the_connection():
-    async with server([]) as (url, closed):
-        with trio.move_on_after(0.05):
-            await opened(url, 1)
-        with trio.fail_after(5):
+    asked = trio.Event()
+    async with server(begun=asked) as (url, closed), trio.open_nursery() as nursery:
+        nursery.start_soon(opened, url, 1)
+        with trio.fail_after(60):
+            await asked.wait()
+            nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True), trio.fail_after(60):
             await closed.wait()
 
 
