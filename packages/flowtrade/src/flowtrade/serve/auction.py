@@ -24,7 +24,7 @@ from flowtrade.ids import TimeOrderedIds
 from flowtrade.ports import Authorizer, Clock, IdFactory, Solver, Store
 from flowtrade.schedule import Grid, OnRequest, Schedule
 from flowtrade.serve.server import listen, serve
-from flowtrade.settings import AuctionSettings, Settings
+from flowtrade.settings import Settings
 from flowtrade.store import open_store
 from flowtrade.store.group import GroupStore
 from netcore.clock import SystemClock
@@ -105,7 +105,7 @@ async def run_auction(
                 clock=clock,
                 ids=ids or TimeOrderedIds(),
                 publisher=hub,
-                settings=_auction_settings(settings),
+                settings=settings.auction_terms(),
             )
             await service.load()
             parts = _Parts(settings, service, authorizer, hub, clock)
@@ -204,12 +204,6 @@ class _Parts:
             schedule=self.schedule,
             lead=self.lead,
         )
-
-
-def _auction_settings(settings: Settings) -> AuctionSettings:
-    if settings.auction.horizon is not None:
-        return settings.auction
-    return msgspec.structs.replace(settings.auction, horizon=settings.schedule.every)
 
 
 def _default_solver() -> Solver:

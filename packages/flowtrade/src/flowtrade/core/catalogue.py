@@ -1,0 +1,168 @@
+"""The use cases of products: making, dividing, listing and watching them."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from flowtrade.core.operations import (
+    AddProduct,
+    Applied,
+    NewProduct,
+    Once,
+    PartitionProduct,
+)
+from flowtrade.core.records import product_record
+from flowtrade.core.state import Added, Entity, Kind
+from flowtrade.core.usecase import UseCases, repeated_of
+from flowtrade.errors import InvalidRequest, NotFound
+from flowtrade.ids import product_terms
+from flowtrade.models.ids import Id
+from flowtrade.models.product import ProductPage, ProductRecord
+from flowtrade.models.time import TimeError, parse_timestamp
+from netcore.models import Timestamp
+
+__all__ = ["Catalogue", "ProductFilter"]
+
+
+class ProductFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which products to list.
+
+    Attributes:
+        kind: Only products of this kind, compared as text.
+        start: Only products delivered from this moment on or later.
+        thru: Only products delivered until this moment or earlier.
+        leaves: Only products that are not divided.
+        after: Only products made after this one.
+        limit: At most so many.
+    """
+
+    limit: int
+    kind: str | None = None
+    start: Timestamp | None = None
+    thru: Timestamp | None = None
+    leaves: bool = False
+    after: Id | None = None
+
+
+class Catalogue(UseCases):
+    """What is asked of products."""
+
+    _product_listeners: list[Callable[[Id, bytes], None]]
+
+    async def create_product(
+        self, app_data: bytes, *, once: Once | None = None
+    ) -> ProductRecord:
+        """Make a root product; `once` as for `create_demand`.
+
+        Raises:
+            InvalidRequest: The application does not accept this app_data.
+            IdTaken: The product exists already.
+        """
+        new = NewProduct(id=self.new_id(Kind.PRODUCT, app_data), app_data=app_data)
+        applied = await self._store.execute(AddProduct(product=new, once=once))
+        if (repeated := repeated_of(applied)) is None:
+            return self.product(new.id)
+        return self.history.product(repeated.ids[0], repeated.timestamp)
+
+    async def partition(
+        self,
+        key: Id,
+        children: Sequence[tuple[bytes, float]],
+        *,
+        once: Once | None = None,
+    ) -> list[ProductRecord]:
+        """Divide a product into others, once.
+
+        Args:
+            key: The product.
+            children: app_data and ratio of each part.
+            once: As for `create_demand`.
+
+        Raises:
+            InvalidRequest: There is no part, or an app_data is not accepted.
+            NotFound: There is no such product.
+            AlreadyPartitioned: It is divided already.
+            IdTaken: A part exists already.
+        """
+        if not children:
+            raise InvalidRequest("a product is divided into at least one part")
+        if key not in self.mirror.products:
+            raise NotFound("product", key)
+        parts = tuple(
+            NewProduct(id=self.new_id(Kind.PRODUCT, data), app_data=data, ratio=ratio)
+            for data, ratio in children
+        )
+        applied = await self._store.execute(
+            PartitionProduct(parent=key, children=parts, once=once)
+        )
+        if (repeated := repeated_of(applied)) is None:
+            return [self.product(part.id) for part in parts]
+        return [self.history.product(part, repeated.timestamp) for part in repeated.ids]
+
+    def product(self, key: Id) -> ProductRecord:
+        """Return a product.
+
+        Raises:
+            NotFound: There is no such product.
+        """
+        return product_record(self._product(key), self.mirror.products)
+
+    def products(self, wanted: ProductFilter) -> ProductPage:
+        """List products in order of making."""
+        chosen: list[ProductRecord] = []
+        for product in self._products_after(wanted.after):
+            if not self._matches(product, wanted):
+                continue
+            if len(chosen) == wanted.limit:
+                return ProductPage(results=chosen, more=chosen[-1].id)
+            chosen.append(product_record(product, self.mirror.products))
+        return ProductPage(results=chosen)
+
+    def watch_products(self, listener: Callable[[Id, bytes], None]) -> None:
+        """Call `listener` with id and app_data of every product made from now on.
+
+        Whoever makes it, here or in another process on the same store.
+        """
+        self._product_listeners.append(listener)
+
+    # Inside.
+
+    def _tell_products(self, applied: Applied) -> None:
+        for change in applied.changes:
+            if isinstance(change, Added) and change.entity.kind is Kind.PRODUCT:
+                for listener in self._product_listeners:
+                    listener(change.entity.id, change.entity.app_data)
+
+    def _products_after(self, key: Id | None) -> Iterator[Entity]:
+        products = iter(self.mirror.products)
+        if key is not None:
+            self._product(key)
+            for product in products:
+                if product.id == key:
+                    break
+        return products
+
+    def _matches(self, product: Entity, wanted: ProductFilter) -> bool:
+        if wanted.leaves and self.mirror.products.parts(product.id):
+            return False
+        terms = product_terms(product.app_data)
+        return (
+            (wanted.kind is None or str(terms.kind) == wanted.kind)
+            and _not_before(terms.start, wanted.start)
+            and _not_after(terms.thru, wanted.thru)
+        )
+
+
+def _not_before(text: str | None, bound: Timestamp | None) -> bool:
+    return bound is None or ((moment := _moment(text)) is not None and moment >= bound)
+
+
+def _not_after(text: str | None, bound: Timestamp | None) -> bool:
+    return bound is None or ((moment := _moment(text)) is not None and moment <= bound)
+
+
+def _moment(text: str | None) -> Timestamp | None:
+    try:
+        return None if text is None else parse_timestamp(text)
+    except TimeError:  # app_data is the application's; what is no time matches none
+        return None
