@@ -173,3 +173,80 @@ async def test_ids_increase_over_all_topics(hub):
         market, product = ids(await a.receive()), ids(await b.receive())
 
     assert market[0] < product[0] < market[1]
+
+
+class Line:
+    """A connection with room for so many pieces."""
+
+    def __init__(self, room=10):
+        self.pieces = []
+        self.room = room
+
+    def push(self, data, *, most):
+        assert most == 3
+        if len(self.pieces) == self.room:
+            return False
+        self.pieces.append(data)
+        return True
+
+    @property
+    def push_all(self):
+        return push_all
+
+
+def push_all(lines, data, *, most):
+    return [line for line in lines if not line.push(data, most=most)]
+
+
+async def test_a_connection_gets_what_was_missed_as_one_piece_and_then_each_event(hub):
+    for number in (1, 2, 3):
+        hub.publish(MARKET, update(number))
+    line = Line()
+    with hub.subscribe(MARKET, recent=2) as subscription:
+        with subscription.divert(line):
+            hub.publish(MARKET, update(4))
+            assert [numbers(piece) for piece in line.pieces] == [[2, 3], [4]]
+            assert hub.clients == 1
+
+        hub.publish(MARKET, update(5))  # after the block: into the queue again
+        assert numbers(await subscription.receive()) == [5]
+        assert len(line.pieces) == 2
+        assert subscription.told == 5 - 3
+
+    assert hub.clients == 0
+
+
+async def test_connections_without_room_are_dropped_and_the_others_are_not(hub):
+    dropped = []
+    hub.publish(MARKET, update(0))
+    full, short, quick = Line(room=0), Line(room=2), Line()
+    with (
+        hub.subscribe(MARKET, on_drop=lambda: dropped.append("full")) as first,
+        hub.subscribe(MARKET, on_drop=lambda: dropped.append("short")) as second,
+        hub.subscribe(MARKET) as third,
+        first.divert(full),  # not even the backlog
+        second.divert(short),
+        third.divert(quick),
+    ):
+        for number in (1, 2, 3):
+            hub.publish(MARKET, update(number))
+
+        assert dropped == ["full", "short"]
+        assert first.state is second.state is SubscriptionState.DROPPED
+        assert [numbers(piece) for piece in short.pieces] == [[0], [1]]
+        assert [numbers(piece) for piece in quick.pieces] == [[0], [1], [2], [3]]
+
+    assert hub.clients == 0
+    assert hub.dropped == 2
+
+
+async def test_closing_ends_streams_that_get_their_events_directly(hub):
+    line = Line()
+    with hub.subscribe(MARKET) as subscription, subscription.divert(line):
+        hub.close()
+        with trio.fail_after(60):
+            await subscription.ended()
+        hub.publish(MARKET, update(1))
+
+    assert line.pieces == []
+    assert subscription.state is SubscriptionState.CLOSED

@@ -159,6 +159,10 @@ async def test_the_hubs_end_completes_the_stream(bench):
         assert peer.complete
 
 
+def push_all(lines, data, *, most):
+    return [line for line in lines if not line.push(data, most=most)]
+
+
 class Line:
     """A connection that takes what is pushed, as long as it has room."""
 
@@ -179,6 +183,10 @@ class Line:
             return False
         self.pushed += data
         return True
+
+    @property
+    def push_all(self):
+        return push_all
 
     async def pump(self):
         await trio.sleep_forever()

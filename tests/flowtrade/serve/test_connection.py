@@ -218,13 +218,24 @@ async def test_a_peer_that_keeps_us_waiting_is_cut_off(
         assert await peer.receive_some() == b""
 
 
-async def test_what_is_pushed_arrives_in_order_however_slowly_it_is_read(app, peer):
+def push_alone(connection, data):
+    return connection.push(data, most=10_000)
+
+
+def push_to_all(connection, data):
+    return not connection.push_all([connection], data, most=10_000)
+
+
+@pytest.mark.parametrize("push", [push_alone, push_to_all])
+async def test_what_is_pushed_arrives_in_order_however_slowly_it_is_read(
+    app, peer, push
+):
     await peer.send_all(GET % b"/push")
     await app.ready.wait()
     events = [b"%06d;" % n * 2_000 for n in range(1_500)]  # more than the buffers hold
     sent = []
     for event in events:
-        if app.connection.push(event, most=10_000):
+        if push(app.connection, event):
             sent.append(event)
         else:
             app.refused += 1
@@ -237,6 +248,40 @@ async def test_what_is_pushed_arrives_in_order_however_slowly_it_is_read(app, pe
     _, _, body = data.partition(b"\r\n\r\n")
     text = b"".join(re.findall(rb"[0-9]{6};", re.sub(rb"\r\n[0-9a-f]+\r\n", b"", body)))
     assert text == b"".join(sent)
+
+
+async def test_one_piece_is_pushed_to_peers_of_all_kinds_in_each_ones_framing(
+    nursery,
+):
+    app = Echo()
+    url = await nursery.start(lambda task_status: serve(app, task_status=task_status))
+    port = int(url.rpartition(":")[2])
+    connections, streams = [], []
+    for version in (b"1.1", b"1.0", b"1.1", b"1.1"):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(b"GET /push HTTP/%b\r\nHost: x\r\n\r\n" % version)
+        await app.ready.wait()
+        app.ready, app.gone = trio.Event(), trio.Event()
+        connections.append(app.connection)
+        streams.append(stream)
+    chunked, plain, stuck, gone = connections
+    await streams.pop().aclose()
+    with trio.fail_after(60):
+        await app.gone.wait()
+    flood = b"%06d;" % 7 * 5_000_000  # more than the buffers hold, and than may wait
+    assert stuck.push(flood, most=1)
+
+    (refusing,) = chunked.push_all(connections, b"first;", most=1)
+    assert chunked.push_all([chunked, plain], b"second;", most=1) == []
+
+    assert refusing is stuck
+    assert (await until(streams[0], b"second;\r\n")).endswith(
+        b"6\r\nfirst;\r\n7\r\nsecond;\r\n"
+    )
+    assert (await until(streams[1], b"second;")).endswith(b"head;first;second;")
+    assert gone not in (refusing, stuck)
+    for stream in streams:
+        await stream.aclose()
 
 
 async def test_a_push_to_a_peer_that_has_gone_is_no_error(app, peer):

@@ -2,11 +2,11 @@
 
 Theory. `publish` turns an update into the bytes of a server-sent event, numbers it,
 keeps it in a ring and gives it to each subscription of its topic: straight to the
-client's socket where the stream has said how (`Subscription.divert`), else into a
-queue. It never waits: a subscription for which too much is waiting is dropped, and its
-client will reconnect, name the last event it saw, and be replayed the rest from the
-ring. If the ring does not reach back so far, the client is told so with a `gap` event:
-it must read the current state again.
+clients' sockets, all in one call, where streams have handed over their connections
+(`Subscription.divert`), else into a queue. It never waits: a subscription for which too
+much is waiting is dropped, and its client will reconnect, name the last event it saw,
+and be replayed the rest from the ring, as one piece. If the ring does not reach back so
+far, the client is told so with a `gap` event: it must read the current state again.
 
 Ids are one sequence over all topics and increase over restarts, because the sequence
 starts at the clock's microseconds.
@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from flowtrade.models.update import EVENTS, GapUpdate, Update
-from flowtrade.ports import Clock, Topic
+from flowtrade.ports import Clock, Connection, PushAll, Topic
 from flowtrade.sse import encode_event
 
 __all__ = ["Hub", "Subscription", "SubscriptionState"]
@@ -46,6 +46,41 @@ class _Event(msgspec.Struct, frozen=True):
 
 
 @final
+class _Audience:
+    """Who listens to a topic.
+
+    Attributes:
+        told: Events so far.
+        queued: Who takes events from a queue.
+        direct: Whose connections get events at once, by how these are sent to all.
+    """
+
+    __slots__ = ("direct", "queued", "told")
+
+    def __init__(self) -> None:
+        self.told = 0
+        self.queued: set[Subscription] = set()
+        self.direct: dict[PushAll, dict[Connection, Subscription]] = {}
+
+    def __len__(self) -> int:
+        return len(self.queued) + sum(map(len, self.direct.values()))
+
+    def __iter__(self) -> "Iterator[Subscription]":
+        yield from self.queued
+        for members in self.direct.values():
+            yield from members.values()
+
+    def forget(self, subscription: "Subscription") -> None:
+        self.queued.discard(subscription)
+        connection = subscription.connection
+        if connection is not None:
+            members = self.direct.get(connection.push_all, {})
+            members.pop(connection, None)
+            if not members:
+                self.direct.pop(connection.push_all, None)
+
+
+@final
 class Subscription:
     """One client's queue of encoded events.
 
@@ -53,22 +88,44 @@ class Subscription:
         topic: What it listens to.
         state: Whether more can come.
         limit: How many events may wait.
+        connection: Where events go at once, if anywhere.
     """
 
+    __slots__ = (
+        "_audience",
+        "_on_drop",
+        "_queue",
+        "_wake",
+        "connection",
+        "limit",
+        "state",
+        "topic",
+    )
+
     def __init__(
-        self, topic: Topic, limit: int, on_drop: Callable[[], None] | None
+        self,
+        topic: Topic,
+        limit: int,
+        on_drop: Callable[[], None] | None,
+        audience: _Audience,
     ) -> None:
         self.topic = topic
         self.state = SubscriptionState.OPEN
-        self._on_drop = on_drop
         self.limit = limit
+        self.connection: Connection | None = None
+        self._audience = audience
+        self._on_drop = on_drop
         self._queue: deque[bytes] = deque()
-        self._push: Callable[[bytes], bool] | None = None
         self._wake = trio.Event()
 
     def __repr__(self) -> str:
         waiting = len(self._queue)
         return f"<Subscription {self.topic} {self.state.value}, {waiting} waiting>"
+
+    @property
+    def told(self) -> int:
+        """How many events the topic has had; tells whether there were any since."""
+        return self._audience.told
 
     async def receive(self) -> bytes:
         """Wait for events and return all that are queued, joined.
@@ -81,21 +138,30 @@ class Subscription:
             await self._wake.wait()
         if self.state is SubscriptionState.DROPPED:
             return b""
-        data = b"".join(self._queue)
-        self._queue.clear()
-        return data
+        return self._take()
 
-    def divert(self, push: Callable[[bytes], bool]) -> None:
-        """Give events to `push` from now on, those that are queued first.
+    @contextmanager
+    def divert(self, connection: Connection) -> "Iterator[None]":
+        """Push events to a connection inside the block, first those that are queued.
 
         Args:
-            push: Sends an event or keeps it; False if there is no room for it, which
-                drops the subscription.
+            connection: One that has no room for an event drops the subscription.
         """
-        self._push = push
-        queued, self._queue = self._queue, deque()
-        for payload in queued:
-            self.put(payload)
+        if self._queue and not connection.push(self._take(), most=self.limit):
+            self.drop()
+        if self.state is not SubscriptionState.OPEN:
+            yield
+            return
+        self._audience.queued.discard(self)
+        self.connection = connection
+        self._audience.direct.setdefault(connection.push_all, {})[connection] = self
+        try:
+            yield
+        finally:
+            self._audience.forget(self)
+            self.connection = None
+            if self.state is SubscriptionState.OPEN:
+                self._audience.queued.add(self)
 
     async def ended(self) -> None:
         """Wait until no more can come."""
@@ -103,20 +169,18 @@ class Subscription:
             await self._wake.wait()
 
     def put(self, payload: bytes) -> None:
-        """Hand over or queue one event; drop the subscription if there is no room."""
+        """Queue one event; drop the subscription if there is no room for it."""
         if self.state is not SubscriptionState.OPEN:
             return
-        if self._push is not None:
-            if not self._push(payload):
-                self._drop()
-        elif len(self._queue) >= self.limit:
-            self._drop()
+        if len(self._queue) >= self.limit:
+            self.drop()
         else:
             self._queue.append(payload)
             self._wake.set()
             self._wake = trio.Event()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """End at once: the client is too slow."""
         self._end(SubscriptionState.DROPPED)
         if self._on_drop is not None:
             self._on_drop()
@@ -125,6 +189,11 @@ class Subscription:
         """Deliver what is queued and no more."""
         if self.state is SubscriptionState.OPEN:
             self._end(SubscriptionState.CLOSED)
+
+    def _take(self) -> bytes:
+        data = b"".join(self._queue)
+        self._queue.clear()
+        return data
 
     def _end(self, state: SubscriptionState) -> None:
         self.state = state
@@ -151,13 +220,13 @@ class Hub:
         self._forgotten = self._seq
         self._latest: dict[tuple[Topic, str], _Event] = {}
         self._queue_limit = queue
-        self._subscriptions: dict[Topic, set[Subscription]] = {}
+        self._audiences: dict[Topic, _Audience] = {}
         self._closed = False
 
     @property
     def clients(self) -> int:
         """How many subscriptions are open."""
-        return sum(map(len, self._subscriptions.values()))
+        return sum(map(len, self._audiences.values()))
 
     def publish(self, topic: Topic, update: Update) -> None:
         """See `flowtrade.ports.Publisher.publish`."""
@@ -168,12 +237,25 @@ class Hub:
             self._forgotten = self._ring[0].seq
         self._ring.append(event)
         self._latest[topic, name] = event
-        # A copy: a drop takes the subscription out of the set.
-        for subscription in tuple(self._subscriptions.get(topic, ())):
-            subscription.put(event.payload)
+        audience = self._audiences.get(topic)
+        if audience is not None:
+            audience.told += 1
+            self._tell(audience, event.payload)
+
+    def _tell(self, audience: _Audience, payload: bytes) -> None:
+        slow: list[Subscription] = []
+        for push_all, members in audience.direct.items():
+            refusing = push_all(members, payload, most=self._queue_limit)
+            slow += [members[connection] for connection in refusing]
+        for subscription in slow:
+            subscription.drop()
+        for subscription in audience.queued:
+            subscription.put(payload)
             if subscription.state is SubscriptionState.DROPPED:
-                self.dropped += 1
-                self._forget(subscription)
+                slow.append(subscription)
+        for subscription in slow:
+            self.dropped += 1
+            self._forget(subscription)
 
     @contextmanager
     def subscribe(
@@ -195,13 +277,14 @@ class Hub:
             on_drop: Called when the client turns out too slow; its task may be stuck
                 in a send, so it cannot notice by itself.
         """
-        subscription = Subscription(topic, self._queue_limit, on_drop)
+        audience = self._audiences.setdefault(topic, _Audience())
+        subscription = Subscription(topic, self._queue_limit, on_drop, audience)
         for payload in self._backlog(topic, last_id, recent):
             subscription.put(payload)
         if self._closed:
             subscription.close()
         else:
-            self._subscriptions.setdefault(topic, set()).add(subscription)
+            audience.queued.add(subscription)
         try:
             yield subscription
         finally:
@@ -210,10 +293,10 @@ class Hub:
     def close(self) -> None:
         """End all subscriptions, now and later; what is queued is still delivered."""
         self._closed = True
-        for subscriptions in tuple(self._subscriptions.values()):
-            for subscription in tuple(subscriptions):
+        for audience in self._audiences.values():
+            for subscription in tuple(audience):
                 subscription.close()
-        self._subscriptions.clear()
+        self._audiences.clear()
 
     def _backlog(
         self, topic: Topic, last_id: int | None, recent: int = 0
@@ -233,12 +316,12 @@ class Hub:
         return missed
 
     def _forget(self, subscription: Subscription) -> None:
-        subscriptions = self._subscriptions.get(subscription.topic)
-        if subscriptions is None:
+        audience = self._audiences.get(subscription.topic)
+        if audience is None:
             return
-        subscriptions.discard(subscription)
-        if not subscriptions:
-            del self._subscriptions[subscription.topic]
+        audience.forget(subscription)
+        if not audience:
+            del self._audiences[subscription.topic]
 
 
 def _encode(name: str, update: Update, seq: int) -> bytes:

@@ -5,7 +5,7 @@ A host application, or a test, brings its own; the adapters here are `flowtrade.
 clock is `netcore.clock.Clock`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol, TypeAlias
 
@@ -44,6 +44,7 @@ __all__ = [
     "Listener",
     "Lock",
     "Publisher",
+    "PushAll",
     "Solution",
     "Solver",
     "Store",
@@ -283,6 +284,16 @@ class Publisher(Protocol):
         ...
 
 
+class PushAll(Protocol):
+    """Pushes one piece to many connections, framed once."""
+
+    def __call__(
+        self, connections: "Collection[Connection]", data: bytes, *, most: int
+    ) -> "list[Connection]":
+        """Do as `Connection.push` does, for each; return those that refused."""
+        ...
+
+
 CONNECTION: Final = "flowtrade.connection"
 """The key in an ASGI scope's `extensions` under which a server may put a
 `Connection`."""
@@ -307,6 +318,11 @@ class Connection(Protocol):
         Returns:
             False if the piece was not taken because too much is kept already.
         """
+        ...
+
+    @property
+    def push_all(self) -> "PushAll":
+        """How a piece is pushed to many connections of this kind; the same for all."""
         ...
 
     async def pump(self) -> None:

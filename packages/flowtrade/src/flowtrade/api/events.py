@@ -140,20 +140,14 @@ class EventStream:
             await send(_chunk(b"", more=False))  # type: ignore[arg-type]  # as above
 
     async def _divert(self, subscription: Subscription, connection: Connection) -> None:
-        busy = False
-
-        def push(data: bytes) -> bool:
-            nonlocal busy
-            busy = True
-            return connection.push(data, most=subscription.limit)
-
-        subscription.divert(push)
-        while subscription.state is SubscriptionState.OPEN:
-            with trio.move_on_after(self._keep_alive):
-                await subscription.ended()
-            if not busy and subscription.state is SubscriptionState.OPEN:
-                push(_KEEP_ALIVE)
-            busy = False
+        with subscription.divert(connection):
+            while subscription.state is SubscriptionState.OPEN:
+                told = subscription.told
+                with trio.move_on_after(self._keep_alive):
+                    await subscription.ended()
+                quiet = told == subscription.told
+                if quiet and subscription.state is SubscriptionState.OPEN:
+                    connection.push(_KEEP_ALIVE, most=subscription.limit)
 
     async def _copy(self, subscription: Subscription, send: Send) -> None:
         data = _PREAMBLE

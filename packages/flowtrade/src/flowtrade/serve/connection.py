@@ -18,14 +18,14 @@ import errno
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
-from functools import lru_cache
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 import trio
 
+from flowtrade.ports import Connection, PushAll
 from flowtrade.serve.exchange import AsgiApp, Exchange
 from netcore.http import (
     HttpProtocolError,
@@ -89,12 +89,34 @@ class ServedConnection:
         server: Ours.
     """
 
+    # Thousands of them are looked at one after the other.
+    __slots__ = (
+        "_ahead",
+        "_app",
+        "_callbacks",
+        "_framing",
+        "_head",
+        "_http",
+        "_lost",
+        "_outbox",
+        "_phase",
+        "_send",
+        "_since",
+        "_socket",
+        "_stopping",
+        "_stuck",
+        "_waiting",
+        "client",
+        "server",
+    )
+
     def __init__(self, sock: socket.socket, app: AsgiApp, limits: Limits) -> None:
         self.client: Any = _address(sock.getpeername)
         self.server: Any = _address(sock.getsockname)
         self._phase = _Phase.IDLE
         self._since = trio.current_time()
         self._socket = sock
+        self._send = sock.send
         self._app = app
         self._http = HttpServerConnection(limits)
         self._ahead = bytearray()
@@ -130,25 +152,21 @@ class ServedConnection:
 
     def push(self, data: bytes, *, most: int) -> bool:
         """See `flowtrade.ports.Connection.push`."""
-        if self._framing is _Framing.CHUNKED:
-            data = _chunk(data)
-        if self._outbox:
-            if len(self._outbox) >= most or self._waiting > _PUSHED:
-                return False
-        else:
+        data = self._framed(data)
+        sent = 0
+        if not self._waiting:
             try:
-                sent = self._socket.send(data)
+                sent = self._send(data)
             except BlockingIOError:
-                sent = 0
+                pass
             except OSError:  # it is gone; its task will notice
                 return True
-            if sent == len(data):
-                return True
-            data = data[sent:]
-        self._outbox.append(data)
-        self._waiting += len(data)
-        self._stuck.set()
-        return True
+        return sent == len(data) or self._keep(data[sent:], most)
+
+    @property
+    def push_all(self) -> PushAll:
+        """See `flowtrade.ports.Connection.push_all`."""
+        return _push_all
 
     async def pump(self) -> None:
         """See `flowtrade.ports.Connection.pump`."""
@@ -331,13 +349,49 @@ class ServedConnection:
                 # An application hears of it by `receive`; what it sends goes nowhere.
                 self._lost = True
 
+    def _keep(self, data: bytes, most: int) -> bool:
+        if len(self._outbox) >= most or self._waiting > _PUSHED:
+            return False
+        self._outbox.append(data)
+        self._waiting += len(data)
+        self._stuck.set()
+        return True
+
     def _framed(self, data: bytes) -> bytes:
         if self._framing is _Framing.CHUNKED:
             return _chunk(data)
         return data
 
 
-@lru_cache(maxsize=4)  # an event goes to all its clients one after the other
+def _push_all(
+    connections: Collection[Connection], data: bytes, *, most: int
+) -> list[Connection]:
+    """Push one piece to connections of this module.
+
+    One flat loop: beside the system call there is nothing to call and nothing to make
+    for a client that keeps up.
+    """
+    chunked = _Framing.CHUNKED
+    framed = _chunk(data)
+    size = len(framed)
+    refusing: list[Connection] = []
+    for connection in cast("Collection[ServedConnection]", connections):
+        # With something waiting it may not overtake; without chunks it is not framed.
+        if connection._waiting or connection._framing is not chunked:
+            if not connection.push(data, most=most):
+                refusing.append(connection)
+            continue
+        try:
+            sent = connection._send(framed)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # it is gone; its task will notice
+            continue
+        if sent != size and not connection._keep(framed[sent:], most):
+            refusing.append(connection)
+    return refusing
+
+
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
