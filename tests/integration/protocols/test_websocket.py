@@ -1,6 +1,7 @@
 import gzip
 import json
 import ssl
+from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
@@ -30,8 +31,9 @@ from integration.protocols.websocket import (
     process_binary,
     process_text,
 )
+from integration.stream.exchange_stream import ExchangeStream
 from netcore import errors as net
-from netcore.trio import open_websocket, serve_websocket
+from netcore.trio import adapt_websocket, open_websocket, serve_websocket
 from netcore.ws import Batch, Frame, Opcode
 
 
@@ -331,3 +333,102 @@ async def test_a_certificate_nobody_vouches_for_is_told_apart(nursery):
         await connect(open_websocket(f"wss://127.0.0.1:{server.port}/"))
 
     assert not caught.value.recoverable
+
+
+@asynccontextmanager
+async def brought(nursery, talk):
+    """A user's own connection of trio-websocket, to a server of that library."""
+    theirs = pytest.importorskip("trio_websocket")
+
+    async def handle(request):
+        await talk(await request.accept())
+
+    serve = partial(theirs.serve_websocket, handle, "127.0.0.1", 0, None)
+    server = await nursery.start(serve)
+    with trio.fail_after(30):
+        url = f"ws://127.0.0.1:{server.port}/"
+        async with theirs.open_websocket_url(url) as ws:
+            yield ws
+        # trio-websocket forgets its socket where the peer closes first.
+        await trio.aclose_forcefully(ws._stream)
+
+
+def theirs_closed():
+    return pytest.importorskip("trio_websocket").ConnectionClosed
+
+
+class Volume:
+    def __init__(self):
+        self.total = 0.0
+
+    def transform(self, message, _time_received):
+        self.total += float(message.q)
+        return (self.total,)
+
+
+async def test_a_connection_of_trio_websocket_is_a_source_of_a_stream(nursery):
+    heard = []
+
+    async def venue(ws):
+        heard.append(await ws.get_message())
+        for message in ('{"q":"1.5"}', "pong", b'{"q":"2"}', "{"):
+            await ws.send_message(message)
+        await ws.aclose(1012, "restart")
+
+    async with brought(nursery, venue) as theirs:
+        source = await connect(adapt_websocket(theirs))
+        stream = ExchangeStream(
+            source, WebSocketParser(msgspec.json.Decoder(Trade)), Volume()
+        )
+        source.socket.send_text("subscribe")
+        received = [await anext(stream) for _ in range(3)]
+        with pytest.raises(Terminated) as ended:
+            await anext(stream)
+        await stream.aclose()
+
+    assert heard == ["subscribe"]
+    assert received[:2] == [1.5, 3.5]
+    assert isinstance(received[2], Deserialise)
+    assert (ended.value.code, ended.value.reason) == (1012, "restart")
+    assert is_websocket_disconnected(ended.value)
+
+
+async def test_a_connection_that_was_lent_goes_back_to_its_owner(nursery):
+    async def venue(ws):
+        while True:
+            try:
+                await ws.send_message(await ws.get_message())
+            except theirs_closed():
+                return
+
+    async with brought(nursery, venue) as theirs:
+        source = await connect(adapt_websocket(theirs))
+        source.socket.send_text("ours")
+        await source.aclose()
+        await source.aclose()
+        answers = [await theirs.get_message()]
+        await theirs.send_message("theirs")
+        answers.append(await theirs.get_message())
+
+    assert answers == ["ours", "theirs"]
+
+
+async def test_a_cancelled_read_of_a_lent_connection_loses_nothing(nursery):
+    go = trio.Event()
+
+    async def venue(ws):
+        await go.wait()
+        await ws.send_message('{"q":"7"}')
+        await trio.sleep_forever()
+
+    async with brought(nursery, venue) as theirs:
+        source = await connect(adapt_websocket(theirs))
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await source.read_batch()
+        go.set()
+        batch = await source.read_batch()
+        await source.aclose()
+        nursery.cancel_scope.cancel()
+
+    assert batch.payloads == [b'{"q":"7"}']

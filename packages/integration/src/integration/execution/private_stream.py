@@ -74,7 +74,7 @@ async def open_private_stream(
 
 
 async def _greet(
-    source: WebSocketSource,
+    source: WebSocketSource[TrioWebSocket],
     message: bytes,
     answers: Callable[[bytes], bool],
     early: list[bytes],

@@ -38,7 +38,7 @@ from integration.message import (
 from integration.stream.mapping import socket_error
 from integration.stream.parser import BatchLike, Parsed, StreamParser
 from netcore import errors as net
-from netcore.trio import TrioWebSocket
+from netcore.trio import AdaptedWebSocket, TrioWebSocket
 from netcore.ws import Batch, Frame, Opcode
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+SocketT = TypeVar("SocketT", TrioWebSocket, AdaptedWebSocket)
 
 MAX_MESSAGE = 16 * 2**20
 """Bytes of a message, the same limit as netcore's."""
@@ -323,10 +324,13 @@ class WsParser(StreamParser[Frame, Payload[bytes]]):
 
 
 @final
-class WebSocketSource:
+class WebSocketSource(Generic[SocketT]):
     """An open WebSocket that is closed by a call, not by the end of a block.
 
     `connect` makes one. It reads as `ExchangeStream` wants it to.
+
+    A WebSocket that `open_websocket` opened is closed with the source. One that was
+    lent by `adapt_websocket` is not: what was sent leaves, then its owner has it back.
 
     Attributes:
         socket: The WebSocket itself, for those who send on it.
@@ -335,24 +339,28 @@ class WebSocketSource:
 
     __slots__ = ("_stack", "read_batch", "socket")
 
-    def __init__(self, socket: TrioWebSocket, stack: AsyncExitStack) -> None:
-        self.socket = socket
+    def __init__(self, socket: SocketT, stack: AsyncExitStack) -> None:
+        self.socket: SocketT = socket
         # The bound method itself: one call less per read.
         self.read_batch = socket.read_batch
         self._stack = stack
 
     async def aclose(self) -> None:
-        """Close the conversation in order; may be called again."""
+        """Close the conversation in order, or give it back; may be called again."""
         await self._stack.aclose()
 
 
 async def connect(
-    opening: AbstractAsyncContextManager[TrioWebSocket],
-) -> WebSocketSource:
+    opening: AbstractAsyncContextManager[SocketT],
+) -> WebSocketSource[SocketT]:
     """Open a WebSocket that outlives the calling block.
 
+    The task that calls this also closes the source.
+
     Args:
-        opening: What `netcore.trio.open_websocket(url, ...)` returns.
+        opening: What `netcore.trio.open_websocket(url, ...)` returns; or, for a
+            connection of trio-websocket that there is already, what
+            `netcore.trio.adapt_websocket(connection)` returns.
 
     Raises:
         TlsError: The venue's certificate is not accepted.
