@@ -14,6 +14,7 @@ from netcore.testing import (
     check_stream,
     memory_stream_pair,
     random_sizes,
+    reserved_port,
     tcp_stream_pair,
 )
 
@@ -359,3 +360,19 @@ def test_every_kit_stream_is_a_stream():
 
     for stream in (a, ChaosStream(a), ScriptedStream(), Wrapped(a)):
         assert isinstance(stream, Stream)
+
+
+# -- ports ---------------------------------------------------------------------------
+
+
+def test_a_reserved_port_refuses_until_whoever_was_told_it_listens():
+    with reserved_port() as port:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind(("127.0.0.1", port))
+        with (
+            socket.create_server(("127.0.0.1", port)),
+            socket.create_connection(("127.0.0.1", port)) as client,
+        ):
+            assert client.getpeername() == ("127.0.0.1", port)

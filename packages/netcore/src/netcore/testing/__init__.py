@@ -7,7 +7,7 @@ from netcore.clock import ManualClock
 from netcore.stream.memory import MemoryStream, memory_stream_pair
 from netcore.testing.chaos import ChaosStream, ScriptedStream, Step, random_sizes
 from netcore.testing.conformance import MakePair, check_source, check_stream
-from netcore.testing.loopback import tcp_stream_pair
+from netcore.testing.loopback import reserved_port, tcp_stream_pair
 
 __all__ = [
     "ChaosStream",
@@ -20,5 +20,6 @@ __all__ = [
     "check_stream",
     "memory_stream_pair",
     "random_sizes",
+    "reserved_port",
     "tcp_stream_pair",
 ]
