@@ -1,7 +1,10 @@
 """Scripts' WebSockets: over real sockets, over cut bytes, and against the clock."""
 
+import collections
+import itertools
 import os
 import queue
+import select
 import signal
 import socket
 import ssl
@@ -30,8 +33,14 @@ from netcore.errors import (
     UntrustedCertificate,
 )
 from netcore.info import Address
-from netcore.stream import Recorder, ReplayStream
-from netcore.testing import ChaosStream, memory_stream_pair, random_sizes
+from netcore.stream import Recorder, ReplayStream, TcpStream
+from netcore.testing import (
+    ChaosStream,
+    memory_stream_pair,
+    random_sizes,
+    reserved_port,
+    tcp_stream_pair,
+)
 from netcore.trio import Accept, Refuse, serve_websocket
 from netcore.ws import (
     DeflateConfig,
@@ -44,12 +53,19 @@ from netcore.ws import (
     encode_frame,
 )
 
+GUARD_SECONDS = 60  # against hanging; nothing asserts a duration
+
 
 async def echo(ws):
     while True:
         frame = await ws.receive_frame()
         ws.send_many([frame.payload], opcode=frame.opcode)
         await ws.drain()
+
+
+async def deaf(ws):
+    """Read nothing until the server is stopped."""
+    await trio.sleep_forever()
 
 
 @pytest.fixture
@@ -99,18 +115,18 @@ def test_messages_come_back(serve):
     server = serve(note)
     with connect(server.url) as ws:
         ws.send_text("é")
-        assert ws.receive_text(timeout=5) == "é"
+        assert ws.receive_text(timeout=GUARD_SECONDS) == "é"
         ws.send_binary(b"\xff")
         frame = ws.receive_frame()
         assert (frame.opcode, frame.payload) == (Opcode.BINARY, b"\xff")
         ws.send_many(["a", "b"])
         got = []
         while len(got) < 2:
-            got += ws.read_batch(timeout=5).payloads
+            got += ws.read_batch(timeout=GUARD_SECONDS).payloads
         assert got == [b"a", b"b"]
         assert ws.state is State.OPEN
     assert (ws.state, ws.close_code) == (State.CLOSED, 1000)
-    assert codes.get(timeout=60) == 1000
+    assert codes.get(timeout=GUARD_SECONDS) == 1000
 
 
 def test_everything_told_at_the_handshake_is_there(serve):
@@ -187,20 +203,14 @@ def test_more_than_the_sockets_take_is_sent_while_answers_come(serve):
 
 
 def test_a_peer_that_does_not_read_times_out_a_send(serve):
-    release = trio.Event()
-    held = []
-
-    async def deaf(ws):
-        held.append(trio.lowlevel.current_trio_token())
-        await release.wait()
-
     server = serve(deaf)
     ws = connect(
         server.url, outbox_limit=64 << 20, send_timeout=0.05, close_timeout=0.05
     )
+    # Until the sockets' buffers are full, however large they are.
+    endless = itertools.repeat(bytes(8 << 20))
     with ws, pytest.raises(SendTimeout, match="bytes within"):
-        ws.send_binary(bytes(32 << 20))
-    trio.from_thread.run_sync(release.set, trio_token=held[0])
+        collections.deque(map(ws.send_binary, endless), maxlen=0)
 
 
 def test_a_full_backlog_leaves_the_rest_to_the_peer(monkeypatch):
@@ -225,7 +235,7 @@ def test_pings_are_timed_and_lose_no_message(serve):
 
     server = serve(chatter)
     with connect(server.url) as ws:
-        assert ws.ping(timeout=5) > 0
+        assert ws.ping(timeout=GUARD_SECONDS) > 0
         assert ws.ping() > 0
         assert ws.receive_text() == "before"
 
@@ -239,12 +249,6 @@ def test_a_ping_without_a_pong_times_out():
 
 
 def test_a_heartbeat_finds_a_silent_peer(serve):
-    held, release = [], trio.Event()
-
-    async def deaf(ws):
-        held.append(trio.lowlevel.current_trio_token())
-        await release.wait()
-
     server = serve(deaf)
     beat = Heartbeat(interval=0.02, timeout=0.02)
     with (
@@ -252,7 +256,6 @@ def test_a_heartbeat_finds_a_silent_peer(serve):
         pytest.raises(ConnectionClosed, match="heartbeat"),
     ):
         ws.receive()
-    trio.from_thread.run_sync(release.set, trio_token=held[0])
 
     server = serve()
     with connect(server.url, heartbeat=Heartbeat(interval=0.01)) as ws:
@@ -274,7 +277,7 @@ def test_leaving_by_an_exception_says_going_away(serve):
     server = serve(note)
     with pytest.raises(ZeroDivisionError), connect(server.url):
         raise ZeroDivisionError
-    assert codes.get(timeout=60) == 1001
+    assert codes.get(timeout=GUARD_SECONDS) == 1001
 
 
 def test_ctrl_c_in_a_wait_costs_no_message(serve, monkeypatch):
@@ -287,7 +290,7 @@ def test_ctrl_c_in_a_wait_costs_no_message(serve, monkeypatch):
         return wait(ws, timeout)
 
     async def interrupt(ws):
-        await trio.to_thread.run_sync(waiting.wait)
+        await trio.to_thread.run_sync(waiting.wait, GUARD_SECONDS)
         signal.pthread_kill(main.ident, signal.SIGINT)
         assert await ws.receive_text() == "go on"
         ws.send_text("and here it is")
@@ -304,12 +307,6 @@ def test_ctrl_c_in_a_wait_costs_no_message(serve, monkeypatch):
 
 
 def test_closing_ends_in_time_though_the_peer_is_deaf(serve):
-    held, release = [], trio.Event()
-
-    async def deaf(ws):
-        held.append(trio.lowlevel.current_trio_token())
-        await release.wait()
-
     server = serve(deaf)
     ws = connect(server.url, close_timeout=0.05)
     ws.close(1000, "tired")
@@ -319,7 +316,6 @@ def test_closing_ends_in_time_though_the_peer_is_deaf(serve):
         ws.receive()
     with pytest.raises(ConnectionClosed):
         ws.send_text("x")
-    trio.from_thread.run_sync(release.set, trio_token=held[0])
 
 
 def test_a_fault_of_the_peer_is_raised_after_its_messages():
@@ -349,7 +345,7 @@ def test_bytes_cut_anywhere_are_the_same_messages(seed, messages):
 
     got = []
     while len(got) < len(messages):
-        got += ws.read_batch(timeout=60).payloads
+        got += ws.read_batch(timeout=GUARD_SECONDS).payloads
     ws.send_many(got, opcode=Opcode.BINARY)
 
     back = []
@@ -397,39 +393,60 @@ def test_tls_is_verified(serve):
 
 def test_a_name_is_looked_up_and_all_its_addresses_tried(serve, monkeypatch):
     server = serve()
-    closed = socket.create_server(("127.0.0.1", 0))
-    dead = closed.getsockname()[1]
-    closed.close()
 
     def resolve(host, port):
         assert host == "venue.test"
         return [Address("127.0.0.1", dead), Address("127.0.0.1", server.port)]
 
     monkeypatch.setattr(blocking.dns, "resolve", resolve)
-    with connect(f"ws://venue.test:{server.port}") as ws:
+    with reserved_port() as dead, connect(f"ws://venue.test:{server.port}") as ws:
         ws.send_text("hi")
         assert ws.receive() == b"hi"
 
 
-def test_an_address_that_does_not_answer_is_overtaken(serve, monkeypatch):
-    server = serve()
-    # Its queue of one is full: further connections are left waiting.
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        place = full.getsockname()
-        first = [socket.create_connection(place) for _ in range(1)]
-        mute = socket.socket()
-        mute.setblocking(False)
-        mute.connect_ex(place)
-        addresses = [Address("127.0.0.1", place[1]), Address("127.0.0.1", server.port)]
-        monkeypatch.setattr(blocking.dns, "resolve", lambda host, port: addresses)
+class Unanswered:
+    """A connection that nobody accepts nor refuses; its descriptor is never ready."""
 
-        with connect(f"ws://venue.test:{server.port}") as ws:
-            assert ws.info.host == "venue.test"
-            ws.send_text("hi")
-            assert ws.receive() == b"hi"
-        mute.close()
-        for sock in first:
-            sock.close()
+    want_write = True
+    buffered = False
+
+    def __init__(self):
+        self.reading, self.writing = os.pipe()
+        self.closed = False
+
+    def fileno(self):
+        return self.reading  # never to be written
+
+    def connected(self):
+        return False
+
+    def close(self):
+        os.close(self.reading)
+        os.close(self.writing)
+        self.closed = True
+
+
+def test_an_address_that_does_not_answer_is_overtaken(serve, monkeypatch):
+    server, mute, started = serve(), Unanswered(), []
+    addresses = [Address("192.0.2.1", server.port), Address("127.0.0.1", server.port)]
+    monkeypatch.setattr(blocking.dns, "resolve", lambda host, port: addresses)
+
+    class Streams:
+        @staticmethod
+        def connect(info, address):
+            started.append(address)
+            if address is addresses[0]:
+                return mute
+            return TcpStream.connect(info, address)
+
+    monkeypatch.setattr(blocking, "TcpStream", Streams)
+
+    with connect(f"ws://venue.test:{server.port}") as ws:
+        assert ws.info.host == "venue.test"
+        ws.send_text("hi")
+        assert ws.receive() == b"hi"
+    assert started == addresses
+    assert mute.closed
 
 
 def test_all_failures_are_told(monkeypatch):
@@ -451,16 +468,27 @@ def test_names_that_fail_or_take_too_long_are_told(monkeypatch):
     with pytest.raises(ResolveError, match="no such name"):
         connect("ws://venue.test")
 
-    release = threading.Event()
-    monkeypatch.setattr(
-        blocking.dns, "resolve", lambda host, port: release.wait() and []
-    )
+    asked, release = threading.Event(), threading.Event()
+
+    def hang(host, port):
+        asked.set()
+        release.wait(GUARD_SECONDS)
+        return []
+
+    monkeypatch.setattr(blocking.dns, "resolve", hang)
     with pytest.raises(ResolveTimeout):
         connect("ws://venue.test", connect_timeout=0.01)
+    # The thread looks the function up itself, perhaps only now.
+    assert asked.wait(GUARD_SECONDS)
     release.set()
 
 
-def test_a_server_that_says_nothing_times_out():
+def test_a_server_that_says_nothing_times_out(monkeypatch):
+    dial = blocking._dial
+    # A slow machine may take all of the time for the connection alone.
+    monkeypatch.setattr(
+        blocking, "_dial", lambda info, deadline: dial(info, deadline + GUARD_SECONDS)
+    )
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(ConnectTimeout, match="no upgrade"):
@@ -469,27 +497,23 @@ def test_a_server_that_says_nothing_times_out():
             connect(f"wss://127.0.0.1:{port}", connect_timeout=0.02)
 
 
-def test_a_refusal_is_told_with_its_status_though_its_body_never_ends(serve):
+def test_a_refusal_is_told_with_its_status_though_its_body_never_ends(
+    serve, monkeypatch
+):
     server = serve(decide=lambda request: Refuse(403, body=b"no"))
     with pytest.raises(HandshakeError) as caught:
         connect(server.url)
     assert (caught.value.status, caught.value.body) == (403, b"no")
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def refuse():
-            client, _ = listener.accept()
-            client.recv(65536)
-            client.sendall(b"HTTP/1.1 418 T\r\nContent-Length: 99\r\n\r\nshort")
-            client.recv(1)
-            client.close()
-
-        thread = threading.Thread(target=refuse)
-        thread.start()
-        with pytest.raises(HandshakeError) as caught:
-            connect(f"ws://127.0.0.1:{listener.getsockname()[1]}", connect_timeout=0.1)
-        assert caught.value.status == 418
-        thread.join()
+    # What the server says is there before the time begins.
+    ours, theirs = tcp_stream_pair()
+    theirs.send(b"HTTP/1.1 418 T\r\nContent-Length: 99\r\n\r\nshort")
+    assert select.select([ours], [], [], GUARD_SECONDS)[0]
+    monkeypatch.setattr(blocking, "_dial", lambda info, deadline: ours)
+    with pytest.raises(HandshakeError) as caught:
+        connect("ws://venue.test", connect_timeout=0.02)
+    assert caught.value.status == 418
+    theirs.close()
 
 
 @pytest.mark.parametrize(

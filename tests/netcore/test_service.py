@@ -25,7 +25,7 @@ from netcore.service import (
     IOService,
 )
 from netcore.stream import TcpStream, TlsStream, secure_context
-from netcore.testing import ScriptedStream
+from netcore.testing import ScriptedStream, reserved_port
 
 ADDRESS = Address("192.0.2.1", 443)
 
@@ -1410,10 +1410,8 @@ def test_a_lost_connection_comes_back_under_the_same_handle(selector):
 
 @pytest.mark.parametrize("selector", [EpollSelector, DirectSelector])
 def test_a_refused_connection_does_not_look_pending_for_ever(selector):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        info = ConnectionInfo("127.0.0.1", listener.getsockname()[1])
-    feed = Feed(info)
-    with IOService(selector(), clock=ManualClock()) as service:
+    with reserved_port() as port, IOService(selector(), clock=ManualClock()) as service:
+        feed = Feed(ConnectionInfo("127.0.0.1", port))
         service.register(feed)
 
         until(service, lambda: feed.reasons)

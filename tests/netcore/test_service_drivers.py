@@ -24,7 +24,7 @@ from netcore.info import Address, ConnectionInfo
 from netcore.select import DirectSelector, EpollSelector
 from netcore.service import IOService
 from netcore.stream import TcpStream, TlsStream, secure_context
-from netcore.testing import ScriptedStream
+from netcore.testing import ScriptedStream, reserved_port
 from netcore.trio import run_service
 from netcore.ws import Heartbeat, Occasion, WebSocket, WebSocketEndpoint
 from netcore.ws.options import WebSocketOptions
@@ -189,9 +189,8 @@ def test_failing_endpoints_take_nobody_down(driver):
         def poll(self, target, context):
             raise KeyError("a bug in an endpoint")
 
-    with venue(echo) as info, socket.create_server(("127.0.0.1", 0)) as other:
-        refused = ConnectionInfo("127.0.0.1", other.getsockname()[1])
-        other.close()
+    with venue(echo) as info, reserved_port() as nobody:
+        refused = ConnectionInfo("127.0.0.1", nobody)
         with driver.service() as service:
             feeds = [Feed(refused), Faulty(info), Feed(info, b"a")]
             for feed in feeds:
@@ -232,7 +231,9 @@ def test_a_time_to_live_ends_a_quiet_connection(driver):
 
         driver.run(service, lambda: feed.made == 3)
 
-    assert feed.reasons == [AutoDisconnect(0.02)] * 2
+    # On a stalled machine the third may be over in the turn that made it.
+    assert feed.reasons[:2] == [AutoDisconnect(0.02)] * 2
+    assert len(feed.reasons) <= 3
 
 
 def test_a_handshake_that_never_ends_times_out(driver):
@@ -481,7 +482,7 @@ def test_a_websocket_opens_speaks_and_comes_again(driver):
 
 
 def test_a_silent_websocket_is_pinged_and_given_up(driver):
-    pings = []
+    opcodes = []
 
     def deaf(peer):
         end = WebSocket.serve(TcpStream.adopt(peer.dup()))
@@ -491,8 +492,13 @@ def test_a_silent_websocket_is_pinged_and_given_up(driver):
                 end.read_batch()
             end.accept()
         peer.setblocking(True)
+        sent = b""
         while data := peer.recv(1000):
-            pings.append(data[0])
+            sent += data
+        # A slow venue reads several short, masked frames at once.
+        while sent:
+            opcodes.append(sent[0])
+            sent = sent[6 + (sent[1] & 0x7F) :]
 
     # Closing the server's end closes a duplicate; the connection itself stays.
     heartbeat = Heartbeat(interval=0.01, timeout=0.01, occasion=Occasion.IDLE)
@@ -503,7 +509,7 @@ def test_a_silent_websocket_is_pinged_and_given_up(driver):
         driver.run(service, lambda: "ConnectionClosed" in endpoint.seen)
 
     assert endpoint.seen[:2] == ["open", "ConnectionClosed"]
-    assert 0x89 in pings  # a final ping frame, RFC 6455 §5.5.2
+    assert 0x89 in opcodes  # a final ping frame, RFC 6455 §5.5.2
 
 
 def test_a_server_that_never_upgrades_is_given_up(driver):

@@ -93,10 +93,9 @@ async def test_a_refusal_by_trio_websocket_is_understood(nursery):
 
 
 async def test_a_silent_trio_websocket_server_does_not_hold_our_close(
-    nursery, autojump_clock
+    nursery, patient_clock
 ):
     module = pytest.importorskip("trio_websocket")
-    autojump_clock.autojump_threshold = 0.05
 
     async def sleep(request) -> None:
         await request.accept()

@@ -64,7 +64,7 @@ async def test_a_client_of_theirs_is_used_as_one_of_ours(nursery):
 
 async def test_a_server_of_theirs_serves_with_code_for_ours(nursery):
     module = pytest.importorskip("trio_websocket")
-    ended = []
+    ended, done = [], trio.Event()
 
     async def handle(request) -> None:
         connection = await request.accept(subprotocol="v1")
@@ -72,6 +72,7 @@ async def test_a_server_of_theirs_serves_with_code_for_ours(nursery):
             assert ws.subprotocol == "v1"
             await echo(ws)
             ended.append((ws.state, ws.close_code, ws.close_reason))
+            done.set()
 
     server = await nursery.start(
         partial(module.serve_websocket, handle, "127.0.0.1", 0, ssl_context=None)
@@ -83,7 +84,7 @@ async def test_a_server_of_theirs_serves_with_code_for_ours(nursery):
             ws.send_text(message)
             assert await ws.receive_text() == message
         await ws.aclose(1001, "later")
-    await trio.testing.wait_all_tasks_blocked()
+    await done.wait()
     assert ended == [(State.CLOSED, 1001, "later")]
 
 
@@ -141,7 +142,7 @@ async def test_another_end_is_raised_with_its_code_everywhere(nursery):
 
 
 async def test_closing_waits_for_what_was_sent_and_is_ours(nursery):
-    got = []
+    got, done = [], trio.Event()
 
     async def note(ws):
         try:
@@ -149,6 +150,7 @@ async def test_closing_waits_for_what_was_sent_and_is_ours(nursery):
                 got.append(await ws.receive_text())
         finally:
             got.append((ws.close_code, ws.close_reason))
+            done.set()
 
     server = await start(nursery, note)
     async with theirs(server.url) as connection, adapt_websocket(connection) as ws:
@@ -157,6 +159,7 @@ async def test_closing_waits_for_what_was_sent_and_is_ours(nursery):
         with pytest.raises(ConnectionClosed) as caught:
             ws.send_text("late")
         assert caught.value.initiated_by == "local"
+    await done.wait()
     assert got == [*map(str, range(50)), (1000, "done")]
 
 

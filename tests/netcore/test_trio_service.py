@@ -207,19 +207,25 @@ async def test_cancelling_loses_nothing_and_it_can_be_run_again(listener, feed):
 
 
 async def test_losses_can_be_taken_while_the_others_go_on(listener, feed, nursery):
-    lost = []
+    lost, told = [], trio.Event()
+
+    def on_lost(error):
+        lost.append(error)
+        told.set()
+
     gone = Feed(feed.info)
     gone.again = False
     with make_service(connect_interval=0) as service:
         handle = service.register(gone)
         service.register(feed)
-        nursery.start_soon(lambda: run_service(service, on_lost=lost.append))
+        nursery.start_soon(lambda: run_service(service, on_lost=on_lost))
         first, _ = await trio.to_thread.run_sync(listener.accept)
         first.close()
         second, _ = await trio.to_thread.run_sync(listener.accept)
         with second:
             second.sendall(b"still here")
             await hears(feed)
+            await told.wait()
         nursery.cancel_scope.cancel()
 
     assert [(type(error), error.handle) for error in lost] == [(EndpointLost, handle)]

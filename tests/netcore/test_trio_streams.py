@@ -20,6 +20,7 @@ from netcore.errors import (
 from netcore.info import Address, ConnectionInfo
 from netcore.stream.tcp import TcpStream
 from netcore.stream.tls import TlsStream
+from netcore.testing import reserved_port
 from netcore.trio import finish_connecting, open_stream
 from netcore.trio.streams import resolve
 
@@ -33,8 +34,8 @@ def listener():
 @pytest.fixture
 def refused_port():
     """A port of 127.0.0.1 where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.fixture(scope="module")

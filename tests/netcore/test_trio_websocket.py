@@ -19,8 +19,10 @@ from netcore.errors import (
     InvalidURL,
     ProtocolError,
 )
+from netcore.info import ConnectionInfo, SocketOptions
 from netcore.stream.record import Recorder
 from netcore.stream.replay import ReplayStream
+from netcore.stream.tcp import TcpStream
 from netcore.testing import memory_stream_pair, tcp_stream_pair
 from netcore.trio import TrioClock, TrioWebSocket, open_websocket, serve_websocket
 from netcore.ws import (
@@ -54,11 +56,12 @@ async def server(nursery):
 
 
 def ends_over_sockets(**options) -> tuple[TrioWebSocket, TrioWebSocket]:
-    """Two upgraded ends over a socket pair."""
+    """Two upgraded ends over a socket pair, of which the client's has small buffers."""
     settings = WebSocketOptions(**options)
+    small = ConnectionInfo("127.0.0.1", 0, options=SocketOptions(sndbuf=1 << 18))
     return tuple(
         TrioWebSocket(WebSocket.open(stream, role=role, options=settings, clock=CLOCK))
-        for stream, role in zip(tcp_stream_pair(), Role, strict=True)
+        for stream, role in zip(tcp_stream_pair(small), Role, strict=True)
     )
 
 
@@ -542,34 +545,52 @@ async def test_a_bad_code_is_refused_before_anything_happens(sockets):
 # -- time ------------------------------------------------------------------------------
 
 
-async def test_heartbeats_keep_time_while_reading(autojump_clock):
+class Counted:
+    """A stream that counts how often something came."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.reads = 0
+
+    def receive(self, limit):
+        data = self.stream.receive(limit)
+        self.reads += bool(data)
+        return data
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+async def test_heartbeats_keep_time_while_reading(mock_clock):
     times: list[float] = []
-    enough = trio.Event()
 
     def beat() -> bytes:
         times.append(trio.current_time())
-        if len(times) == 3:
-            enough.set()
         return b"hb"
 
     start = trio.current_time()
     heartbeat = Heartbeat(interval=10, timeout=3, message=beat)
-    streams = tcp_stream_pair()
+    here, there = tcp_stream_pair()
+    counted = Counted(here)
     options = WebSocketOptions(heartbeat=heartbeat)
-    ours = TrioWebSocket(WebSocket.open(streams[0], options=options, clock=CLOCK))
-    theirs = TrioWebSocket(WebSocket.open(streams[1], role=Role.SERVER, clock=CLOCK))
+    ours = TrioWebSocket(WebSocket.open(counted, options=options, clock=CLOCK))
+    theirs = TrioWebSocket(WebSocket.open(there, role=Role.SERVER, clock=CLOCK))
 
     async def answer() -> None:
         with pytest.raises(ConnectionClosed):
             await theirs.read_batch()
 
-    async def end() -> None:
-        await enough.wait()
+    async def let_time_pass() -> None:
+        for number in range(1, 4):
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(10)
+            while counted.reads < number:  # until the pong is there
+                await trio.lowlevel.checkpoint()
         theirs.send_text("done")
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer)
-        nursery.start_soon(end)
+        nursery.start_soon(let_time_pass)
         assert await ours.receive_text() == "done"
         assert ours.latency_ns == 0
         await ours.aclose()
@@ -647,10 +668,18 @@ async def test_an_end_without_answer_is_a_handshake_error(nursery):
     ],
 )
 async def test_an_answer_without_end_has_its_time(
-    nursery, autojump_clock, answer, error
+    nursery, mock_clock, monkeypatch, answer, error
 ):
     url = await answer_http(nursery, answer, close=False)
-    autojump_clock.autojump_threshold = 0.05
+    receive = TcpStream.receive
+
+    def let_time_pass(stream, *limit):
+        data = receive(stream, *limit)
+        if data:
+            mock_clock.autojump_threshold = 0  # there is nothing more to come
+        return data
+
+    monkeypatch.setattr(TcpStream, "receive", let_time_pass)
     with pytest.raises(error) as caught:
         async with open_websocket(url, connect_timeout=5):
             pass
@@ -672,9 +701,7 @@ async def test_a_refused_connection_is_a_connect_error(server, nursery):
 # -- recording -------------------------------------------------------------------------
 
 
-async def test_a_recorded_conversation_replays_to_the_same_batches(
-    server, tmp_path, autojump_clock
-):
+async def test_a_recorded_conversation_replays_to_the_same_batches(server, tmp_path):
     name = tmp_path / "talk"
     batches = []
     with Recorder(name) as recorder:

@@ -1,13 +1,14 @@
 """The sessions in the handbook, run as they stand there."""
 
 import re
-import socket
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+
+from netcore.testing import reserved_port
 
 HANDBOOK = Path(__file__).resolve().parents[3] / "docs" / "cli-netcore.md"
 
@@ -50,10 +51,11 @@ def pattern(lines: list[str]) -> str:
     return "".join(parts)
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+@pytest.fixture
+def port():
+    """Where the handbook's own server is to listen."""
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.fixture
@@ -90,14 +92,14 @@ async def listening(port: int) -> None:
 
 
 @pytest.mark.slow
-async def test_the_sessions_of_the_handbook_are_true(serve, shell, nursery):
+async def test_the_sessions_of_the_handbook_are_true(serve, shell, nursery, port):
     if not HANDBOOK.exists():
         pytest.skip("the handbook is not beside the tests")
-    server, other = await serve(venue), free_port()
+    server = await serve(venue)
     code = 0
     assert len(sessions()) > 12
     for line, expected in sessions():
-        places = {"127.0.0.1:8080": f"127.0.0.1:{server.port}", ":8081": f":{other}"}
+        places = {"127.0.0.1:8080": f"127.0.0.1:{server.port}", ":8081": f":{port}"}
         text = pattern(expected)
         for written, real in places.items():
             line = line.replace(written, real)
@@ -108,7 +110,7 @@ async def test_the_sessions_of_the_handbook_are_true(serve, shell, nursery):
             await (shell.folder / line[4:]).write_text("\n".join(expected) + "\n")
         elif line.endswith("&"):
             nursery.start_soon(partial(shell, line.removesuffix("&")))
-            await listening(other)
+            await listening(port)
         else:
             code, shown = await shell(line)
             told = [shown, sent_first(shown)]

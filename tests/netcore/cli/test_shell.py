@@ -16,13 +16,14 @@ from netcore.errors import (
     RecordingError,
 )
 
+GUARD_SECONDS = 300  # against hanging; nothing asserts a duration
 COMMANDS = ("ws", "record", "replay", "inspect", "rtt", "fix")
 
 
 def command(*arguments: str, **how) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own interpreter and program
         [sys.executable, "-m", "netcore.cli", *arguments],
-        capture_output=True, text=True, check=False, timeout=60, **how,
+        capture_output=True, text=True, check=False, timeout=GUARD_SECONDS, **how,
     )  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path):
         assert writer.stdout.readline().startswith(b"byte 0")
         writer.stdout.close()
         assert writer.stderr.read() == b""
-    assert writer.wait(60) == 0
+    assert writer.wait(GUARD_SECONDS) == 0
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path):
 def test_a_channel_that_is_closed_is_told(line, missing):
     done = subprocess.run(  # noqa: S603 - our own interpreter and program
         ["/bin/sh", "-c", f'"{sys.executable}" -m netcore.cli {line}'],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=GUARD_SECONDS,
     )  # fmt: skip
 
     assert done.returncode == 2

@@ -74,7 +74,7 @@ async def test_json_tells_every_event(serve, options, captured, interrupts, line
 
 
 async def test_the_inputs_end_ends_it_after_the_linger(
-    serve, options, captured, interrupts, lines_of, autojump_clock
+    serve, options, captured, interrupts, lines_of, patient_clock
 ):
     server = await serve(hold)
     before = trio.current_time()
@@ -87,7 +87,7 @@ async def test_the_inputs_end_ends_it_after_the_linger(
     assert trio.current_time() - before == pytest.approx(7)
 
 
-async def test_a_duration_ends_it(serve, options, captured, interrupts, autojump_clock):
+async def test_a_duration_ends_it(serve, options, captured, interrupts, patient_clock):
     server = await serve(hold)
     shown = captured(json=False)
 
@@ -143,7 +143,7 @@ async def test_the_peers_complaint_is_a_failure(serve, options, captured, interr
 
 
 async def test_silence_is_a_failure(
-    serve, options, captured, interrupts, autojump_clock
+    serve, options, captured, interrupts, patient_clock
 ):
     server = await serve(hold)
 
@@ -194,7 +194,7 @@ async def test_headers_origin_and_compression_are_asked_for(
     assert shown.events[1]["text"] == "x" * 500
 
 
-async def test_pings_keep_watch(serve, options, captured, interrupts, autojump_clock):
+async def test_pings_keep_watch(serve, options, captured, interrupts, patient_clock):
     blocked = trio.Event()
 
     async def deaf(ws):
@@ -489,7 +489,7 @@ def test_a_terminal_is_not_steered_by_messages():
 
 @pytest.mark.parametrize(("how", "last"), [(["--count", 1], "late"), ([], None)])
 async def test_a_count_is_waited_for_beyond_the_inputs_end(
-    serve, options, captured, interrupts, lines_of, autojump_clock, how, last
+    serve, options, captured, interrupts, lines_of, patient_clock, how, last
 ):
     async def slow(ws):
         await ws.receive_text()

@@ -11,6 +11,7 @@ import trio
 
 from netcore.clock import SystemClock
 from netcore.fix import FixParser, encode, utc_timestamp
+from netcore.testing import reserved_port
 
 ADAPTERS = Path(__file__).resolve().parents[2] / "adapters"
 ORDER = "11=ID|21=3|40=1|54=1|55=INTC|60=20240808-12:00:00"
@@ -96,11 +97,10 @@ def test_the_codec_reads_and_writes():
 
 @pytest.fixture
 async def venue(nursery):
-    listener, port = await listen()
-    await listener.aclose()
-    process = await nursery.start(run_program, "fix_acceptor", str(port))
-    yield port
-    await stop(process)
+    with reserved_port() as port:
+        process = await nursery.start(run_program, "fix_acceptor", str(port))
+        yield port
+        await stop(process)
 
 
 async def run_program(name, *arguments, task_status):

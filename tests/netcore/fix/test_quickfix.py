@@ -22,6 +22,7 @@ from netcore.fix import (
     dictionary,
 )
 from netcore.fix.trio import open_fix, serve_fix
+from netcore.testing import reserved_port
 
 pytest.importorskip("quickfix")
 
@@ -101,11 +102,11 @@ def config(role):
     )
 
 
-async def free_port():
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    await listeners[0].aclose()
-    return port
+@pytest.fixture
+def port():
+    """Where QuickFIX is to listen."""
+    with reserved_port() as port:
+        yield port
 
 
 async def reach(port):
@@ -120,8 +121,7 @@ async def reach(port):
             return
 
 
-async def test_we_connect_to_quickfix(start):
-    port = await free_port()
+async def test_we_connect_to_quickfix(start, port):
     await start("acceptor", port)
     session = FixSession(config(Role.INITIATOR), dictionary=dictionary("FIX.4.4"))
     with trio.fail_after(60):

@@ -1,5 +1,6 @@
 """Sessions under trio, both sides over loopback."""
 
+import select
 import socket
 import ssl
 import struct
@@ -28,6 +29,7 @@ from netcore.fix import (
 )
 from netcore.fix.testing import Echo
 from netcore.fix.trio import TrioFixConnection, _Server, open_fix, serve_fix
+from netcore.testing import reserved_port
 
 ORDER = [
     (11, "a"),
@@ -209,10 +211,7 @@ async def test_a_handler_that_fails_ends_its_own_session_only(nursery, caplog):
 
 
 async def test_nobody_listening_is_an_error(venue):
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    await listeners[0].aclose()
-    with pytest.raises(ConnectError):
+    with reserved_port() as port, pytest.raises(ConnectError):
         async with open_fix(f"tcp://127.0.0.1:{port}", FixSession(config())):
             pass
 
@@ -229,7 +228,7 @@ class MockTime:
         return round(trio.current_time() * 10**9)
 
 
-async def test_a_silent_venue_is_tested_and_left(autojump_clock, nursery):
+async def test_a_silent_venue_is_tested_and_left(mock_clock, nursery):
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
 
@@ -250,9 +249,10 @@ async def test_a_silent_venue_is_tested_and_left(autojump_clock, nursery):
     session = FixSession(config(heartbeat_interval=1))
     target = f"tcp://127.0.0.1:{port}"
     async with open_fix(target, session, clock=MockTime()) as connection:
+        assert isinstance(await anext(connection), LoggedOn)
+        mock_clock.autojump_threshold = 0  # nothing more comes
         events = [event async for event in connection]
 
-    assert isinstance(events[0], LoggedOn)
     assert isinstance(events[-1].error, HeartbeatTimeout)
     await listeners[0].aclose()
 
@@ -329,9 +329,12 @@ async def test_a_peer_that_was_gone_before_it_was_served_ends_no_server(caplog):
     with listener:
         peer.connect(listener.getsockname())
         accepted, _ = listener.accept()
+        hung_up = select.poll()
+        hung_up.register(accepted, 0)  # hanging up is told whatever is asked
         # Linger 0: closing resets.
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
+        assert hung_up.poll(60_000)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
 
         await _Server(quiet, Acceptor([]), None, 1, SystemClock()).handle(stream)

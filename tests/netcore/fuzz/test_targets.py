@@ -150,7 +150,7 @@ def play(*arguments, cwd):
         [sys.executable, str(FUZZ / "run.py"), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         cwd=cwd,
         check=False,
     )

@@ -12,6 +12,7 @@ import trio
 import trustme
 
 from netcore.http import HttpProtocolError
+from netcore.testing import reserved_port
 
 PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 ADAPTERS = Path(__file__).resolve().parents[2] / "adapters"
@@ -180,10 +181,8 @@ class TestTlsPing:
         assert b"without close_notify" in err
 
     async def test_nobody_listening_is_refused(self, authority, tmp_path):
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        port = listeners[0].socket.getsockname()[1]
-        await listeners[0].aclose()
-        code, out, err = await run_ping("127.0.0.1", port, tmp_path / "ca.pem", "x")
+        with reserved_port() as port:
+            code, out, err = await run_ping("127.0.0.1", port, tmp_path / "ca.pem", "x")
 
         assert (code, out) == (1, b"")
         assert b"ConnectError" in err

@@ -30,7 +30,10 @@ from netcore.testing import (
     ManualClock,
     memory_stream_pair,
     random_sizes,
+    reserved_port,
 )
+
+GUARD_SECONDS = 60  # against hanging; nothing asserts a duration
 
 
 class Server:
@@ -463,9 +466,9 @@ class TestSockets:
         port, thread = self.serve(lambda _: answer)
         client = HttpClient(SinglePool(f"http://127.0.0.1:{port}"))
         for _ in range(3):
-            assert client.request("GET", "/").block(10).text == "hi"
+            assert client.request("GET", "/").block(GUARD_SECONDS).text == "hi"
         client.close()
-        thread.join(10)
+        thread.join(GUARD_SECONDS)
 
     def test_block_gives_up_in_time(self):
         port, thread = self.serve(lambda _: b"")
@@ -473,15 +476,14 @@ class TestSockets:
         with pytest.raises(HttpTimeout):
             client.request("GET", "/").block(0.01)
         client.close()
-        thread.join(10)
+        thread.join(GUARD_SECONDS)
 
     def test_nobody_listening_is_an_error(self):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        client = HttpClient(SinglePool(f"http://127.0.0.1:{port}"))
-        with pytest.raises(ConnectError):
-            client.request("GET", "/").block(10)
-        client.close()
+        with reserved_port() as port:
+            client = HttpClient(SinglePool(f"http://127.0.0.1:{port}"))
+            with pytest.raises(ConnectError):
+                client.request("GET", "/").block(GUARD_SECONDS)
+            client.close()
 
     def test_tls_is_verified(self):
         authority = trustme.CA()
@@ -496,9 +498,9 @@ class TestSockets:
             client = HttpClient(pool)
             request = client.request("GET", "/")
             if good:
-                assert request.block(10).text == "hi"
+                assert request.block(GUARD_SECONDS).text == "hi"
             else:
                 with pytest.raises(UntrustedCertificate):
-                    request.block(10)
+                    request.block(GUARD_SECONDS)
             client.close()
-            thread.join(10)
+            thread.join(GUARD_SECONDS)

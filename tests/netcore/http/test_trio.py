@@ -1,6 +1,7 @@
 """The HTTP client under trio, over loopback."""
 
 import contextlib
+import socket
 import ssl
 
 import pytest
@@ -12,6 +13,7 @@ from netcore.http import HttpServerConnection, HttpTimeout
 from netcore.http import trio as http_trio
 from netcore.http.trio import open_http
 from netcore.info import Address, ConnectionInfo
+from netcore.testing import reserved_port
 
 
 class Server:
@@ -101,7 +103,7 @@ async def test_time_runs_out(server):
             await client.request("GET", "/silent", timeout=0.02)
 
 
-async def test_a_deadline_by_trios_clock(server, autojump_clock):
+async def test_a_deadline_by_trios_clock(server, patient_clock):
     async with open_http(url(server), timeout=3600) as client:
         begin = trio.current_time()
         with pytest.raises(HttpTimeout):
@@ -129,9 +131,6 @@ async def test_the_addresses_of_a_host_are_tried_in_turn(server, monkeypatch):
 
 
 async def test_when_nobody_answers_the_addresses_are_asked_for_anew(monkeypatch):
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    await listeners[0].aclose()
     asked = []
 
     async def resolve(info):
@@ -140,15 +139,27 @@ async def test_when_nobody_answers_the_addresses_are_asked_for_anew(monkeypatch)
         return [Address("127.0.0.1", port)]
 
     monkeypatch.setattr(http_trio, "resolve", resolve)
-    async with open_http(f"http://venue.test:{port}") as client:
-        for _ in range(2):
-            with pytest.raises(ConnectError):
-                await client.get("/")
+    with reserved_port() as port:
+        async with open_http(f"http://venue.test:{port}") as client:
+            for _ in range(2):
+                with pytest.raises(ConnectError):
+                    await client.get("/")
 
     assert len(asked) == 2
 
 
+class NoNames(trio.abc.HostnameResolver):
+    """Knows no name at all, without asking a network for it."""
+
+    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002 - trio's names
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def getnameinfo(self, sockaddr, flags):
+        raise NotImplementedError
+
+
 async def test_a_name_without_address_is_an_error():
+    trio.socket.set_custom_hostname_resolver(NoNames())
     async with open_http("http://venue.invalid") as client:
         with pytest.raises(ResolveError):
             await client.get("/")

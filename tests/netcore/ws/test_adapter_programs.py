@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from netcore.testing import reserved_port
+
 ADAPTERS = Path(__file__).resolve().parents[2] / "adapters"
 PATIENCE = 120
 USAGES = {
@@ -73,14 +75,10 @@ def test_a_port_that_is_taken_is_one_line_and_exit_code_1(name):
     assert "in use" in one_line(err)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 @pytest.mark.slow
 def test_a_suite_that_is_not_there_is_one_line_and_exit_code_1():
-    code, out, err = ended("ws_echo_client", f"ws://127.0.0.1:{free_port()}", "agent")
+    with reserved_port() as nobody:
+        code, out, err = ended("ws_echo_client", f"ws://127.0.0.1:{nobody}", "agent")
 
     assert (code, out) == (1, "")
     assert "refused" in one_line(err)
@@ -119,9 +117,8 @@ def reached(process, number):
 @pytest.mark.parametrize("name", ["ws_echo_server", "fix_acceptor"])
 @pytest.mark.parametrize("said", [b"", b"GET / HT", b"8=FIX.4.4\x019=5", b"\x00" * 99])
 def test_a_peer_that_is_gone_takes_nobody_along(name, said):
-    number = free_port()
     more = ["127.0.0.1"] if name == "ws_echo_server" else []
-    with start(name, *more, str(number)) as process:
+    with reserved_port() as number, start(name, *more, str(number)) as process:
         try:
             for _ in range(3):
                 peer = reached(process, number)
@@ -138,8 +135,10 @@ def test_a_peer_that_is_gone_takes_nobody_along(name, said):
 
 @pytest.mark.slow
 def test_the_fix_initiator_waits_for_a_venue_that_is_not_there():
-    number = free_port()
-    with start("fix_initiator", str(number), "FIX.4.4", "TW", "30") as process:
+    with (
+        reserved_port() as number,
+        start("fix_initiator", str(number), "FIX.4.4", "TW", "30") as process,
+    ):
         try:
             assert "refused" in process.stderr.readline()
             with socket.create_server(("127.0.0.1", number)) as listener:

@@ -2,9 +2,10 @@
 
 Wall clocks of a shared machine prove nothing, so each measurement is the least of many
 of this thread's processor time, in turns with a loop that slices the same bytes: what
-any splitter in plain Python has to do at least. Measured: 1.4 for long frames, 2.1 for
-mixed ones, 1.7 with the whole conversation and its UTF-8 check; compiled 0.3, 0.3 and
-0.6.
+any splitter in plain Python has to do at least. Other programs can only add to it, by
+what they leave of the caches, so that measuring goes on while the limit is exceeded.
+Measured: 1.4 for long frames, 2.1 for mixed ones, 1.7 with the whole conversation and
+its UTF-8 check; compiled 0.3, 0.3 and 0.6.
 """
 
 import time
@@ -16,6 +17,23 @@ from netcore.ws import COMPILED, FrameReader, Opcode, Role, WsConnection, encode
 from netcore.ws.speedups import BUILT
 
 ROUNDS = 40
+MOST_ROUNDS = 20 * ROUNDS
+FINE_NS = 50_000
+
+
+def step(clock: Callable[[], int]) -> int:
+    """How far a clock moves at a time."""
+    start = clock()
+    while (now := clock()) == start:
+        pass
+    return now - start
+
+
+# Some kernels count processor time by ticks of 10 ms; the least of many short walks of
+# the wall's clock is the next best.
+_clock = time.thread_time_ns
+if min(step(_clock) for _ in range(3)) > FINE_NS:
+    _clock = time.perf_counter_ns
 
 PLAIN = pytest.param(False, id="plain")
 BUILT_ONE = pytest.param(
@@ -27,12 +45,16 @@ BUILT_ONE = pytest.param(
 )
 
 
-def relative(run: Callable[[], object], other: Callable[[], object]) -> float:
+def relative(
+    run: Callable[[], object], other: Callable[[], object], *, limit: float
+) -> float:
     """How many times the processor time of `other` the fastest `run` takes."""
     best = [float("inf"), float("inf")]
-    for _ in range(ROUNDS):
+    for number in range(1, MOST_ROUNDS + 1):
         for place, function in enumerate((run, other)):
             best[place] = min(best[place], _time(function))
+        if number >= ROUNDS and best[0] / best[1] < limit:
+            break
     return best[0] / best[1]
 
 
@@ -60,9 +82,11 @@ def test_splitting_costs_little_more_than_slicing(sizes, compiled):
     reader = FrameReader(Role.CLIENT, compiled=compiled)
     assert len(reader.feed(data)) == len(sizes)
 
-    ratio = relative(lambda: reader.feed(data), slicing(data, sizes))
+    limit = 0.6 if compiled else 2.2 if sizes is LONG else 3.0
 
-    assert ratio < (0.6 if compiled else 2.2 if sizes is LONG else 3.0)
+    ratio = relative(lambda: reader.feed(data), slicing(data, sizes), limit=limit)
+
+    assert ratio < limit
 
 
 @pytest.mark.parametrize("validate", [True, False])
@@ -73,9 +97,11 @@ def test_a_conversation_adds_little_to_splitting(validate):
     assert batch is not None
     assert len(batch) == len(LONG)
 
-    ratio = relative(lambda: connection.feed(data), slicing(data, LONG))
+    limit = 1.2 if COMPILED else 2.6
 
-    assert ratio < (1.2 if COMPILED else 2.6)
+    ratio = relative(lambda: connection.feed(data), slicing(data, LONG), limit=limit)
+
+    assert ratio < limit
 
 
 def test_a_frame_in_single_bytes_costs_its_size_not_its_square():
@@ -86,17 +112,11 @@ def test_a_frame_in_single_bytes_costs_its_size_not_its_square():
             reader.feed(b"x")
         assert len(reader.payloads[0]) == size
 
-    small, large = least_once(lambda: read(15_000)), least_once(lambda: read(60_000))
-
     # Four times the bytes: four times the work, and far from sixteen.
-    assert large / small < 9
-
-
-def least_once(run: Callable[[], object]) -> float:
-    return min(_time(run) for _ in range(3))
+    assert relative(lambda: read(20_000), lambda: read(5_000), limit=9) < 9
 
 
 def _time(run: Callable[[], object]) -> float:
-    start = time.thread_time_ns()
+    start = _clock()
     run()
-    return time.thread_time_ns() - start
+    return _clock() - start

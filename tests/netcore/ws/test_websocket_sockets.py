@@ -15,6 +15,7 @@ from netcore.ws import Heartbeat, Opcode, State, WebSocket, WebSocketOptions
 from netcore.ws import encode_frame as frame
 
 TEXT = Opcode.TEXT
+GUARD_SECONDS = 60  # against hanging; nothing asserts a duration
 
 
 def over_sockets(client: TcpStream, server: TcpStream, wrap_client, wrap_server):
@@ -34,7 +35,7 @@ def talk(ours: WebSocket, theirs: WebSocket) -> None:
         theirs.send_binary(bytes(200_000))
         while (batch := ours.read_batch()) is None:
             theirs.flush()
-            assert ours.wait(5)
+            assert ours.wait(GUARD_SECONDS)
         assert batch.payloads == [bytes(200_000)]
         ours.close()
         read_to_the_end(theirs)
@@ -44,7 +45,7 @@ def talk(ours: WebSocket, theirs: WebSocket) -> None:
 
 def read_to_the_end(ws: WebSocket) -> None:
     while not ws.closed:
-        assert ws.wait(5)
+        assert ws.wait(GUARD_SECONDS)
         with contextlib.suppress(ConnectionClosed):
             ws.read_batch()
 
@@ -75,13 +76,13 @@ def test_waiting_ends_with_the_timeout_or_a_deadline():
         assert ws.read_batch() is None
         assert not ws.wait(0)
         b.send(frame(TEXT, b"x"))
-        assert ws.wait(5)
+        assert ws.wait(GUARD_SECONDS)
     clock = ManualClock()
     options = WebSocketOptions(heartbeat=Heartbeat(interval=1))
     c, d = tcp_stream_pair()
     with WebSocket.open(c, options=options, clock=clock) as ws:
         clock.advance(2)
-        assert ws.wait(60)
+        assert ws.wait(GUARD_SECONDS)
     b.close()
     d.close()
 
