@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from integration.market.backoff import VenueBackoff
 from integration.market.health import StreamMonitor
 from integration.rest.transport import HttpTransport
 from integration.stream.channel import OverloadPolicy
@@ -37,7 +38,8 @@ class StreamConfig(Model, frozen=True):
         capacity: events that may wait for the consumer.
         overload: what happens beyond that; `block` slows the venue down by TCP.
         first_connect: whether opening fails or goes on trying.
-        reconnect: pace and limits of reconnecting; None: for ever, with jitter.
+        reconnect: pace and limits of reconnecting; None: for ever, at the pace of
+            `VenueBackoff`.
         subscription_timeout: seconds until a subscription must be confirmed; not
             prolonged by data that flow meanwhile.
         ping_interval: seconds between pings where the venue has none of its own.
@@ -56,6 +58,8 @@ class StreamConfig(Model, frozen=True):
         concurrent_images: HTTP images fetched at once per exchange.
         http_transport: sends HTTP requests; None: a pool of its own.
         clock: stamps reports.
+        poll_interval: seconds between two questions for the same data where the venue
+            has no stream of them (Binance's open interest).
         audit_interval: seconds between comparisons of a connection's books with the
             venue's HTTP image, one book at a time; None: never.
         monitor: measures how late events are; None: nobody asks.
@@ -85,9 +89,15 @@ class StreamConfig(Model, frozen=True):
     concurrent_images: int = 4
     http_transport: HttpTransport | None = None
     clock: Clock = msgspec.field(default_factory=SystemClock)
+    poll_interval: float = 15.0
     audit_interval: float | None = None
     monitor: StreamMonitor | None = None
     schema_sample: int | None = None
+
+    @property
+    def policy(self) -> ReconnectPolicy:
+        """How connections are brought back; a pace of its own for each that asks."""
+        return self.reconnect or ReconnectPolicy(backoff=VenueBackoff())
 
     def __post_init__(self) -> None:
         positive = {
@@ -103,6 +113,7 @@ class StreamConfig(Model, frozen=True):
             "buffer_limit": self.buffer_limit,
             "image_timeout": self.image_timeout,
             "concurrent_images": self.concurrent_images,
+            "poll_interval": self.poll_interval,
             "audit_interval": 1 if self.audit_interval is None else self.audit_interval,
             "schema_sample": 1 if self.schema_sample is None else self.schema_sample,
         }

@@ -187,7 +187,7 @@ class Connection:
         self._socket: ReconnectingSocket[StreamEvent | IntegrationError]
         self._socket = ReconnectingSocket(
             self._connect,
-            policy=self._policy(config.reconnect or ReconnectPolicy()),
+            policy=self._policy(config.policy),
             host=self._host,
             limiter=limiter,
         )
@@ -244,8 +244,12 @@ class Connection:
 
     def instruments(self, topic: Topic) -> list[MarketDataInstrument]:
         """Return the instruments that a topic serves."""
-        subscriptions = self._wanted.get(topic, ())
-        return list(dict.fromkeys(s.instrument for s in subscriptions))
+        found = self.subscriptions(topic)
+        return list(dict.fromkeys(s.instrument for s in found))
+
+    def subscriptions(self, topic: Topic) -> Sequence[Subscription]:
+        """Return what a topic serves."""
+        return self._wanted.get(topic, ())
 
     @property
     def _sessions(self) -> list[Session]:
@@ -289,6 +293,11 @@ class Connection:
             if topic not in self._wanted:
                 new.append(topic)
                 self._confirmations[topic] = Confirmation()
+            else:
+                # It is on its way already: nobody need be asked for more of it.
+                for session in self._sessions:
+                    transformer, kind = session.transformer, subscription.kind
+                    transformer.add(topic, subscription.instrument, kind=kind)
             self._wanted.setdefault(topic, []).append(subscription)
         for session in self._sessions:
             session.subscribe(new)
@@ -326,7 +335,9 @@ class Connection:
                 continue
             left.remove(subscription)
             for session in self._sessions:
-                session.transformer.forget(topic, subscription.instrument)
+                session.transformer.forget(
+                    topic, subscription.instrument, kind=subscription.kind
+                )
             if not left:
                 gone.append(topic)
                 self._forget(topic)
