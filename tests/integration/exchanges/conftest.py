@@ -98,6 +98,7 @@ class Venue:
         return out, transformer
 
     def expect_topics(self, transformer, row):
+        """Subscribe to what the row is about; of a ticker that is funding alone."""
         expect = row["expect"]
         context = row.get("context", {})
         for channel_id, topic_id in context.items():
@@ -105,18 +106,21 @@ class Venue:
             topic = Topic(channel, market)
             transformer.add(topic, self.instrument(market))
             transformer.bind(int(channel_id), topic)
+        kinds = {e.get("kind") for e in expect.get("events", [])}
+        kind = SubKind.FUNDING_RATES if kinds == {"funding_rate"} else None
         names = {e.get("subscription_id") for e in expect.get("events", [])}
         names |= {expect.get("subscription_id"), *expect.get("subscription_ids", [])}
         for name in names - {None}:
             if name in context:
                 continue
             channel, market = name.split("|")
-            transformer.add(Topic(channel, market), self.instrument(market))
+            instrument = self.instrument(market)
+            transformer.add(Topic(channel, market), instrument, kind=kind)
         for event in expect.get("events", []):
             if event.get("symbol") and event.get("subscription_id") not in context:
                 channel = event["subscription_id"].split("|")[0]
                 topic = Topic(channel, event["symbol"])
-                transformer.add(topic, self.instrument(event["symbol"]))
+                transformer.add(topic, self.instrument(event["symbol"]), kind=kind)
         if expect["kind"] in {"heartbeat", "ignore"} and expect.get("symbol"):
             for channel in (row["channel"],):
                 topic = Topic(channel, expect["symbol"])

@@ -75,6 +75,12 @@ def offered(exchange):
     return found
 
 
+def streamed(exchange):
+    """Those of them that are on a stream."""
+    connector = connector_for(exchange)
+    return [(s, t) for s, t in offered(exchange) if connector.poll_request(t) is None]
+
+
 def vector_lines(exchange):
     path = WIRE / f"{exchange}.json"
     if not path.exists():
@@ -97,7 +103,7 @@ def test_every_connector_offers_trades_and_books(exchange):
 @pytest.mark.parametrize("exchange", exchanges())
 def test_requests_are_json_and_name_their_topics(exchange):
     connector = connector_for(exchange)
-    topics = list(dict.fromkeys(topic for _, topic in offered(exchange)))
+    topics = list(dict.fromkeys(topic for _, topic in streamed(exchange)))
 
     requests = connector.subscribe(topics, first_id=5, time=NOW)
 
@@ -106,7 +112,9 @@ def test_requests_are_json_and_name_their_topics(exchange):
         text = request.payload.decode()
         assert isinstance(json.loads(text), dict)
         for topic in request.topics:
-            assert topic.market.lower() in text.lower()
+            # Gate.io's candles are named by what they are asked for: 5m_BTC_USDT.
+            for part in topic.market.lower().split("_", 1):
+                assert part in text.lower()
         assert connector.expected_responses(request.topics) >= 1
         for topic in request.topics:
             url = connector.endpoint(topic, connector.websocket_url)
@@ -116,7 +124,7 @@ def test_requests_are_json_and_name_their_topics(exchange):
 @pytest.mark.parametrize("exchange", exchanges())
 def test_requests_to_leave_are_json_too(exchange):
     connector = connector_for(exchange)
-    topics = [msg_bound(connector, topic) for _, topic in offered(exchange)]
+    topics = [msg_bound(connector, topic) for _, topic in streamed(exchange)]
 
     requests = connector.unsubscribe(topics, first_id=5, time=NOW)
 

@@ -38,6 +38,7 @@ from integration.models import (
     OptionKind,
     OrderBookUpdate,
     Side,
+    SubKind,
     TradeFlag,
 )
 
@@ -46,10 +47,10 @@ BTC = MarketDataInstrument.perpetual("btc", "usdt")
 WIRE = Path(__file__).resolve().parents[3] / "../shared/data/wire"
 
 
-def transformer(exchange, *topics, instrument=BTC):
+def transformer(exchange, *topics, instrument=BTC, kind=None):
     made = connector_for(ExchangeId(exchange)).transformer()
     for channel, market in topics:
-        made.add(Topic(channel, market), instrument)
+        made.add(Topic(channel, market), instrument, kind=kind)
     return made
 
 
@@ -71,10 +72,13 @@ def test_a_liquidation_of_binance_has_a_side():
 
 
 def test_a_contract_of_binance_without_funding_says_nothing_about_it():
-    made = transformer("binance_futures_usd", ("@markPrice", "BTCUSDT"))
+    kind, topic = SubKind.FUNDING_RATES, ("@markPrice", "BTCUSDT")
+    made = transformer("binance_futures_usd", topic, kind=kind)
     mark = {"e": "markPriceUpdate", "E": 1, "s": "BTCUSDT", "p": "1", "r": "", "T": 0}
 
-    assert fed(made, mark) == []
+    (output,) = fed(made, mark)
+
+    assert isinstance(output, Ignored)
 
 
 def test_coin_margined_amounts_of_binance_count_contracts():
@@ -200,7 +204,8 @@ def test_an_image_of_binance_is_as_deep_as_asked_and_costs_accordingly():
 
 
 def test_a_ticker_of_bybit_tells_funding_when_funding_changes():
-    made = transformer("bybit_perpetuals_usd", ("tickers", "BTCUSDT"))
+    kind, topic = SubKind.FUNDING_RATES, ("tickers", "BTCUSDT")
+    made = transformer("bybit_perpetuals_usd", topic, kind=kind)
 
     def ticker(**fields):
         data = {"symbol": "BTCUSDT", **fields}
@@ -513,7 +518,7 @@ def test_liquidations_of_gateio_read_the_side_from_the_sign():
 @pytest.mark.parametrize("event", ["unsubscribe", "all"])
 def test_other_messages_of_gateio_are_ignored(event):
     (output,) = fed(
-        transformer("gateio_spot"), {"channel": "spot.tickers", "event": event}
+        transformer("gateio_spot"), {"channel": "spot.gossip", "event": event}
     )
 
     assert isinstance(output, Ignored)
@@ -747,14 +752,14 @@ def test_options_of_deribit_count_the_base():
 
 
 def test_what_deribit_says_besides():
-    made = transformer("deribit", ("ticker", "X"))
+    made = transformer("deribit", ("gossip", "X"))
 
     (beat,) = fed(made, {"method": "heartbeat", "params": {"type": "heartbeat"}})
     (setting,) = fed(made, {"id": 2, "result": "ok"})
     (refusal,) = fed(made, {"id": 2, "error": {"code": 11050, "message": "bad"}})
     (other,) = fed(
         made,
-        {"method": "subscription", "params": {"channel": "ticker.X.raw", "data": {}}},
+        {"method": "subscription", "params": {"channel": "gossip.X.raw", "data": {}}},
     )
 
     assert isinstance(beat, Heartbeat)

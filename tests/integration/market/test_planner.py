@@ -92,3 +92,37 @@ def test_nothing_is_planned_if_one_subscription_cannot_be():
         planned([spot("okx", "btc"), spot("kraken", "btc", SubKind.LIQUIDATIONS)])
     with pytest.raises(Unsupported):
         planned([spot("simulated", "btc")])
+
+
+def test_what_is_on_no_stream_is_planned_apart_at_its_rest_url():
+    swap = MarketDataInstrument.perpetual("btc", "usdt")
+    wanted = [
+        Subscription("binance_futures_usd", swap, kind)
+        for kind in (SubKind.MARK_PRICES, SubKind.OPEN_INTEREST)
+    ]
+
+    plans = planned(wanted)
+    (moved,) = plan(
+        wanted[1:],
+        connector_for=connector_for,
+        websocket_url={},
+        rest_url={"binance_futures_usd": "http://127.0.0.1:1"},
+    )
+
+    assert sorted((p.url, p.polled) for p in plans) == [
+        ("https://fapi.binance.com", True),
+        ("wss://fstream.binance.com/ws", False),
+    ]
+    assert (moved.url, moved.polled) == ("http://127.0.0.1:1", True)
+
+
+def test_kinds_that_share_a_topic_are_asked_for_once():
+    swap = MarketDataInstrument.perpetual("btc", "usdt")
+    kinds = (SubKind.FUNDING_RATES, SubKind.MARK_PRICES, SubKind.OPEN_INTEREST)
+
+    (connection,) = planned(
+        [Subscription("bybit_perpetuals_usd", swap, kind) for kind in kinds]
+    )
+
+    assert len(connection.wanted) == 3
+    assert [topic.id for topic in connection.topics] == ["tickers|BTCUSDT"]

@@ -324,7 +324,7 @@ class _Line:
     def _sitting(self, session: str) -> _Sitting:
         transformer = self.connector.transformer()
         for subscription, topic in self._topics:
-            transformer.add(topic, subscription.instrument)
+            transformer.add(topic, subscription.instrument, kind=subscription.kind)
         return _Sitting(
             session, transformer, Intake(transformer, self.keeper, self._heed)
         )

@@ -13,8 +13,11 @@ from integration.cli.output import as_json, event_json, event_text, write, write
 from integration.models import (
     Candle,
     FundingRate,
+    IndexPrice,
     Liquidation,
     MarketEvent,
+    MarkPrice,
+    OpenInterest,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
@@ -61,6 +64,9 @@ _MODELS: Final[dict[type, SubKind]] = {
     Liquidation: SubKind.LIQUIDATIONS,
     Candle: SubKind.CANDLES,
     FundingRate: SubKind.FUNDING_RATES,
+    MarkPrice: SubKind.MARK_PRICES,
+    IndexPrice: SubKind.INDEX_PRICES,
+    OpenInterest: SubKind.OPEN_INTEREST,
 }
 
 

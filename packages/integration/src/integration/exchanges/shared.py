@@ -6,22 +6,29 @@ Pure helpers without state. A venue's own rules stay in its own folder.
 import datetime as dt
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import Any, TypeAlias
 
 import msgspec
 
 from integration.errors import DataError
+from integration.market.connector import VenueTransformer
+from integration.market.notices import Ignored, Output
 from integration.market.numbers import exact, exact_pair, plain
 from integration.models import (
+    DataKind,
     ExchangeId,
     Level,
     MarketDataInstrument,
+    MarketEvent,
     OptionKind,
     RawLevel,
     Side,
+    SubKind,
 )
 
 __all__ = [
     "MONTHS",
+    "Facts",
     "Tag",
     "day_of",
     "expiry_ns",
@@ -34,6 +41,7 @@ __all__ = [
     "side_of",
     "split_joined",
     "tag_after",
+    "told",
 ]
 
 _SIDES = {
@@ -66,6 +74,9 @@ MONTHS = (
 """As venues abbreviate them; `strftime("%b")` depends on the locale."""
 
 Tag = Callable[[bytes], str | None]
+
+Facts: TypeAlias = Iterable[tuple[SubKind, DataKind]]
+"""What one message tells, and which subscriptions wait for it."""
 
 
 def side_of(text: str) -> Side:
@@ -198,3 +209,32 @@ def tag_after(prefix: bytes, end: bytes) -> Tag:
         return None if stop < 0 else payload[start:stop].decode("ascii", "replace")
 
     return tag
+
+
+def told(
+    transformer: VenueTransformer[Any],
+    channel: str,
+    market: str,
+    facts: Facts,
+    *,
+    times: tuple[int, int],
+) -> Iterable[Output]:
+    """Return the events of a message that tells several kinds of data.
+
+    Args:
+        transformer: whose routes say who waits for which kind.
+        channel: the message's.
+        market: the message's.
+        facts: what it tells.
+        times: the venue's, and that of receiving it, in ns.
+    """
+    routes = transformer.routes
+    if routes.get(channel, market) is None:
+        return transformer.unidentified(channel, market)
+    time, now = times
+    events = [
+        MarketEvent(time, now, transformer.exchange, instrument, kind)
+        for wanted, kind in facts
+        for instrument in routes.followers(channel, market, wanted)
+    ]
+    return events or (Ignored(f"nothing of {channel} {market} that was asked for"),)

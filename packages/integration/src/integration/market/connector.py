@@ -30,6 +30,7 @@ from integration.market.manager import Checksum
 from integration.market.notices import Output, Pong
 from integration.market.sequencing import RULES, SequenceRule
 from integration.models import (
+    DataKind,
     ExchangeId,
     MarketDataInstrument,
     OrderBookSnapshot,
@@ -51,6 +52,7 @@ __all__ = [
     "Outgoing",
     "Ping",
     "PlainConnector",
+    "Polled",
     "RouteTable",
     "Symbols",
     "Topic",
@@ -152,6 +154,18 @@ class Image(Model, frozen=True):
     time_exchange: Timestamp | None = None
 
 
+class Polled(Model, frozen=True):
+    """What a venue answered about a topic that is on no stream.
+
+    Attributes:
+        kind: the data.
+        time_exchange: of when they are, ns; None if the venue does not say.
+    """
+
+    kind: DataKind
+    time_exchange: Timestamp | None = None
+
+
 class VenueLimits(Model, frozen=True):
     """What the venue allows and expects; each connector cites its source.
 
@@ -177,20 +191,69 @@ class VenueLimits(Model, frozen=True):
 
 
 class RouteTable:
-    """From channel and market, as messages name them, to our instrument."""
+    """From channel and market, as messages name them, to our instruments.
 
-    __slots__ = ("_by_channel",)
+    Most topics tell one kind of data about one instrument: `channel` and `get` find
+    it. Some tell several kinds (a ticker: funding, mark price, open interest), or are
+    about several instruments (an index: every contract on it): `followers` finds
+    those that asked for a kind.
+    """
+
+    __slots__ = ("_by_channel", "_followers")
 
     def __init__(self) -> None:
         self._by_channel: dict[str, dict[str, MarketDataInstrument]] = {}
+        self._followers: dict[
+            tuple[str, str], dict[MarketDataInstrument, set[SubKind | None]]
+        ] = {}
 
-    def add(self, topic: Topic, instrument: MarketDataInstrument) -> None:
-        """Send messages of a topic to an instrument."""
+    def add(
+        self,
+        topic: Topic,
+        instrument: MarketDataInstrument,
+        *,
+        kind: SubKind | None = None,
+    ) -> None:
+        """Send messages of a topic to an instrument.
+
+        Args:
+            topic: whose messages.
+            instrument: what they are about.
+            kind: which of the topic's kinds of data is wanted; None: all.
+        """
         self.channel(topic.channel)[topic.market] = instrument
+        followers = self._followers.setdefault((topic.channel, topic.market), {})
+        followers.setdefault(instrument, set()).add(kind)
 
     def remove(self, topic: Topic) -> None:
         """Forget a topic; messages still on their way become unidentifiable."""
         self.channel(topic.channel).pop(topic.market, None)
+        self._followers.pop((topic.channel, topic.market), None)
+
+    def forget(
+        self,
+        topic: Topic,
+        instrument: MarketDataInstrument,
+        *,
+        kind: SubKind | None = None,
+    ) -> None:
+        """Let an instrument follow a kind of a topic no longer; None: any kind."""
+        followers = self._followers.get((topic.channel, topic.market), {})
+        kinds = followers.get(instrument, set())
+        kinds.discard(kind)
+        if kind is None or not kinds:
+            followers.pop(instrument, None)
+
+    def followers(
+        self, channel: str, market: str, kind: SubKind
+    ) -> tuple[MarketDataInstrument, ...]:
+        """Return the instruments for which a kind of a topic's data is wanted."""
+        found = self._followers.get((channel, market))
+        if found is None:
+            # A table that knows every symbol, of a recording, is asked for it.
+            known = self.get(channel, market)
+            return () if known is None else (known,)
+        return tuple(i for i, kinds in found.items() if kinds & {kind, None})
 
     def channel(self, channel: str) -> dict[str, MarketDataInstrument]:
         """Return the live mapping of one channel: symbol to instrument."""
@@ -225,16 +288,29 @@ class VenueTransformer(ABC, Generic[MessageT]):
         self.routes = RouteTable() if routes is None else routes
         self.handlers: Handlers = {}
 
-    def add(self, topic: Topic, instrument: MarketDataInstrument) -> None:
-        """Expect messages of a topic."""
-        self.routes.add(topic, instrument)
+    def add(
+        self,
+        topic: Topic,
+        instrument: MarketDataInstrument,
+        *,
+        kind: SubKind | None = None,
+    ) -> None:
+        """Expect messages of a topic (see `RouteTable.add`)."""
+        self.routes.add(topic, instrument, kind=kind)
 
     def remove(self, topic: Topic) -> None:
         """Expect no more messages of a topic."""
         self.routes.remove(topic)
 
-    def forget(self, topic: Topic, instrument: MarketDataInstrument) -> None:
-        """Expect no more of one instrument of a topic that serves several."""
+    def forget(
+        self,
+        topic: Topic,
+        instrument: MarketDataInstrument,
+        *,
+        kind: SubKind | None = None,
+    ) -> None:
+        """Expect no more of one instrument, or kind, of a topic that serves several."""
+        self.routes.forget(topic, instrument, kind=kind)
 
     @staticmethod
     @abstractmethod
@@ -401,6 +477,23 @@ class Connector(ABC):
     def image(self, response: Any) -> Image:  # noqa: ANN401  as above
         """Turn the answer to `image_request` into an image."""
         raise UnsupportedSubKind(self.exchange, f"an image from {response!r}")
+
+    def poll_request(self, topic: Topic) -> Any | None:  # noqa: ANN401  a RestRequest of whatever the venue answers
+        """Return what to ask by HTTP, again and again, for a topic on no stream.
+
+        Returns:
+            None for topics that are on a stream: nearly all.
+        """
+        del topic
+        return None
+
+    def polled(self, topic: Topic, response: Any) -> Polled:  # noqa: ANN401  as above
+        """Read the answer to `poll_request`.
+
+        Raises:
+            DataError: a number in it is none.
+        """
+        raise UnsupportedSubKind(self.exchange, f"{topic.id} from {response!r}")
 
     def checksum(self) -> Checksum | None:
         """Return what computes the venue's checksum of a book, if it sends one."""

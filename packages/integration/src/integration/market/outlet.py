@@ -31,7 +31,10 @@ from integration.market.reports import (
 from integration.models import (
     Candle,
     FundingRate,
+    IndexPrice,
     MarketEvent,
+    MarkPrice,
+    OpenInterest,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
@@ -40,7 +43,7 @@ from integration.stream.channel import ChannelStats, OverloadPolicy
 
 __all__ = ["Outlet"]
 
-_LATEST = (OrderBookL1, Candle, FundingRate)
+_LATEST = (OrderBookL1, Candle, FundingRate, MarkPrice, IndexPrice, OpenInterest)
 """Kinds of which a newer event makes an older one of its instrument superfluous."""
 
 

@@ -29,11 +29,13 @@ class ConnectionPlan(Model, frozen=True):
         exchange: to whom.
         url: where.
         wanted: what it is to carry, in order.
+        polled: whether it is asked for by HTTP, because it is on no stream.
     """
 
     exchange: ExchangeId
     url: str
     wanted: tuple[Wanted, ...]
+    polled: bool = False
 
     @property
     def topics(self) -> tuple[Topic, ...]:
@@ -46,6 +48,7 @@ def plan(
     *,
     connector_for: Callable[[ExchangeId], Connector],
     websocket_url: Mapping[str, str],
+    rest_url: Mapping[str, str] | None = None,
 ) -> list[ConnectionPlan]:
     """Group subscriptions into connections.
 
@@ -53,6 +56,7 @@ def plan(
         subscriptions: in any order, repeated ones count once.
         connector_for: finds an exchange's connector.
         websocket_url: replaces an exchange's base URL.
+        rest_url: replaces an exchange's base URL of HTTP, for what is polled.
 
     Raises:
         SubscriptionsEmpty: there is nothing to subscribe to.
@@ -60,23 +64,29 @@ def plan(
         UnsupportedSubscription: a venue does not offer one of them; nothing is
             planned then.
     """
-    groups: dict[tuple[ExchangeId, str], list[Wanted]] = {}
+    groups: dict[tuple[ExchangeId, str, bool], list[Wanted]] = {}
     for subscription in normalise_subscriptions(subscriptions):
         connector = connector_for(subscription.exchange)
         topic = connector.topic(subscription)
-        base = websocket_url.get(subscription.exchange, connector.websocket_url)
-        key = (subscription.exchange, connector.endpoint(topic, base))
+        exchange = subscription.exchange
+        polled = connector.poll_request(topic) is not None
+        if polled:
+            url = (rest_url or {}).get(exchange, connector.rest_url or "")
+        else:
+            base = websocket_url.get(exchange, connector.websocket_url)
+            url = connector.endpoint(topic, base)
+        key = (exchange, url, polled)
         wanted = Wanted(subscription=subscription, topic=topic)
         groups.setdefault(key, []).append(wanted)
     if not groups:
         msg = "no subscriptions were given: name at least one"
         raise SubscriptionsEmpty(msg)
     plans: list[ConnectionPlan] = []
-    for (exchange, url), wanted_here in groups.items():
+    for (exchange, url, polled), wanted_here in groups.items():
         most = connector_for(exchange).limits.topics_per_connection
         plans.extend(
-            ConnectionPlan(exchange=exchange, url=url, wanted=part)
-            for part in _parts(wanted_here, most)
+            ConnectionPlan(exchange=exchange, url=url, wanted=part, polled=polled)
+            for part in _parts(wanted_here, len(wanted_here) if polled else most)
         )
     return plans
 

@@ -332,8 +332,8 @@ class Session:
         """Ask for topics and expect their messages."""
         for topic in topics:
             self._connection.keeper.ignored.discard(topic.id)
-            for instrument in self._connection.instruments(topic):
-                self.transformer.add(topic, instrument)
+            for each in self._connection.subscriptions(topic):
+                self.transformer.add(topic, each.instrument, kind=each.kind)
             if self.role is Role.CURRENT:
                 self._expect_images(topic)
         self.requests.subscribe(topics)

@@ -21,7 +21,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager
-from typing import Self, final
+from typing import Self, TypeAlias, final
 from urllib.parse import urlsplit
 
 import trio
@@ -39,6 +39,7 @@ from integration.market.health import SchemaWatch
 from integration.market.images import ImageScheduler
 from integration.market.outlet import Outlet
 from integration.market.planner import ConnectionPlan, Wanted, plan
+from integration.market.polling import Poller
 from integration.market.reports import StreamEvent
 from integration.models import ExchangeId, MarketDataInstrument, Subscription
 from integration.rest.client import RestClient
@@ -91,7 +92,7 @@ class SubscriptionHandle:
 
     __slots__ = ("_parts", "subscriptions")
 
-    def __init__(self, parts: list[tuple[Connection, ConnectionPlan]]) -> None:
+    def __init__(self, parts: "list[_Part]") -> None:
         self._parts = parts
         self.subscriptions: tuple[Subscription, ...] = tuple(
             wanted.subscription for _, part in parts for wanted in part.wanted
@@ -99,6 +100,10 @@ class SubscriptionHandle:
 
     def __repr__(self) -> str:
         return f"SubscriptionHandle({', '.join(map(str, self.subscriptions))})"
+
+
+_Part: TypeAlias = tuple[Connection | Poller, ConnectionPlan]
+"""What carries a part of a subscription."""
 
 
 class _Venue:
@@ -171,6 +176,7 @@ class MarketStreams:
         self._outlet = Outlet(config.capacity, config.overload)
         self._venues: dict[ExchangeId, _Venue] = {}
         self._connections: list[Connection] = []
+        self._pollers: dict[ExchangeId, Poller] = {}
         self._opened = 0
         self._buffer: deque[StreamEvent] = deque()
 
@@ -188,7 +194,8 @@ class MarketStreams:
     @property
     def connections(self) -> list[ConnectionStatus]:
         """How every connection is at the moment; for people and for metrics."""
-        return [connection.status for connection in self._connections]
+        sockets = [connection.status for connection in self._connections]
+        return sockets + [poller.status for poller in self._pollers.values()]
 
     @property
     def audits(self) -> list[AuditReport]:
@@ -250,10 +257,15 @@ class MarketStreams:
             Subscribe: a venue refused, or did not confirm in time.
             SocketError: a connection could not be made.
         """
-        parts: list[tuple[Connection, ConnectionPlan]] = []
+        parts: list[_Part] = []
         waits: list[Confirmation] = []
         try:
             for part in self._planned(subscriptions):
+                if part.polled:
+                    poller, polls = self._poll(part)
+                    waits.extend(polls)
+                    parts.append((poller, part))
+                    continue
                 connection = self._with_room(part)
                 if connection is None:
                     connection = self._open(part)
@@ -279,7 +291,27 @@ class MarketStreams:
             subscriptions,
             connector_for=connector_for,
             websocket_url=self._config.websocket_url,
+            rest_url=self._config.rest_url,
         )
+
+    def _poll(self, part: ConnectionPlan) -> tuple[Poller, list[Confirmation]]:
+        """Ask for what is on no stream; one poller an exchange does it."""
+        poller = self._pollers.get(part.exchange)
+        if poller is not None:
+            return poller, poller.add(part.wanted)
+        venue = self._venue(part.exchange)
+        assert venue.client is not None, "what is polled has a REST URL"  # noqa: S101  narrows the type
+        poller = self._pollers[part.exchange] = Poller(
+            self._opened,
+            part,
+            venue.connector,
+            config=self._config,
+            outlet=self._outlet,
+            client=venue.client,
+        )
+        self._opened += 1
+        self._nursery.start_soon(poller.run)
+        return poller, poller.confirmations
 
     def _with_room(self, part: ConnectionPlan) -> Connection | None:
         """Find a connection to the same place that can carry more."""
@@ -316,7 +348,7 @@ class MarketStreams:
     async def _run(self, connection: Connection) -> None:
         reason = await connection.run()
         self._connections.remove(connection)
-        if not self._connections:
+        if not self._connections and not self._pollers:
             # Nothing will ever come again; what waits can still be taken.
             self._outlet.close(reason)
 
@@ -324,7 +356,7 @@ class MarketStreams:
         for instrument, manager in connection.keeper.managers.items():
             self.books._books[connection.exchange.value, str(instrument)] = manager.book
 
-    def _withdraw(self, parts: list[tuple[Connection, ConnectionPlan]]) -> None:
+    def _withdraw(self, parts: list[_Part]) -> None:
         for connection, part in parts:
             wanted: tuple[Wanted, ...] = part.wanted
             for instrument in connection.drop(wanted):

@@ -26,9 +26,12 @@ __all__ = [
     "Candle",
     "DataKind",
     "FundingRate",
+    "IndexPrice",
     "Level",
     "Liquidation",
+    "MarkPrice",
     "MarketEvent",
+    "OpenInterest",
     "OrderBookL1",
     "OrderBookSnapshot",
     "OrderBookUpdate",
@@ -315,6 +318,47 @@ class FundingRate(
     index_price: Decimal | None = None
 
 
+class MarkPrice(Model, frozen=True, gc=False, tag="mark_price", tag_field="type"):
+    """The price by which the venue values positions.
+
+    Attributes:
+        price: in the quote asset.
+    """
+
+    price: Decimal
+
+
+class IndexPrice(Model, frozen=True, gc=False, tag="index_price", tag_field="type"):
+    """The price of the underlying that a contract follows, over several venues.
+
+    Attributes:
+        price: in the quote asset; Hyperliquid calls it the oracle's.
+    """
+
+    price: Decimal
+
+
+class OpenInterest(
+    Model,
+    frozen=True,
+    gc=False,
+    tag="open_interest",
+    tag_field="type",
+    omit_defaults=True,
+):
+    """How much is open in an instrument, one side of it counted.
+
+    Attributes:
+        amount: counted in `amount_unit`.
+        amount_unit: as in `PublicTrade`.
+        value: the same in the quote asset, where the venue sends it along.
+    """
+
+    amount: Decimal
+    amount_unit: AmountUnit = AmountUnit.BASE
+    value: Decimal | None = None
+
+
 DataKind: TypeAlias = (
     PublicTrade
     | OrderBookL1
@@ -323,6 +367,9 @@ DataKind: TypeAlias = (
     | Candle
     | Liquidation
     | FundingRate
+    | MarkPrice
+    | IndexPrice
+    | OpenInterest
 )
 
 _KIND_NAMES: dict[type, str] = {
@@ -333,6 +380,9 @@ _KIND_NAMES: dict[type, str] = {
     Candle: "candle",
     Liquidation: "liquidation",
     FundingRate: "funding_rate",
+    MarkPrice: "mark_price",
+    IndexPrice: "index_price",
+    OpenInterest: "open_interest",
 }
 
 
@@ -362,5 +412,5 @@ class MarketEvent(Model, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def kind_name(self) -> str:
-        """One of public_trade, l1, l2, candle, liquidation, funding_rate."""
+        """One word for the type of `kind`; both events of a book are `l2`."""
         return _KIND_NAMES[type(self.kind)]

@@ -47,6 +47,9 @@ class SubKind(StrEnum):
     LIQUIDATIONS = "liquidations"
     CANDLES = "candles"
     FUNDING_RATES = "funding_rates"
+    MARK_PRICES = "mark_prices"
+    INDEX_PRICES = "index_prices"
+    OPEN_INTEREST = "open_interest"
 
     @classmethod
     def _missing_(cls, value: object) -> "SubKind | None":

@@ -18,9 +18,12 @@ import msgspec
 from integration.models.event import (
     Candle,
     FundingRate,
+    IndexPrice,
     Level,
     Liquidation,
     MarketEvent,
+    MarkPrice,
+    OpenInterest,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
@@ -141,6 +144,17 @@ TABLES: Final[Mapping[type, Table]] = {
             *_required(_K.DECIMAL, "rate"),
             *_optional(_K.TIME, "next_funding_time"),
             *_optional(_K.DECIMAL, "mark_price", "index_price"),
+        ),
+    ),
+    MarkPrice: Table("mark_price", (*_EVENT, *_required(_K.DECIMAL, "price"))),
+    IndexPrice: Table("index_price", (*_EVENT, *_required(_K.DECIMAL, "price"))),
+    OpenInterest: Table(
+        "open_interest",
+        (
+            *_EVENT,
+            *_required(_K.DECIMAL, "amount"),
+            *_UNIT,
+            *_optional(_K.DECIMAL, "value"),
         ),
     ),
 }

@@ -20,9 +20,11 @@ __all__ = [
     "DepthUpdate",
     "Fault",
     "ForceOrder",
+    "IndexPrice",
     "Kline",
     "MarkPrice",
     "Message",
+    "OpenInterest",
     "ServerShutdown",
     "SpotTicker",
     "Trade",
@@ -145,6 +147,14 @@ class MarkPrice(msgspec.Struct, tag="markPriceUpdate", tag_field="e", gc=False):
     i: str | None = None
 
 
+class IndexPrice(msgspec.Struct, tag="indexPriceUpdate", tag_field="e", gc=False):
+    """Index `p` of the pair `i`; COIN-M only."""
+
+    E: int
+    i: str
+    p: str
+
+
 class ServerShutdown(msgspec.Struct, tag="serverShutdown", tag_field="e", gc=False):
     """The server stops within minutes."""
 
@@ -159,6 +169,14 @@ class DepthImage(msgspec.Struct):
     asks: RawLevels
     E: int | None = None
     T: int | None = None
+
+
+class OpenInterest(msgspec.Struct):
+    """The answer to `GET …/openInterest`."""
+
+    openInterest: str  # noqa: N815  the wire's name
+    symbol: str
+    time: int
 
 
 class Fault(msgspec.Struct):
@@ -186,6 +204,7 @@ Tagged: TypeAlias = (
     | ForceOrder
     | Kline
     | MarkPrice
+    | IndexPrice
     | ServerShutdown
 )
 

@@ -11,17 +11,19 @@ from typing import Any, ClassVar
 import msgspec
 
 from integration.exchanges.binance import channels, symbols
-from integration.exchanges.binance.messages import DepthImage, Fault
+from integration.exchanges.binance.messages import DepthImage, Fault, OpenInterest
 from integration.exchanges.binance.transform import BinanceTransformer, error_of
 from integration.market.connector import (
     Connector,
     Image,
     Outgoing,
+    Polled,
     RouteTable,
     Topic,
     VenueLimits,
     batched,
 )
+from integration.market.numbers import exact
 from integration.models import (
     AmountUnit,
     ExchangeId,
@@ -29,6 +31,7 @@ from integration.models import (
     OrderBookSnapshot,
     Subscription,
 )
+from integration.models import OpenInterest as OpenInterestEvent
 from integration.rest.limiter import BINANCE_FEEDBACK
 from integration.rest.parser import HttpParser, retry_after
 from integration.rest.request import Params, RestRequest
@@ -141,6 +144,24 @@ class DepthSnapshot(RestRequest[DepthImage], frozen=True):
     def query_params(self) -> Params:
         """Return symbol and limit."""
         return {"symbol": self.symbol, "limit": self.limit}
+
+
+class OpenInterestRequest(RestRequest[OpenInterest], frozen=True):
+    """Asks how much is open in a contract."""
+
+    response_type: ClassVar[Any] = OpenInterest
+    timeout: ClassVar[float] = 10.0
+
+    endpoint: str
+    symbol: str
+
+    def path(self) -> str:
+        """Return the server's path."""
+        return self.endpoint
+
+    def query_params(self) -> Params:
+        """Return the symbol."""
+        return {"symbol": self.symbol}
 
 
 class BinanceParser(HttpParser[Fault]):
@@ -259,6 +280,19 @@ class BinanceConnector(Connector):
             amount_unit=self._unit,
         )
         return Image(book, None if response.E is None else response.E * _MS)
+
+    def poll_request(self, topic: Topic) -> OpenInterestRequest | None:
+        """Ask for open interest, which no stream carries; it weighs 1."""
+        if topic.channel != channels.OPEN_INTEREST:
+            return None
+        endpoint = self._server.depth_path.replace("/depth", "/openInterest")
+        return OpenInterestRequest(endpoint=endpoint, symbol=topic.market)
+
+    def polled(self, topic: Topic, response: OpenInterest) -> Polled:
+        """Turn the answer into an event."""
+        del topic
+        amount = exact(response.openInterest)
+        return Polled(OpenInterestEvent(amount, self._unit), response.time * _MS)
 
 
 CONNECTORS = tuple(BinanceConnector(server) for server in _SERVERS)

@@ -12,7 +12,7 @@ import msgspec
 
 from integration.errors import Exchange, RateLimited
 from integration.exchanges.binance import channels, messages
-from integration.exchanges.shared import level_of
+from integration.exchanges.shared import level_of, told
 from integration.fields import decimal_of
 from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Info, InfoAction, Output, Refusal
@@ -20,14 +20,18 @@ from integration.market.numbers import exact, exact_pair
 from integration.models import (
     AmountUnit,
     Candle,
+    DataKind,
     ExchangeId,
     FundingRate,
+    IndexPrice,
     Liquidation,
     MarketEvent,
+    MarkPrice,
     OrderBookL1,
     OrderBookUpdate,
     PublicTrade,
     Side,
+    SubKind,
     TradeFlag,
 )
 
@@ -68,6 +72,7 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
             messages.ForceOrder: self._liquidation,
             messages.Kline: self._kline,
             messages.MarkPrice: self._mark,
+            messages.IndexPrice: self._index,
             messages.ServerShutdown: self._shutdown,
             messages.Answer: self._answer,
         }
@@ -164,15 +169,19 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
         return (MarketEvent(m.E * _MS, now, self.exchange, instrument, candle),)
 
     def _mark(self, m: messages.MarkPrice, now: int) -> Iterable[Output]:
-        instrument = self.routes.get(channels.MARK, m.s)
-        if instrument is None:
-            return self.unidentified(channels.MARK, m.s)
-        index = None if m.i is None else exact(m.i)
+        mark, index = exact(m.p), None if m.i is None else exact(m.i)
+        facts: list[tuple[SubKind, DataKind]] = [(SubKind.MARK_PRICES, MarkPrice(mark))]
+        if index is not None:
+            facts.append((SubKind.INDEX_PRICES, IndexPrice(index)))
         # Delivery contracts have no funding: their rate is the empty text.
-        if not m.r:
-            return ()
-        rate = FundingRate(decimal_of(m.r), m.T * _MS, exact(m.p), index)
-        return (MarketEvent(m.E * _MS, now, self.exchange, instrument, rate),)
+        if m.r:
+            rate = FundingRate(decimal_of(m.r), m.T * _MS, mark, index)
+            facts.append((SubKind.FUNDING_RATES, rate))
+        return told(self, channels.MARK, m.s, facts, times=(m.E * _MS, now))
+
+    def _index(self, m: messages.IndexPrice, now: int) -> Iterable[Output]:
+        facts = [(SubKind.INDEX_PRICES, IndexPrice(exact(m.p)))]
+        return told(self, channels.INDEX, m.i, facts, times=(m.E * _MS, now))
 
     def _shutdown(self, _m: messages.ServerShutdown, _now: int) -> Iterable[Output]:
         return (Info(InfoAction.RECONNECT, message="serverShutdown"),)

@@ -23,6 +23,7 @@ class Event(msgspec.Struct):
     event: str
     channel: str = ""
     symbol: str = ""
+    key: str = ""
     chanId: int | None = None  # noqa: N815  the wire's name
     code: int | None = None
     msg: str = ""

@@ -54,7 +54,7 @@ class BitfinexConnector(PlainConnector):
         request: dict[str, Any] = {
             "event": verb,
             "channel": topic.channel,
-            "symbol": topic.market,
+            "key" if topic.channel in channels.KEYED else "symbol": topic.market,
         }
         if topic.parameters:
             request |= {"prec": "P0", "freq": "F0", "len": topic.parameters[0]}

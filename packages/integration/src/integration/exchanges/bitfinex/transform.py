@@ -7,10 +7,9 @@ later. Checksums (`cs`) come in messages of their own.
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from integration.errors import Exchange, Maintenance
-from integration.exchanges.bitfinex import channels, messages
+from integration.exchanges.bitfinex import channels, messages, rows, symbols
+from integration.exchanges.shared import told
 from integration.market.connector import RouteTable, Topic, VenueTransformer
 from integration.market.notices import (
     Ack,
@@ -24,24 +23,17 @@ from integration.market.notices import (
     Pong,
     Refusal,
 )
-from integration.market.numbers import exact
 from integration.market.sequencing import ConnectionCounter, Outcome
 from integration.models import (
-    DataKind,
     ExchangeId,
+    MarketDataInstrument,
     MarketEvent,
-    OrderBookSnapshot,
-    OrderBookUpdate,
-    PublicTrade,
-    RawLevel,
-    Side,
+    SubKind,
     SubscriptionId,
     subscription_id,
 )
 
 __all__ = ["BitfinexTransformer"]
-
-_MS = 1_000_000
 
 _ACTIONS = {
     20051: InfoAction.RECONNECT,
@@ -58,6 +50,32 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
         super().__init__(exchange, routes)
         self._topics: dict[int, Topic] = {}
         self._counter = ConnectionCounter()
+        # One topic tells of all perpetuals: its rows are routed one by one.
+        self._liquidated: dict[str, MarketDataInstrument] = {}
+
+    def add(
+        self,
+        topic: Topic,
+        instrument: MarketDataInstrument,
+        *,
+        kind: SubKind | None = None,
+    ) -> None:
+        """Expect messages of a topic."""
+        super().add(topic, instrument, kind=kind)
+        if topic.market == channels.LIQUIDATIONS:
+            self._liquidated[symbols.native(instrument)] = instrument
+
+    def forget(
+        self,
+        topic: Topic,
+        instrument: MarketDataInstrument,
+        *,
+        kind: SubKind | None = None,
+    ) -> None:
+        """Expect no more of an instrument of a topic that serves several."""
+        super().forget(topic, instrument, kind=kind)
+        if topic.market == channels.LIQUIDATIONS:
+            self._liquidated.pop(symbols.native(instrument), None)
 
     def bind(self, channel_id: int, topic: Topic) -> None:
         """Learn what the venue calls a topic on this connection."""
@@ -101,20 +119,56 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
             case "cs", _:
                 return (BookChecksum(instrument, int(m.body)),)
             case "te", _:
-                time, trade = _trade(m.body)
+                time, trade = rows.trade(m.body)
                 return (MarketEvent(time, now, self.exchange, instrument, trade),)
             case "", channels.BOOK:
-                kind = _book(m.body)
+                kind = rows.book(m.body)
                 return (MarketEvent(now, now, self.exchange, instrument, kind),)
+            case "", channels.TICKER:
+                top = rows.ticker(m.body, now)
+                return (MarketEvent(now, now, self.exchange, instrument, top),)
+            case "", channels.CANDLES:
+                return self._candle(m.body, topic, instrument, now)
+            case "", channels.STATUS if topic.market == channels.LIQUIDATIONS:
+                return self._liquidations(m.body, now)
+            case "", channels.STATUS:
+                time, facts = rows.status(m.body)
+                return told(self, topic.channel, topic.market, facts, times=(time, now))
             case "", channels.TRADE:
                 return (Ignored("recent trades from before the subscription"),)
             case _:
                 return (Ignored(f"{m.kind} of {topic.id}"),)
 
+    def _liquidations(self, body: Any, now: int) -> Iterable[Output]:  # noqa: ANN401  JSON
+        outputs: list[Output] = []
+        for symbol, liquidation in rows.liquidations(body):
+            instrument = self._liquidated.get(symbol)
+            if instrument is None:
+                outputs.append(Ignored(f"nobody asked for {symbol}"))
+                continue
+            event = MarketEvent(
+                liquidation.time, now, self.exchange, instrument, liquidation
+            )
+            outputs.append(event)
+        return outputs or (Ignored("no liquidation has begun"),)
+
+    def _candle(
+        self,
+        body: list[Any],
+        topic: Topic,
+        instrument: MarketDataInstrument,
+        now: int,
+    ) -> Iterable[Output]:
+        if not body or isinstance(body[0], list):
+            return (Ignored("candles from before the subscription"),)
+        name = topic.market.split(":")[1]
+        candle = rows.candle(body, channels.INTERVALS.get(name, name))
+        return (MarketEvent(now, now, self.exchange, instrument, candle),)
+
     def _event(self, m: messages.Event) -> Output:
         match m.event:
             case "subscribed" if m.chanId is not None:
-                self.bind(m.chanId, Topic(m.channel, m.symbol))
+                self.bind(m.chanId, Topic(m.channel, m.symbol or m.key))
                 return Ack(topics=_topics(m), channel_id=m.chanId)
             case "error":
                 code = str(m.code)
@@ -132,7 +186,8 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
 
 
 def _topics(m: messages.Event) -> tuple[SubscriptionId, ...]:
-    return (subscription_id(m.channel, m.symbol),) if m.symbol else ()
+    market = m.symbol or m.key
+    return (subscription_id(m.channel, market),) if market else ()
 
 
 def _info(m: messages.Event) -> Output:
@@ -145,39 +200,3 @@ def _info(m: messages.Event) -> Output:
         return Refusal(error)
     action = _ACTIONS.get(m.code or 0, InfoAction.NONE)
     return Info(action, code=str(m.code), message=m.msg)
-
-
-def _trade(body: Any) -> tuple[int, PublicTrade]:  # noqa: ANN401  JSON
-    number, time, amount, price = _row(body, 4)[:4]
-    text = str(amount)
-    return int(time) * _MS, PublicTrade(
-        str(number),
-        exact(str(price)),
-        exact(text.removeprefix("-")),
-        Side.SELL if text.startswith("-") else Side.BUY,
-    )
-
-
-def _book(body: Any) -> DataKind:  # noqa: ANN401  JSON
-    """An image is a list of levels, an update is one level."""
-    image = not body or isinstance(body[0], list)
-    bids: list[RawLevel] = []
-    asks: list[RawLevel] = []
-    for row in body if image else [body]:
-        price, count, amount = _row(row, 3)[:3]
-        text = str(amount)
-        levels = asks if text.startswith("-") else bids
-        levels.append((str(price), text.removeprefix("-") if count else "0"))
-    return OrderBookSnapshot(bids, asks) if image else OrderBookUpdate(bids, asks)
-
-
-def _row(row: Any, size: int) -> list[int | str]:  # noqa: ANN401  JSON
-    """Check that a row has enough elements, all of them numbers."""
-    if (
-        not isinstance(row, list)
-        or len(row) < size
-        or any(isinstance(x, bool) or not isinstance(x, int | str) for x in row)
-    ):
-        msg = f"expected {size} numbers, was {row!r}"
-        raise msgspec.ValidationError(msg)
-    return row

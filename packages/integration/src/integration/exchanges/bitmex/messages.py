@@ -10,9 +10,11 @@ from integration.market.connector import UnknownChannelError
 
 __all__ = [
     "Answer",
+    "BinRows",
     "BookRows",
     "FundingRows",
     "Images",
+    "InstrumentRows",
     "LiquidationRows",
     "Message",
     "Quotes",
@@ -130,6 +132,45 @@ class FundingRows(msgspec.Struct):
     data: list[FundingRow]
 
 
+class BinRow(msgspec.Struct, gc=False):
+    """A candle that ended at `timestamp`; its prices are null if it has no trades."""
+
+    timestamp: str
+    symbol: str
+    open: Decimal | None = None
+    high: Decimal | None = None
+    low: Decimal | None = None
+    close: Decimal | None = None
+    trades: int = 0
+    volume: Decimal | None = None
+
+
+class BinRows(msgspec.Struct):
+    """The partial replays the latest."""
+
+    table: str
+    action: str
+    data: list[BinRow]
+
+
+class InstrumentRow(msgspec.Struct, gc=False):
+    """What changed of an instrument; the partial has all."""
+
+    symbol: str
+    timestamp: str | None = None
+    markPrice: Decimal | None = None  # noqa: N815  the wire's name
+    indicativeSettlePrice: Decimal | None = None  # noqa: N815  the wire's name
+    openInterest: Decimal | None = None  # noqa: N815  the wire's name
+
+
+class InstrumentRows(msgspec.Struct):
+    """News of instruments."""
+
+    table: str
+    action: str
+    data: list[InstrumentRow]
+
+
 class Meta(msgspec.Struct):
     """Seconds until we may ask again."""
 
@@ -149,7 +190,15 @@ class Answer(msgspec.Struct):
 
 
 Message: TypeAlias = (
-    Trades | Quotes | BookRows | Images | LiquidationRows | FundingRows | Answer
+    Trades
+    | Quotes
+    | BookRows
+    | Images
+    | LiquidationRows
+    | FundingRows
+    | BinRows
+    | InstrumentRows
+    | Answer
 )
 
 
@@ -165,6 +214,11 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "orderBook10": msgspec.json.Decoder(Images),
     "liquidation": msgspec.json.Decoder(LiquidationRows),
     "funding": msgspec.json.Decoder(FundingRows),
+    "instrument": msgspec.json.Decoder(InstrumentRows),
+    **dict.fromkeys(
+        ("tradeBin1m", "tradeBin5m", "tradeBin1h", "tradeBin1d"),
+        msgspec.json.Decoder(BinRows),
+    ),
 }
 _answer: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 _probe: msgspec.json.Decoder[_Probe] = msgspec.json.Decoder(_Probe)

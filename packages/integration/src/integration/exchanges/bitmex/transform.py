@@ -12,23 +12,28 @@ import msgspec
 
 from integration.errors import Exchange, RateLimited
 from integration.exchanges.bitmex import channels, messages
-from integration.exchanges.shared import level, plain_levels, side_of
+from integration.exchanges.shared import level, plain_levels, side_of, told
 from integration.fields import ns_from_iso
 from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Ignored, Info, LevelLost, Output, Refusal
-from integration.market.numbers import plain
+from integration.market.numbers import exact, plain
 from integration.models import (
     AmountUnit,
+    Candle,
     DataKind,
     ExchangeId,
     FundingRate,
+    IndexPrice,
     Liquidation,
     MarketEvent,
+    MarkPrice,
+    OpenInterest,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
     PublicTrade,
     RawLevel,
+    SubKind,
     SubscriptionId,
     subscription_id,
 )
@@ -37,6 +42,8 @@ __all__ = ["BitmexTransformer"]
 
 _UNIT = AmountUnit.CONTRACT
 _TOO_MANY = 429
+_MS = 1_000_000
+_SECOND = 10**9
 
 
 class BitmexTransformer(VenueTransformer[messages.Message]):
@@ -68,6 +75,16 @@ class BitmexTransformer(VenueTransformer[messages.Message]):
                 return self._liquidations(message, time_received)
             case messages.FundingRows():
                 return [self._funding(row, time_received) for row in message.data]
+            case messages.BinRows():
+                return [
+                    self._bin(message.table, r, time_received) for r in message.data
+                ]
+            case messages.InstrumentRows():
+                return [
+                    output
+                    for row in message.data
+                    for output in self._news(row, time_received)
+                ]
             case messages.Answer():
                 return (_answer(message),)
 
@@ -177,10 +194,47 @@ class BitmexTransformer(VenueTransformer[messages.Message]):
         rate = FundingRate(row.fundingRate)
         return self._event(channels.FUNDING, row.symbol, time, now, rate)
 
+    def _bin(self, table: str, row: messages.BinRow, now: int) -> Output:
+        interval, seconds = channels.BINS[table]
+        end = ns_from_iso(row.timestamp)
+        if row.open is None or row.high is None or row.low is None:
+            return Ignored(f"a candle of {row.symbol} without trades")
+        candle = Candle(
+            interval,
+            end - seconds * _SECOND,
+            end - _MS,
+            exact(plain(row.open)),
+            exact(plain(row.high)),
+            exact(plain(row.low)),
+            exact(plain(_present(row.close))),
+            exact(plain(_present(row.volume))),
+            row.trades,
+            closed=True,
+            amount_unit=_UNIT,
+        )
+        return self._event(table, row.symbol, end, now, candle)
+
+    def _news(self, row: messages.InstrumentRow, now: int) -> Iterable[Output]:
+        time = now if row.timestamp is None else ns_from_iso(row.timestamp)
+        table, symbol = channels.INSTRUMENT, row.symbol
+        return told(self, table, symbol, _facts(row), times=(time, now))
+
+
+def _facts(row: messages.InstrumentRow) -> Iterable[tuple[SubKind, DataKind]]:
+    mark, index = row.markPrice, row.indicativeSettlePrice
+    if mark is not None:
+        yield SubKind.MARK_PRICES, MarkPrice(exact(plain(mark)))
+    if index is not None:
+        # What a contract would settle at is the index that it follows.
+        yield SubKind.INDEX_PRICES, IndexPrice(exact(plain(index)))
+    if row.openInterest is not None:
+        amount = exact(plain(row.openInterest))
+        yield SubKind.OPEN_INTEREST, OpenInterest(amount, _UNIT)
+
 
 def _present(size: Decimal | None) -> Decimal:
     if size is None:
-        msg = "a level that is not deleted has a size"
+        msg = "a size or a price is missing where there must be one"
         raise msgspec.ValidationError(msg)
     return size
 

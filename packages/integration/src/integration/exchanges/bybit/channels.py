@@ -42,6 +42,9 @@ _SPOT = {
 _LINEAR = _SPOT | {
     SubKind.LIQUIDATIONS: LIQUIDATION,
     SubKind.FUNDING_RATES: TICKERS,
+    SubKind.MARK_PRICES: TICKERS,
+    SubKind.INDEX_PRICES: TICKERS,
+    SubKind.OPEN_INTEREST: TICKERS,
 }
 SUPPORT = {
     ExchangeId.BYBIT_SPOT: (InstrumentKind.SPOT, _SPOT),

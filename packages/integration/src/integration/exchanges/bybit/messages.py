@@ -109,6 +109,8 @@ class Ticker(msgspec.Struct, gc=False):
     nextFundingTime: str | None = None  # noqa: N815  the wire's name
     markPrice: str | None = None  # noqa: N815  the wire's name
     indexPrice: str | None = None  # noqa: N815  the wire's name
+    openInterest: str | None = None  # noqa: N815  the wire's name
+    openInterestValue: str | None = None  # noqa: N815  the wire's name
 
 
 class TickerMessage(msgspec.Struct):

@@ -9,7 +9,7 @@ from typing import Any
 
 from integration.errors import Exchange, SequenceGap
 from integration.exchanges.bybit import channels, messages
-from integration.exchanges.shared import side_of
+from integration.exchanges.shared import side_of, told
 from integration.fields import decimal_of
 from integration.market.books import OrderBook
 from integration.market.connector import RouteTable, VenueTransformer
@@ -17,15 +17,20 @@ from integration.market.notices import Ack, Ignored, Output, Pong, Refusal, Topi
 from integration.market.numbers import exact, exact_pair
 from integration.models import (
     Candle,
+    DataKind,
     ExchangeId,
     FundingRate,
+    IndexPrice,
     Liquidation,
     MarketDataInstrument,
     MarketEvent,
+    MarkPrice,
+    OpenInterest,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
     PublicTrade,
+    SubKind,
     TradeFlag,
     subscription_id,
 )
@@ -173,20 +178,41 @@ class BybitTransformer(VenueTransformer[messages.Message]):
     def _ticker(
         self, m: messages.TickerMessage, instrument: MarketDataInstrument, now: int
     ) -> Iterable[Output]:
+        del instrument  # several may wait, each for another kind
         new, known = m.data, self._tickers.setdefault(m.data.symbol, m.data)
-        for name in ("fundingRate", "nextFundingTime", "markPrice", "indexPrice"):
+        for name in new.__struct_fields__:
             if getattr(new, name) is not None:
                 setattr(known, name, getattr(new, name))
-        if not known.fundingRate or new.fundingRate is new.nextFundingTime is None:
-            return (Ignored("a ticker without news about funding"),)
-        due, mark, index = known.nextFundingTime, known.markPrice, known.indexPrice
-        rate = FundingRate(
-            decimal_of(known.fundingRate),
-            int(due) * _MS if due else None,
-            exact(mark) if mark else None,
-            exact(index) if index else None,
+        times = (m.ts * _MS, now)
+        return told(self, channels.TICKERS, new.symbol, _facts(new, known), times=times)
+
+
+def _facts(
+    new: messages.Ticker, known: messages.Ticker
+) -> Iterable[tuple[SubKind, DataKind]]:
+    """Say what is news in a ticker; what belongs to it may be older."""
+    mark = exact(known.markPrice) if known.markPrice else None
+    index = exact(known.indexPrice) if known.indexPrice else None
+    if known.fundingRate and (new.fundingRate or new.nextFundingTime):
+        due = known.nextFundingTime
+        yield (
+            SubKind.FUNDING_RATES,
+            FundingRate(
+                decimal_of(known.fundingRate),
+                int(due) * _MS if due else None,
+                mark,
+                index,
+            ),
         )
-        return (MarketEvent(m.ts * _MS, now, self.exchange, instrument, rate),)
+    if new.markPrice and mark is not None:
+        yield SubKind.MARK_PRICES, MarkPrice(mark)
+    if new.indexPrice and index is not None:
+        yield SubKind.INDEX_PRICES, IndexPrice(index)
+    if new.openInterest:
+        worth = new.openInterestValue
+        value = exact(worth) if worth else None
+        interest = OpenInterest(exact(new.openInterest), value=value)
+        yield SubKind.OPEN_INTEREST, interest
 
 
 def _answer(m: messages.Answer) -> Output:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Book", "Frame", "Quote", "Trade", "decode", "result"]
+__all__ = ["Book", "Candle", "Frame", "Quote", "Ticker", "Trade", "decode", "result"]
 
 
 class Trade(msgspec.Struct, gc=False):
@@ -50,6 +50,27 @@ class Quote(msgspec.Struct, gc=False):
     best_ask_amount: Decimal | None = None
 
 
+class Ticker(msgspec.Struct, gc=False):
+    """`current_funding` is of perpetuals only: the rate at present, for 8 hours."""
+
+    timestamp: int
+    mark_price: Decimal
+    index_price: Decimal
+    open_interest: Decimal
+    current_funding: Decimal | None = None
+
+
+class Candle(msgspec.Struct, gc=False):
+    """A candle so far, which began at `tick`; `volume` counts the base."""
+
+    tick: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+
+
 class Params(msgspec.Struct):
     """Of a notification: a channel with data, or the type of a heartbeat."""
 
@@ -77,7 +98,8 @@ class Frame(msgspec.Struct):
 
 _frame: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)
 _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (list[Trade], Book, Quote)
+    kind: msgspec.json.Decoder(kind)
+    for kind in (list[Trade], Book, Quote, Ticker, Candle)
 }
 
 

@@ -59,6 +59,9 @@ class DeribitConnector(PlainConnector):
 
 
 def _channel(topic: Topic) -> str:
+    if topic.channel.startswith(channels.CHART):
+        resolution = topic.channel.removeprefix(channels.CHART)
+        return f"{channels.CHART}{topic.market}.{resolution}"
     name = f"{topic.channel}.{topic.market}"
     return name if topic.channel == channels.QUOTE else f"{name}.{channels.INTERVAL}"
 

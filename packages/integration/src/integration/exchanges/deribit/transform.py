@@ -10,7 +10,7 @@ import msgspec
 
 from integration.errors import Exchange, RateLimited, SequenceGap
 from integration.exchanges.deribit import channels, messages
-from integration.exchanges.shared import level, side_of
+from integration.exchanges.shared import level, side_of, told
 from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import (
     Ack,
@@ -23,15 +23,22 @@ from integration.market.notices import (
 from integration.market.numbers import plain
 from integration.models import (
     AmountUnit,
+    Candle,
+    DataKind,
     ExchangeId,
+    FundingRate,
+    IndexPrice,
     InstrumentKind,
     MarketDataInstrument,
     MarketEvent,
+    MarkPrice,
+    OpenInterest,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
     PublicTrade,
     RawLevel,
+    SubKind,
     SubscriptionId,
     TradeFlag,
     subscription_id,
@@ -79,6 +86,15 @@ class DeribitTransformer(VenueTransformer[messages.Frame]):
                 return (self._book(params, instrument, time_received),)
             case channels.QUOTE:
                 return (self._quote(params, instrument, time_received),)
+            case channels.TICKER:
+                ticker = messages.result(params, messages.Ticker)
+                times = (ticker.timestamp * _MS, time_received)
+                facts = _facts(ticker, _unit(instrument))
+                return told(self, channel, market, facts, times=times)
+            case _ if channel.startswith(channels.CHART):
+                candle = _candle(channel, messages.result(params, messages.Candle))
+                now = time_received
+                return (MarketEvent(now, now, self.exchange, instrument, candle),)
             case _:
                 return (Ignored(f"channel {channel}"),)
 
@@ -153,6 +169,28 @@ def _unit(instrument: MarketDataInstrument) -> AmountUnit:
     return AmountUnit.QUOTE if inverse else AmountUnit.BASE
 
 
+def _facts(t: messages.Ticker, unit: AmountUnit) -> Iterable[tuple[SubKind, DataKind]]:
+    for number in (t.mark_price, t.index_price, t.open_interest):
+        plain(number)
+    yield SubKind.MARK_PRICES, MarkPrice(t.mark_price)
+    yield SubKind.INDEX_PRICES, IndexPrice(t.index_price)
+    yield SubKind.OPEN_INTEREST, OpenInterest(t.open_interest, unit)
+    if t.current_funding is not None:
+        plain(abs(t.current_funding))
+        # It is paid continuously: there is no next time.
+        rate = FundingRate(t.current_funding, None, t.mark_price, t.index_price)
+        yield SubKind.FUNDING_RATES, rate
+
+
+def _candle(channel: str, c: messages.Candle) -> Candle:
+    for number in (c.open, c.high, c.low, c.close, c.volume):
+        plain(number)
+    interval = channels.INTERVALS.get(channel.removeprefix(channels.CHART), channel)
+    return Candle(
+        interval, c.tick * _MS, None, c.open, c.high, c.low, c.close, c.volume
+    )
+
+
 def _pairs(changes: list[messages.Change]) -> list[RawLevel]:
     return [
         (plain(c.price), "0" if c.action == "delete" else plain(c.amount))
@@ -161,6 +199,9 @@ def _pairs(changes: list[messages.Change]) -> list[RawLevel]:
 
 
 def _split(channel: str) -> tuple[str, str]:
+    if channel.startswith(channels.CHART):
+        market, _, resolution = channel.removeprefix(channels.CHART).partition(".")
+        return channels.CHART + resolution, market
     name, _, rest = channel.partition(".")
     # Interval last, except of quotes; instruments have no point in their names.
     return name, rest.partition(".")[0]

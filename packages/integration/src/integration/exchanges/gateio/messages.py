@@ -12,10 +12,14 @@ import msgspec
 __all__ = [
     "BookImage",
     "BookUpdate",
+    "ContractCandle",
+    "ContractTicker",
     "ContractTrade",
     "Envelope",
     "FuturesBookImage",
     "FuturesBookUpdate",
+    "OptionTicker",
+    "SpotCandle",
     "SpotTrade",
     "Ticker",
     "decode",
@@ -40,6 +44,7 @@ class Envelope(msgspec.Struct):
     error: Fault | None = None
     result: msgspec.Raw = msgspec.Raw()
     id: int | None = None
+    time_ms: int | None = None
 
 
 class SpotTrade(msgspec.Struct, gc=False):
@@ -70,6 +75,51 @@ class Liquidation(msgspec.Struct, gc=False):
     size: Decimal
     price: Decimal
     time_ms: msgspec.Raw
+
+
+class SpotCandle(msgspec.Struct, gc=False):
+    """`n` is `1m_BTC_USDT`, `a` the volume in base, `w` whether it is over."""
+
+    t: msgspec.Raw
+    n: str
+    o: str
+    c: str
+    h: str
+    l: str  # noqa: E741  the wire's name
+    a: str
+    w: bool | None = None
+
+
+class ContractCandle(msgspec.Struct, gc=False):
+    """The same of derivatives; `v` counts contracts."""
+
+    t: msgspec.Raw
+    n: str
+    o: Decimal
+    c: Decimal
+    h: Decimal
+    l: Decimal  # noqa: E741  the wire's name
+    v: Decimal = Decimal(0)
+    w: bool | None = None
+
+
+class ContractTicker(msgspec.Struct, gc=False):
+    """`total_size` contracts are open; `funding_rate` is of perpetuals only."""
+
+    contract: str
+    mark_price: Decimal
+    index_price: Decimal
+    total_size: Decimal | None = None
+    funding_rate: str = ""
+
+
+class OptionTicker(msgspec.Struct, gc=False):
+    """`position_size` contracts are open."""
+
+    name: str
+    mark_price: Decimal
+    index_price: Decimal
+    position_size: Decimal | None = None
 
 
 class Ticker(msgspec.Struct, gc=False):
@@ -138,6 +188,10 @@ _DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {
         SpotTrade,
         list[ContractTrade],
         list[Liquidation],
+        SpotCandle,
+        list[ContractCandle],
+        list[ContractTicker],
+        OptionTicker,
         Ticker,
         BookUpdate,
         FuturesBookUpdate,

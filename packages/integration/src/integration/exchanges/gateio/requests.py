@@ -184,6 +184,9 @@ class GateioConnector(Connector):
         return one_each(topics, encode, first_id=first_id, echoed=False)
 
     def _payload(self, topic: Topic) -> list[str]:
+        if topic.channel.endswith(channels.CANDLES):
+            interval, _, market = topic.market.partition("_")
+            return [interval, market]
         if not topic.channel.endswith(channels.BOOK):
             return [topic.market]
         # Cadence; derivatives want to know how deep, too.

@@ -4,6 +4,7 @@ The cycle of a delivery future (WEEKLY, BI-WEEKLY, QUARTERLY, BI-QUARTERLY) is p
 its name, but not of its terms: QUARTERLY is assumed.
 """
 
+import re
 from decimal import Decimal
 
 from integration.exchanges.shared import (
@@ -16,6 +17,8 @@ from integration.exchanges.shared import (
 from integration.models import DatedKind, ExchangeId, MarketDataInstrument, OptionKind
 
 __all__ = ["instrument", "native"]
+
+_INTERVAL = re.compile(r"^\d+[smhd]_", re.ASCII)
 
 
 def native(instrument: MarketDataInstrument) -> str:
@@ -43,6 +46,8 @@ def instrument(exchange: ExchangeId, symbol: str) -> MarketDataInstrument:
 
 
 def _read(exchange: ExchangeId, symbol: str) -> MarketDataInstrument:
+    # What candles are called begins with their interval.
+    symbol = _INTERVAL.sub("", symbol)
     pair, *option = symbol.split("-") if "_QUARTERLY" not in symbol else (symbol,)
     parts = pair.split("_")
     match parts, option:

@@ -9,27 +9,34 @@ from decimal import Decimal
 
 from integration.errors import Exchange
 from integration.exchanges.gateio import channels, messages
-from integration.exchanges.shared import level_of, side_of
-from integration.fields import ns_from_decimal_ms
+from integration.exchanges.shared import level_of, side_of, told
+from integration.fields import decimal_of, ns_from_decimal_ms
 from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Ignored, Output, Pong, Refusal
 from integration.market.numbers import exact, plain
 from integration.models import (
     AmountUnit,
+    Candle,
     DataKind,
     ExchangeId,
+    FundingRate,
+    IndexPrice,
     Liquidation,
     MarketEvent,
+    MarkPrice,
+    OpenInterest,
     OrderBookL1,
     OrderBookUpdate,
     PublicTrade,
     RawLevel,
     Side,
+    SubKind,
 )
 
 __all__ = ["GateioTransformer", "contract_levels"]
 
 _MS = 1_000_000
+_SECOND = 10**9
 _OLD_FAMILY = "perpetual."
 """What the `futures.` channels were once called."""
 
@@ -68,6 +75,10 @@ class GateioTransformer(VenueTransformer[messages.Envelope]):
                 return self._book(message, time_received)
             case _, channels.LIQUIDATION:
                 return self._liquidations(message, time_received)
+            case _, channels.CANDLES | channels.CONTRACT_CANDLES:
+                return self._candles(message, time_received)
+            case _, channels.TICKERS | channels.CONTRACT_TICKERS:
+                return self._facts(message, time_received)
             case _:
                 return (Ignored(f"{message.channel} {message.event}"),)
 
@@ -130,6 +141,79 @@ class GateioTransformer(VenueTransformer[messages.Envelope]):
             )
             outputs.append(self._event(m.channel, row.contract, time, now, liquidation))
         return outputs
+
+    def _candles(self, m: messages.Envelope, now: int) -> Iterable[Output]:
+        if self._spot:
+            one = messages.result(m, messages.SpotCandle)
+            numbers = [exact(x) for x in (one.o, one.h, one.l, one.c, one.a)]
+            return (self._candle(m, one, numbers, now),)
+        return [
+            self._candle(
+                m, c, [exact(plain(x)) for x in (c.o, c.h, c.l, c.c, c.v)], now
+            )
+            for c in messages.result(m, list[messages.ContractCandle])
+        ]
+
+    def _candle(
+        self,
+        m: messages.Envelope,
+        c: messages.SpotCandle | messages.ContractCandle,
+        numbers: list[Decimal],
+        now: int,
+    ) -> Output:
+        name = c.n.partition("_")[0]
+        first, high, low, last, volume = numbers
+        candle = Candle(
+            channels.INTERVALS.get(name, name),
+            int(messages.text(c.t)) * _SECOND,
+            None,
+            first,
+            high,
+            low,
+            last,
+            volume,
+            closed=c.w,
+            amount_unit=self._unit,
+        )
+        return self._event(m.channel, c.n, _time(m, now), now, candle)
+
+    def _facts(self, m: messages.Envelope, now: int) -> Iterable[Output]:
+        times = (_time(m, now), now)
+        if m.channel.endswith(channels.CONTRACT_TICKERS):
+            o = messages.result(m, messages.OptionTicker)
+            facts = self._prices(o, o.position_size, "")
+            return told(self, m.channel, o.name, facts, times=times)
+        return [
+            output
+            for t in messages.result(m, list[messages.ContractTicker])
+            for output in told(
+                self,
+                m.channel,
+                t.contract,
+                self._prices(t, t.total_size, t.funding_rate),
+                times=times,
+            )
+        ]
+
+    def _prices(
+        self,
+        t: messages.ContractTicker | messages.OptionTicker,
+        size: Decimal | None,
+        funding: str,
+    ) -> Iterable[tuple[SubKind, DataKind]]:
+        mark, index = exact(plain(t.mark_price)), exact(plain(t.index_price))
+        yield SubKind.MARK_PRICES, MarkPrice(mark)
+        yield SubKind.INDEX_PRICES, IndexPrice(index)
+        if size is not None:
+            amount = exact(plain(size))
+            yield SubKind.OPEN_INTEREST, OpenInterest(amount, self._unit)
+        if funding:
+            rate = FundingRate(decimal_of(funding), None, mark, index)
+            yield SubKind.FUNDING_RATES, rate
+
+
+def _time(m: messages.Envelope, now: int) -> int:
+    return now if m.time_ms is None else m.time_ms * _MS
 
 
 def _signed(size: Decimal) -> tuple[Decimal, Side]:

@@ -1,10 +1,22 @@
 """What Hyperliquid sends: one union told apart by `channel`."""
 
+from decimal import Decimal
 from typing import TypeAlias
 
 import msgspec
 
-__all__ = ["Bbo", "Book", "Fault", "Message", "Pong", "Response", "Trades", "decode"]
+__all__ = [
+    "Bbo",
+    "Book",
+    "Candle",
+    "Context",
+    "Fault",
+    "Message",
+    "Pong",
+    "Response",
+    "Trades",
+    "decode",
+]
 
 
 class Level(msgspec.Struct, gc=False):
@@ -59,11 +71,55 @@ class Trades(msgspec.Struct, tag="trades", tag_field="channel"):
     data: list[Trade]
 
 
+class CandleData(msgspec.Struct, gc=False):
+    """From `t` to `T`, of coin `s`; `n` trades."""
+
+    t: int
+    T: int
+    s: str
+    i: str
+    o: Decimal
+    h: Decimal
+    l: Decimal  # noqa: E741  the wire's name
+    c: Decimal
+    v: Decimal
+    n: int
+
+
+class Candle(msgspec.Struct, tag="candle", tag_field="channel"):
+    """A candle so far."""
+
+    data: CandleData
+
+
+class ContextValues(msgspec.Struct, gc=False):
+    """What is known of a perpetual besides its trades."""
+
+    funding: Decimal
+    openInterest: Decimal  # noqa: N815  the wire's name
+    markPx: Decimal  # noqa: N815  the wire's name
+    oraclePx: Decimal  # noqa: N815  the wire's name
+
+
+class ContextData(msgspec.Struct):
+    """Of a coin; without a time."""
+
+    coin: str
+    ctx: ContextValues
+
+
+class Context(msgspec.Struct, tag="activeAssetCtx", tag_field="channel"):
+    """Funding, prices and open interest."""
+
+    data: ContextData
+
+
 class Named(msgspec.Struct):
     """What a request was about."""
 
     type: str
     coin: str = ""
+    interval: str = ""
 
 
 class ResponseData(msgspec.Struct):
@@ -89,7 +145,7 @@ class Fault(msgspec.Struct, tag="error", tag_field="channel"):
     data: str
 
 
-Message: TypeAlias = Book | Bbo | Trades | Response | Pong | Fault
+Message: TypeAlias = Book | Bbo | Trades | Candle | Context | Response | Pong | Fault
 
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 

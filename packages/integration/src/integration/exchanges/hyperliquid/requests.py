@@ -36,7 +36,10 @@ class HyperliquidConnector(PlainConnector):
         """Spell one request; answers name their topics."""
         del number
         (topic,) = topics
-        named = {"type": topic.channel, "coin": topic.market}
+        kind, _, interval = topic.channel.partition(".")
+        named = {"type": kind, "coin": topic.market}
+        if interval:
+            named["interval"] = interval
         return msgspec.json.encode({"method": verb, "subscription": named})
 
 

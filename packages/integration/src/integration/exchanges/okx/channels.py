@@ -2,6 +2,7 @@
 
 from integration.errors import UnsupportedSubKind
 from integration.exchanges.okx.symbols import native
+from integration.exchanges.shared import join_symbol
 from integration.market.connector import Topic, supported
 from integration.models import ExchangeId, InstrumentKind, SubKind, Subscription
 
@@ -9,8 +10,11 @@ __all__ = [
     "BOOK",
     "CANDLE",
     "FUNDING",
+    "INDEX",
     "INTERVALS",
     "LIQUIDATION",
+    "MARK",
+    "OPEN_INTEREST",
     "TOP",
     "TRADE",
     "interval",
@@ -22,6 +26,10 @@ TOP = "bbo-tbt"
 BOOK = "books"
 LIQUIDATION = "liquidation-orders"
 FUNDING = "funding-rate"
+MARK = "mark-price"
+INDEX = "index-tickers"
+"""Of a pair, for all contracts on it."""
+OPEN_INTEREST = "open-interest"
 CANDLE = "candle"
 
 INTERVALS = {
@@ -51,7 +59,14 @@ SUPPORT = {
     SubKind.LIQUIDATIONS: LIQUIDATION,
     SubKind.CANDLES: CANDLE,
     SubKind.FUNDING_RATES: FUNDING,
+    SubKind.MARK_PRICES: MARK,
+    SubKind.INDEX_PRICES: INDEX,
+    SubKind.OPEN_INTEREST: OPEN_INTEREST,
 }
+
+_DERIVATIVES_ONLY = frozenset(
+    {SubKind.MARK_PRICES, SubKind.INDEX_PRICES, SubKind.OPEN_INTEREST}
+)
 
 INSTRUMENT_TYPES = {
     InstrumentKind.PERPETUAL: "SWAP",
@@ -77,6 +92,13 @@ def topic(subscription: Subscription) -> Topic:
         instrument.kind is not InstrumentKind.PERPETUAL
     ):
         raise UnsupportedSubKind(exchange, f"funding rates of {instrument}")
+    if (
+        subscription.kind in _DERIVATIVES_ONLY
+        and instrument.kind is InstrumentKind.SPOT
+    ):
+        raise UnsupportedSubKind(exchange, f"{subscription.kind} of {instrument}")
+    if subscription.kind is SubKind.INDEX_PRICES:
+        return Topic(channel, join_symbol(instrument, "-"))
     if subscription.kind is SubKind.CANDLES:
         wanted = subscription.interval or "1m"
         found = next((name for name, ours in INTERVALS.items() if ours == wanted), None)

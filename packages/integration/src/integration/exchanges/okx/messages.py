@@ -15,8 +15,11 @@ __all__ = [
     "Candles",
     "Event",
     "FundingRates",
+    "IndexTickers",
     "Liquidations",
+    "MarkPrices",
     "Message",
+    "OpenInterests",
     "Routed",
     "Tops",
     "Trades",
@@ -143,6 +146,48 @@ class FundingRates(msgspec.Struct, gc=False):
     data: list[FundingRate]
 
 
+class MarkPrice(msgspec.Struct, gc=False):
+    """The mark price of one instrument."""
+
+    markPx: str  # noqa: N815  the wire's name
+    ts: str
+
+
+class MarkPrices(msgspec.Struct, gc=False):
+    """Mark prices of one instrument."""
+
+    arg: Arg
+    data: list[MarkPrice]
+
+
+class IndexTicker(msgspec.Struct, gc=False):
+    """The index of one pair."""
+
+    idxPx: str  # noqa: N815  the wire's name
+    ts: str
+
+
+class IndexTickers(msgspec.Struct, gc=False):
+    """Index prices of one pair."""
+
+    arg: Arg
+    data: list[IndexTicker]
+
+
+class OpenInterest(msgspec.Struct, gc=False):
+    """`oi` counts contracts, `oiCcy` coins, `oiUsd` dollars."""
+
+    oi: str
+    ts: str
+
+
+class OpenInterests(msgspec.Struct, gc=False):
+    """Open interest of one instrument."""
+
+    arg: Arg
+    data: list[OpenInterest]
+
+
 class Event(msgspec.Struct, gc=False):
     """An answer or an announcement; old servers say `args` for `arg`."""
 
@@ -155,7 +200,9 @@ class Event(msgspec.Struct, gc=False):
 
 Routed: TypeAlias = Books | Tops | Candles | FundingRates
 
-Message: TypeAlias = Routed | Trades | Liquidations | Event
+Told: TypeAlias = MarkPrices | IndexTickers | OpenInterests
+
+Message: TypeAlias = Routed | Told | Trades | Liquidations | Event
 
 
 class _Probe(msgspec.Struct):
@@ -169,6 +216,9 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     "bbo-tbt": msgspec.json.Decoder(Tops),
     "liquidation-orders": msgspec.json.Decoder(Liquidations),
     "funding-rate": msgspec.json.Decoder(FundingRates),
+    "mark-price": msgspec.json.Decoder(MarkPrices),
+    "index-tickers": msgspec.json.Decoder(IndexTickers),
+    "open-interest": msgspec.json.Decoder(OpenInterests),
 }
 _candles: msgspec.json.Decoder[Candles] = msgspec.json.Decoder(Candles)
 _event: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

@@ -6,7 +6,7 @@ from typing import Any
 
 from integration.errors import Exchange
 from integration.exchanges.okx import channels, messages, symbols
-from integration.exchanges.shared import level_of, side_of
+from integration.exchanges.shared import level_of, side_of, told
 from integration.fields import decimal_of
 from integration.market.connector import RouteTable, Topic, VenueTransformer
 from integration.market.notices import Ack, Ignored, Info, InfoAction, Output, Refusal
@@ -17,15 +17,19 @@ from integration.models import (
     DataKind,
     ExchangeId,
     FundingRate,
+    IndexPrice,
     Liquidation,
     MarketDataInstrument,
     MarketEvent,
+    MarkPrice,
+    OpenInterest,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
     PublicTrade,
     RawLevel,
     Side,
+    SubKind,
     SubscriptionId,
     TradeFlag,
     subscription_id,
@@ -66,17 +70,33 @@ class OkxTransformer(VenueTransformer[messages.Message]):
             messages.Trades: self._trades,
             messages.Liquidations: self._liquidations,
             messages.Event: self._event,
+            messages.MarkPrices: self._marks,
+            messages.IndexTickers: self._indices,
+            messages.OpenInterests: self._open_interest,
             **dict.fromkeys(self._handlers, self._routed),
         }
 
-    def add(self, topic: Topic, instrument: MarketDataInstrument) -> None:
+    def add(
+        self,
+        topic: Topic,
+        instrument: MarketDataInstrument,
+        *,
+        kind: SubKind | None = None,
+    ) -> None:
         """Expect messages of a topic."""
-        super().add(topic, instrument)
+        super().add(topic, instrument, kind=kind)
         if topic.channel == channels.LIQUIDATION:
             self._liquidated[symbols.native(instrument)] = instrument
 
-    def forget(self, topic: Topic, instrument: MarketDataInstrument) -> None:
-        """Expect no more liquidations of an instrument."""
+    def forget(
+        self,
+        topic: Topic,
+        instrument: MarketDataInstrument,
+        *,
+        kind: SubKind | None = None,
+    ) -> None:
+        """Expect no more of an instrument of a topic that serves several."""
+        super().forget(topic, instrument, kind=kind)
         if topic.channel == channels.LIQUIDATION:
             self._liquidated.pop(symbols.native(instrument), None)
 
@@ -208,6 +228,38 @@ class OkxTransformer(VenueTransformer[messages.Message]):
             )
             for r in m.data
         ]
+
+    def _marks(self, m: messages.MarkPrices, now: int) -> Iterable[Output]:
+        return [
+            out
+            for row in m.data
+            for out in self._told(
+                m.arg, SubKind.MARK_PRICES, MarkPrice(exact(row.markPx)), row.ts, now
+            )
+        ]
+
+    def _indices(self, m: messages.IndexTickers, now: int) -> Iterable[Output]:
+        return [
+            out
+            for row in m.data
+            for out in self._told(
+                m.arg, SubKind.INDEX_PRICES, IndexPrice(exact(row.idxPx)), row.ts, now
+            )
+        ]
+
+    def _open_interest(self, m: messages.OpenInterests, now: int) -> Iterable[Output]:
+        outputs: list[Output] = []
+        for row in m.data:
+            interest = OpenInterest(exact(row.oi), _CONTRACT)
+            kind = SubKind.OPEN_INTEREST
+            outputs.extend(self._told(m.arg, kind, interest, row.ts, now))
+        return outputs
+
+    def _told(
+        self, arg: messages.Arg, kind: SubKind, fact: DataKind, ts: str, now: int
+    ) -> Iterable[Output]:
+        times = (int(ts) * _MS, now)
+        return told(self, arg.channel, arg.instId, ((kind, fact),), times=times)
 
 
 def _unit(instrument: MarketDataInstrument) -> AmountUnit:
