@@ -4,7 +4,8 @@ A step is never changed after a release; a new one is added, to both lists. The
 SQLite statements use nothing that version 3.37 does not have (STRICT tables), in
 particular no `jsonb()`.
 
-Time is int64 nanoseconds; a timeline's live version is the one without `valid_until`.
+Time is int64 nanoseconds. A version of a timeline ends where the next one begins, so
+only beginnings are stored: a change is one row more, and no row is ever rewritten.
 Ids are 16 bytes, curves, groups and records are JSON text.
 """
 
@@ -115,9 +116,17 @@ _FOLLOW: Final = """
 _EXPIRES: Final = "ALTER TABLE batch ADD COLUMN expires {bigint};"
 """When a batch's outcomes end even without a following one, or null."""
 
+_BEGINNINGS: Final = """
+    DROP INDEX version_live;
+    ALTER TABLE version DROP COLUMN valid_until;
+"""
+"""A version's end is the beginning of the next one; said twice it cost every change
+two statements and two indexes, and could be said wrongly."""
+
 SQLITE_STEPS: Final = tuple(
-    step.format_map(_SQLITE) for step in (*_TABLES, _EPOCH, _EXPIRES)
+    step.format_map(_SQLITE) for step in (*_TABLES, _EPOCH, _EXPIRES, _BEGINNINGS)
 )
 POSTGRES_STEPS: Final = tuple(
-    step.format_map(_POSTGRES) for step in (*_TABLES, _EPOCH + _FOLLOW, _EXPIRES)
+    step.format_map(_POSTGRES)
+    for step in (*_TABLES, _EPOCH + _FOLLOW, _EXPIRES, _BEGINNINGS)
 )

@@ -50,6 +50,22 @@ ENTITY = """
     FROM entity e LEFT JOIN entity p ON p.pk = e.parent
 """
 
+_UNTIL = (
+    "(SELECT min(n.valid_from) FROM version n WHERE n.entity = v.entity "
+    "AND n.part = v.part AND n.valid_from > v.valid_from)"
+)
+"""Where a version `v` ends: where the next one of its timeline begins."""
+
+_LATEST = (
+    "v.valid_from = (SELECT max(l.valid_from) FROM version l "
+    "WHERE l.entity = v.entity AND l.part = v.part AND l.valid_from <= :at)"
+)
+"""Whether a version `v` is the one of its timeline at a moment."""
+
+_PARTS = "WITH parts (kind, part) AS (VALUES {})".format(
+    ", ".join(f"({part.kind:d}, {part:d})" for part in Part)
+)
+
 
 @final
 class SqlReads:
@@ -156,7 +172,7 @@ class SqlReads:
     def history(self, part: Part, key: Id, window: Window) -> list[Version]:
         """See `flowtrade.ports.Store.history`."""
         rows = self._execute(
-            "SELECT v.valid_from, v.valid_until, v.value FROM version v "
+            f"SELECT v.valid_from, {_UNTIL}, v.value FROM version v "  # noqa: S608  # our own words
             "JOIN entity e ON e.pk = v.entity WHERE e.kind = :kind AND e.id = :id "
             "AND v.part = :part AND v.value IS NOT NULL "
             "AND v.valid_from >= :after AND v.valid_from < :before "
@@ -228,9 +244,9 @@ class SqlReads:
 
     def _version_at(self, part: Part, pk: int, at: Timestamp) -> Version:
         start, until, value = self._execute(
-            "SELECT valid_from, valid_until, value FROM version "
-            "WHERE entity = :pk AND part = :part AND valid_from <= :at "
-            "ORDER BY valid_from DESC LIMIT 1",
+            f"SELECT v.valid_from, {_UNTIL}, v.value FROM version v "  # noqa: S608  # our own words
+            "WHERE v.entity = :pk AND v.part = :part AND v.valid_from <= :at "
+            "ORDER BY v.valid_from DESC LIMIT 1",
             pk=pk,
             part=int(part),
             at=at,
@@ -239,11 +255,10 @@ class SqlReads:
 
     def _attached_at(self, pk: int, key: Id, at: Timestamp) -> Group:
         rows = self._execute(
-            "SELECT e.id, v.value FROM attachment a "
+            "SELECT e.id, v.value FROM attachment a "  # noqa: S608  # our own words
             "JOIN entity e ON e.pk = a.portfolio "
             "JOIN version v ON v.entity = a.portfolio AND v.part = :part "
-            "WHERE a.demand = :pk AND v.valid_from <= :at "
-            "AND (v.valid_until IS NULL OR v.valid_until > :at) ORDER BY e.pk",
+            f"WHERE a.demand = :pk AND {_LATEST} ORDER BY e.pk",
             pk=pk,
             part=int(Part.DEMAND),
             at=at,
@@ -262,11 +277,13 @@ class SqlReads:
 
     def _versions(self, moment: Timestamp) -> tuple[tuple[Part, Id, Version], ...]:
         rows = self._execute(
-            "SELECT v.part, e.id, v.valid_from, v.valid_until, v.value "
-            "FROM version v JOIN entity e ON e.pk = v.entity "
-            "WHERE v.valid_from <= :at "
-            "AND (v.valid_until IS NULL OR v.valid_until > :at) "
-            "ORDER BY v.entity, v.part",
+            f"{_PARTS} SELECT p.part, e.id, v.valid_from, {_UNTIL}, v.value "  # noqa: S608  # our own words
+            # From timeline to timeline, however long they are.
+            "FROM entity e JOIN parts p ON p.kind = e.kind "
+            "JOIN version v ON v.entity = e.pk AND v.part = p.part "
+            "AND v.valid_from = (SELECT max(l.valid_from) FROM version l "
+            "WHERE l.entity = e.pk AND l.part = p.part AND l.valid_from <= :at) "
+            "ORDER BY e.pk, p.part",
             at=moment,
         )
         return tuple(

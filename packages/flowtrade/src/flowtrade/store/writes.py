@@ -17,7 +17,7 @@ reads in `flowtrade.store.tables`.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Any, Final, final
+from typing import Final, final
 
 import msgspec
 
@@ -101,10 +101,7 @@ class SqlGroup:
             self._first_key() if known.following is None else known.following
         )
         self._entities: list[tuple[object, ...]] = []
-        self._closed: list[tuple[int, int, int]] = []
-        # Rows of versions: entity, part, from, until, value; live ones by timeline.
-        self._opened: list[list[Any]] = []
-        self._live: dict[tuple[int, int], list[Any]] = {}
+        self._versions: list[tuple[int, int, Timestamp, bytes | None]] = []
         self._attached: dict[tuple[int, int], None] = {}
         self._remembered: list[tuple[object, ...]] = []
         self.memories: dict[tuple[str, str], Memory] = {}
@@ -137,8 +134,7 @@ class SqlGroup:
             self._known.entities[name] = (pk, entity)
             self._absent.discard(name)
             self._entities.append(self._entity_row(pk, entity))
-        for pk, part, value, fresh in tx.versions:
-            self._put(pk, part, tx.now, value, fresh=fresh)
+        self._versions += tx.versions
         if tx.attachments is not None:
             self._attached.update(tx.attachments)
         for once, memory in tx.memories or ():
@@ -153,12 +149,9 @@ class SqlGroup:
         write = self.session.execute_many
         if self._entities:
             write(_INSERT_ENTITY, self._entities)
-        # Before the new ones: a timeline has one live version at most, at any time.
-        # By entity: neighbours in the table, one after the other.
-        if self._closed:
-            write(_CLOSE_VERSION, sorted(self._closed, key=itemgetter(1)))
-        if self._opened:
-            write(_INSERT_VERSION, sorted(self._opened, key=itemgetter(0)))
+        if self._versions:
+            # By entity: neighbours in the table, one after the other.
+            write(_INSERT_VERSION, sorted(self._versions, key=itemgetter(0)))
         if self._attached:
             write(_INSERT_ATTACHMENT, list(self._attached))
         if self._remembered:
@@ -168,28 +161,8 @@ class SqlGroup:
                 {"since": latest - REMEMBERED},
             )
             write(_INSERT_MEMORY, self._remembered)
-        self._entities, self._closed, self._opened, self._remembered = [], [], [], []
-        self._live.clear()
+        self._entities, self._versions, self._remembered = [], [], []
         self._attached.clear()
-
-    def _put(
-        self,
-        pk: int,
-        part: int,
-        now: Timestamp,
-        value: bytes | None,
-        *,
-        fresh: bool,
-    ) -> None:
-        line = (pk, part)
-        before = self._live.get(line)
-        if before is not None:
-            before[3] = now
-        elif not fresh:
-            self._closed.append((now, pk, part))
-        row: list[Any] = [pk, part, now, None, value]
-        self._live[line] = row
-        self._opened.append(row)
 
     def _entity_row(self, pk: int, entity: Entity) -> tuple[object, ...]:
         parent = self.find((Kind.PRODUCT, entity.parent)) if entity.parent else None
@@ -248,7 +221,7 @@ class SqlTransaction:
     Attributes:
         now: The operation's timestamp.
         entities: Made, with their primary keys.
-        versions: Primary key, part, value, and whether the timeline is new.
+        versions: Rows: primary key, part, when it begins, value.
         attachments: Primary keys of demand and portfolio.
         memories: What is to be remembered.
     """
@@ -265,7 +238,7 @@ class SqlTransaction:
 
     def __init__(self, group: SqlGroup, now: Timestamp) -> None:
         self.now = now
-        self.versions: list[tuple[int, int, bytes | None, bool]] = []
+        self.versions: list[tuple[int, int, Timestamp, bytes | None]] = []
         # Made when needed: most operations only change one timeline.
         self.entities: list[tuple[int, Entity]] | None = None
         self.attachments: dict[tuple[int, int], None] | None = None
@@ -290,7 +263,7 @@ class SqlTransaction:
         """See `flowtrade.core.operations.Transaction`."""
         valid_from, value = self._read(
             "SELECT valid_from, value FROM version "
-            "WHERE entity = :pk AND part = :part AND valid_until IS NULL",
+            "WHERE entity = :pk AND part = :part ORDER BY valid_from DESC LIMIT 1",
             pk=self._pk(part.kind, key),
             part=int(part),
         ).fetchone()
@@ -298,10 +271,9 @@ class SqlTransaction:
 
     def put(self, part: Part, key: Id, value: Value) -> Version:
         """See `flowtrade.core.operations.Transaction`."""
-        name = (part.kind, key)
-        pk = self._pk(*name)
-        fresh = self._own is not None and name in self._own
-        self.versions.append((pk, int(part), encode_value(part, value), fresh))
+        pk = self._pk(part.kind, key)
+        row = (pk, int(part), self.now, encode_value(part, value))
+        self.versions.append(row)
         return Version(self.now, None, value)
 
     def owned(self, kind: Kind, owner: Id) -> list[Id]:
@@ -422,13 +394,8 @@ _INSERT_ENTITY: Final = (
     "INSERT INTO entity (pk, kind, id, owner, app_data, created, parent, ratio) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_CLOSE_VERSION: Final = (
-    "UPDATE version SET valid_until = ? "
-    "WHERE entity = ? AND part = ? AND valid_until IS NULL"
-)
 _INSERT_VERSION: Final = (
-    "INSERT INTO version (entity, part, valid_from, valid_until, value) "
-    "VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO version (entity, part, valid_from, value) VALUES (?, ?, ?, ?)"
 )
 _INSERT_ATTACHMENT: Final = (
     "INSERT INTO attachment (demand, portfolio) VALUES (?, ?) ON CONFLICT DO NOTHING"
