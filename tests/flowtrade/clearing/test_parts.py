@@ -119,10 +119,10 @@ def test_each_part_has_its_own_scale_solver_and_proof():
     assert clearing.products["B"].price == 7.5e9
     assert clearing.products["B"].rate == pytest.approx(2e-6, rel=1e-12)
     first, second = clearing.report.parts
-    assert (first.products, first.portfolios, first.solver) == (1, 2, "interior")
+    assert (first.products, first.portfolios, first.solver) == (1, 2, "active-set")
     assert first.gains + second.gains == pytest.approx(clearing.gains)
     assert max(first.worst, second.worst) <= 1e-15
-    assert [a.solver for a in clearing.report.attempts] == ["interior"] * 2
+    assert [a.solver for a in clearing.report.attempts] == ["active-set"] * 2
 
 
 def test_a_connected_market_is_its_own_only_part():
@@ -235,9 +235,9 @@ def test_a_lie_about_one_part_is_caught_in_it(monkeypatch):
     clearing = clear(Market.from_auction(auction))
 
     assert [a.solver for a in clearing.report.attempts] == [
-        "interior",
+        "active-set",
         "liar",
-        "interior",
+        "active-set",
     ]
     assert clearing.products["B"].price == 75.0
 

@@ -197,7 +197,7 @@ def test_weights_on_own_and_shared_demands_scale_prices_and_rates(weight):
 
     one, other = (clear(Market.from_auction(a)) for a in (plain, scaled))
 
-    assert one.report.solver == other.report.solver == "interior"
+    assert one.report.solver == other.report.solver == "active-set"
     assert other.gains == pytest.approx(one.gains)
     for name, row in one.portfolios.items():
         assert other.portfolios[name].rate == pytest.approx(row.rate, abs=1e-9)

@@ -7,6 +7,7 @@ compared by the same merit; there is nobody to publish them to, so no certificat
 
 import numpy as np
 
+from flowtrade.clearing.active import is_tiny, solve_active
 from flowtrade.clearing.highs import Core, SolverFailed, solve_highs
 from flowtrade.clearing.interior import solve_interior
 from flowtrade.clearing.polish import Polished, polish
@@ -33,7 +34,7 @@ def settle(form: PriceForm, *, deadline: float = np.inf) -> Polished | None:
         The best point anybody found, or None if nobody found any.
     """
     best, merit = None, np.inf
-    for attempt in (_interior, _interior_wide, _highs):
+    for attempt in (_active, _interior, _interior_wide, _highs):
         point = attempt(form, deadline)
         if point is None:
             continue
@@ -43,6 +44,13 @@ def settle(form: PriceForm, *, deadline: float = np.inf) -> Polished | None:
         if regret <= _REGRET and imbalance <= _IMBALANCE:
             return point
     return best
+
+
+def _active(form: PriceForm, deadline: float) -> Polished | None:
+    point = solve_active(form, deadline=deadline) if is_tiny(form) else None
+    if point is None:
+        return None
+    return Polished(point.z, point.y, point.steps, np.inf)
 
 
 def _interior(form: PriceForm, deadline: float) -> Polished | None:

@@ -25,7 +25,7 @@ from flowtrade.clearing.lp import (
 )
 from flowtrade.clearing.priceform import PriceForm
 
-__all__ = ["Face", "Ranges", "find_face", "find_ranges"]
+__all__ = ["Face", "Ranges", "find_face", "find_ranges", "price_intervals"]
 
 _AT_BOUND = 1e-10
 """Share of a piece's width within which it counts as standing at its end."""
@@ -81,7 +81,7 @@ def find_face(form: PriceForm, z: FloatArray, y: FloatArray) -> Face:
         z: Optimal prices.
         y: Optimal flows.
     """
-    lower, upper = _intervals(form, form.map.forward(z), y)
+    lower, upper = price_intervals(form, form.map.forward(z), y)
     scale = form.row_price
     pinned = upper - lower <= 1e-12 * scale
     value = form.map.forward(z)
@@ -182,9 +182,16 @@ class OpenRows:
         return np.minimum(low, 0.0), np.maximum(high, 0.0)
 
 
-def _intervals(
+def price_intervals(
     form: PriceForm, price: FloatArray, y: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
+    """Lowest and highest price of each row that support flows.
+
+    Args:
+        form: The market.
+        price: Row prices at which the flows are optimal.
+        y: The flows.
+    """
     rate = form.scales.rate
     width = np.where(np.isfinite(form.width), form.width, rate)
     margin = _AT_BOUND * width

@@ -351,12 +351,20 @@ class _Iteration:
         return np.maximum(total, self.form.scales.rate)
 
     def _first_prices(self, row_price: FloatArray) -> FloatArray:
-        """Prices at which straight lines through all middles would balance."""
+        """The prices that orders name on average, moved by what they want on balance.
+
+        A fit to the middles of all pieces, then one Newton step towards the balance of
+        lines that fall by twice the spread around it. Unlimited orders, which stand far
+        out, weigh like typical ones. Both solves share a factor.
+        """
         form = self.form
-        weight = self.width / row_price
-        middle = self._middle_flow()
+        width = np.where(self.low_side & self.high_side, self.width, form.scales.rate)
+        weight = width / row_price
         factor = form.assembler.factor(form.row_sums(weight), self.delta)
-        return factor.solve(form.balance(middle + weight * form.middle))
+        fit = factor.solve(form.map.adjoint(form.row_sums(weight * form.middle)))
+        apart = np.abs(form.map.forward(fit)[form.row] - form.middle)
+        spread = float(weight @ apart) / float(width.sum())
+        return fit + 2.0 * spread * factor.solve(form.balance(self._middle_flow()))
 
     def _middle_flow(self) -> FloatArray:
         form = self.form

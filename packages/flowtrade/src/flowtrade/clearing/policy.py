@@ -1,10 +1,10 @@
 """Who is asked to solve an auction, and in which order.
 
 Each solver gives a candidate: prices and flows. The list is walked until the
-certificate accepts one. The interior point comes first; its second try uses the full
-window and a firmer slope for flat pieces; HiGHS follows, on the price form, then with
-another linear system, and, for small auctions without any acceptable answer so far,
-its active set.
+certificate accepts one. Tiny auctions are solved exactly by their active set. The
+interior point comes next; its second try uses the full window and a firmer slope for
+flat pieces; HiGHS follows, on the price form, then with another linear system, and,
+for small auctions without any acceptable answer so far, its active set.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,9 @@ from enum import Enum
 
 import numpy as np
 
+from flowtrade.clearing.active import is_tiny, solve_active
 from flowtrade.clearing.arrays import FloatArray
-from flowtrade.clearing.highs import Core, solve_highs
+from flowtrade.clearing.highs import Core, SolverFailed, solve_highs
 from flowtrade.clearing.interior import solve_interior
 from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
@@ -97,7 +98,15 @@ def solvers_for(form: PriceForm, mode: SolverMode) -> tuple[Solver, ...]:
             return tuple(highs)
         case SolverMode.AUTO | SolverMode.AUDIT:
             # An audit asks HiGHS again afterwards, whoever answered first.
-            return (*own, *highs)
+            tiny = [Solver("active-set", _active)] if is_tiny(form) else []
+            return (*tiny, *own, *highs)
+
+
+def _active(form: PriceForm, deadline: float) -> Candidate:
+    point = solve_active(form, deadline=deadline)
+    if point is None:
+        raise SolverFailed("no set of pieces was proven optimal")
+    return Candidate("active-set", "exact", point.steps, point.z, point.y)
 
 
 def _interior(form: PriceForm, deadline: float) -> Candidate:

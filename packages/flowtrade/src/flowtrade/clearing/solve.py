@@ -28,6 +28,7 @@ from flowtrade.clearing.prices import nearest_prices, targets
 from flowtrade.clearing.rates import open_pieces, smallest_rates
 from flowtrade.clearing.recession import Ray, find_ray, has_unlimited
 from flowtrade.clearing.recover import portfolio_rates
+from flowtrade.clearing.supports import find_support
 from flowtrade.models.clearing import (
     Attempt,
     CanonicalChoice,
@@ -341,6 +342,9 @@ class _Choice:
         """Ranges, how many columns are open, and the chosen prices."""
         run = self.run
         products = run.terms.products
+        support = find_support(run.form, z, y, run.reference)
+        if support is not None:
+            return support.ranges, support.open, support.z
         face = find_face(run.form, z, y)
         try:
             ranges = find_ranges(run.form, z, face)

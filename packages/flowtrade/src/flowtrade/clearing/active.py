@@ -1,0 +1,378 @@
+"""The active set of tiny auctions, found in floats and solved in rationals.
+
+A handful of prices and some dozen pieces need no arrays: every call of a library
+costs more than its arithmetic. So plain loops run a proximal semismooth Newton method
+on the dual, a piecewise quadratic of the prices, until it shows which pieces stand at
+an end, which slope through the price and which flat ones hold it. The equations of
+that set are then solved without any rounding and its conditions checked likewise; a
+piece found on the wrong side changes sides and the equations are solved again. What
+is returned is therefore the optimum itself, rounded once: 11, not 11.000000000004642.
+
+It may give up, never err: without an exact proof there is no answer, and the interior
+point is asked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, isfinite, sqrt
+from time import monotonic
+from typing import TypeAlias, final
+
+import numpy as np
+
+from flowtrade.clearing.activeset import ExactAuction, Side
+from flowtrade.clearing.arrays import FloatArray
+from flowtrade.clearing.priceform import PriceForm
+
+__all__ = ["ActivePoint", "is_tiny", "solve_active"]
+
+_COLUMNS = 8
+"""Prices up to which plain loops beat arrays (measured: even at a dozen)."""
+
+_SEGMENTS = 96
+"""Pieces likewise."""
+
+_SOFT = (1e-3, 1e-6, 1e-9, 1e-12)
+"""Price drop lent to flat pieces, against the price scale, round by round."""
+
+_STEPS = 40
+"""Newton steps a round; typical are three to six in the first and one later."""
+
+_LINE = 20
+
+_QUIET = 1e-7
+"""Imbalance against what could be traded at which a round ends: the exact equations
+take it from there."""
+
+_REPAIRS = 12
+"""Sets tried in exact arithmetic after one that floats found."""
+
+_FAR = 1e3
+"""Width of an unlimited piece while it is soft, in typical ones."""
+
+
+_Line: TypeAlias = tuple[int, float, float, float, float, float]
+"""A piece as Newton's method sees it: row, flow, price there, slope, low, high."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ActivePoint:
+    """An optimum, rounded once.
+
+    Attributes:
+        z: Prices.
+        y: Flows.
+        steps: Newton steps and sets tried.
+    """
+
+    z: FloatArray
+    y: FloatArray
+    steps: int
+
+
+def is_tiny(form: PriceForm) -> bool:
+    """Whether plain loops are the faster way."""
+    return form.columns <= _COLUMNS and 0 < len(form) <= _SEGMENTS
+
+
+def solve_active(form: PriceForm, *, deadline: float = np.inf) -> ActivePoint | None:
+    """Solve a tiny auction exactly.
+
+    Args:
+        form: The auction; `is_tiny` says whether it is worth trying.
+        deadline: Value of `time.monotonic` at which to give up.
+
+    Returns:
+        Its optimum, proven in rational arithmetic, or None if it was not found.
+    """
+    try:
+        return _Search(form).run(deadline)
+    except (ArithmeticError, ValueError):
+        # Numbers beyond what floats hold: left to those who scale.
+        return None
+
+
+@final
+class _Search:
+    """One auction as lists."""
+
+    def __init__(self, form: PriceForm) -> None:
+        table = form.map.table
+        ptr, idx, weight = table.ptr.tolist(), table.idx.tolist(), table.weight.tolist()
+        self.columns = form.columns
+        number: dict[int, int] = {}
+        self.row = [number.setdefault(r, len(number)) for r in form.row.tolist()]
+        self.rows = [
+            list(
+                zip(idx[ptr[r] : ptr[r + 1]], weight[ptr[r] : ptr[r + 1]], strict=True)
+            )
+            for r in number
+        ]
+        self.low, self.high = form.low.tolist(), form.high.tolist()
+        self.top, self.bottom = form.top.tolist(), form.bottom.tolist()
+        offset = form.offset
+        self.offset = [0.0] * self.columns if offset is None else offset.tolist()
+        scale = form.row_price.tolist()
+        self.scale = [scale[r] for r in number]
+        self.level = form.column_price.tolist()
+        self.rate = form.scales.rate
+        self.count = len(self.row)
+        far = _FAR * self.rate
+        self.width = [
+            high - low if isfinite(high - low) else far
+            for low, high in zip(self.low, self.high, strict=True)
+        ]
+        self.drop = [
+            top - bottom for top, bottom in zip(self.top, self.bottom, strict=True)
+        ]
+        self.steps = 0
+        self.floor = self._floor()
+        self.volume = self._capacity()
+        self.exact = ExactAuction(
+            self.rows,
+            self.row,
+            (self.low, self.high),
+            (self.top, self.bottom),
+            self.offset,
+        )
+
+    def run(self, deadline: float) -> ActivePoint | None:
+        """Rounds of ever harder flat pieces until one shows the set."""
+        y = [self._middle(s) for s in range(self.count)]
+        z = self._first_prices(y)
+        for soft in _SOFT:
+            if monotonic() > deadline:
+                break
+            lines = self._soften(y, soft)
+            z = self._newton(z, lines)
+            y, sides = self._answer(z, lines)
+            point = self._finish(z, y, sides)
+            if point is not None:
+                return point
+        return None
+
+    def _middle(self, s: int) -> float:
+        low, high = self.low[s], self.high[s]
+        return 0.5 * (low + high) if isfinite(low) and isfinite(high) else 0.0
+
+    def _floor(self) -> list[float]:
+        """Slope that keeps every column's equation solvable."""
+        out = [1e-3 * self.rate / level for level in self.level]
+        for s, r in enumerate(self.row):
+            slope = self.width[s] / self.scale[r]
+            for column, weight in self.rows[r]:
+                out[column] += weight * weight * slope
+        return [1e-10 * value for value in out]
+
+    def _first_prices(self, y: list[float]) -> list[float]:
+        """Prices at which straight lines through all middles would balance."""
+        slope = [0.0] * len(self.rows)
+        flow = [0.0] * len(self.rows)
+        for s, r in enumerate(self.row):
+            steep = self.width[s] / self.scale[r]
+            slope[r] += steep
+            flow[r] += y[s] + steep * 0.5 * (self.top[s] + self.bottom[s])
+        return _solve(self._matrix(slope, self.floor), self._balance(flow))
+
+    def _soften(self, y: list[float], soft: float) -> list[_Line]:
+        """Each piece as a line: row, flow, its price there, slope and ends.
+
+        A piece flatter than the softness is tilted around its present flow.
+        """
+        out = []
+        for s, r in enumerate(self.row):
+            low, high, drop, width = (
+                self.low[s],
+                self.high[s],
+                self.drop[s],
+                self.width[s],
+            )
+            lent = soft * self.scale[r]
+            if drop >= lent:
+                out.append((r, low, self.top[s], width / drop, low, high))
+                continue
+            centre = y[s]
+            price = self.top[s]
+            if drop:
+                price -= drop * ((centre - low) / width)
+            out.append((r, centre, price, width / (drop + lent), low, high))
+        return out
+
+    def _newton(self, z: list[float], lines: list[_Line]) -> list[float]:
+        """Newton's method on the softened dual."""
+        price = self._forward(z)
+        flow, slope = _respond(price, lines)
+        force = self._balance(flow)
+        for _ in range(_STEPS):
+            size = _size(force, self.volume)
+            if size <= _QUIET or not isfinite(size):
+                break
+            shift = [
+                max(abs(f) / (0.2 * level), floor)
+                for f, level, floor in zip(force, self.level, self.floor, strict=True)
+            ]
+            move = _solve(self._matrix(slope, shift), force)
+            along = self._forward(move)
+            self.steps += 1
+            step, flow, slope = self._search(price, along, lines, force, move)
+            if step == 0.0:
+                break
+            z = [a + step * b for a, b in zip(z, move, strict=True)]
+            price = [a + step * b for a, b in zip(price, along, strict=True)]
+            force = self._balance(flow)
+        return z
+
+    def _search(
+        self,
+        price: list[float],
+        along: list[float],
+        lines: list[_Line],
+        force: list[float],
+        move: list[float],
+    ) -> tuple[float, list[float], list[float]]:
+        """Safeguarded secant for the zero of the falling directional derivative."""
+        start = sum(a * b for a, b in zip(force, move, strict=True))
+        outside = sum(a * b for a, b in zip(self.offset, move, strict=True))
+        low, high, step = 0.0, inf, 1.0
+        at_low, at_high = start, -inf
+        for _ in range(_LINE):
+            ahead = [a + step * b for a, b in zip(price, along, strict=True)]
+            flow, slope = _respond(ahead, lines)
+            value = sum(a * b for a, b in zip(flow, along, strict=True)) + outside
+            if abs(value) <= 0.1 * abs(start):
+                break
+            if value > 0.0:
+                low, at_low = step, value
+            else:
+                high, at_high = step, value
+            if high == inf:
+                step *= 4.0
+                if step > 1e6:
+                    break
+                continue
+            span = high - low
+            if span <= 1e-12 * high:
+                break
+            guess = low + span * at_low / (at_low - at_high)
+            step = min(max(guess, low + 0.1 * span), high - 0.1 * span)
+        return step, flow, slope
+
+    def _answer(
+        self,
+        z: list[float],
+        lines: list[_Line],
+    ) -> tuple[list[float], list[Side]]:
+        """Flows at prices, and where each piece stands."""
+        price = self._forward(z)
+        flows, sides = [], []
+        for r, flow, level, gain, low, high in lines:
+            y = flow + (level - price[r]) * gain
+            side = Side.INSIDE
+            if y <= low:
+                y, side = low, Side.LOW
+            elif y >= high:
+                y, side = high, Side.HIGH
+            flows.append(y)
+            sides.append(side)
+        return flows, sides
+
+    def _finish(
+        self, z: list[float], y: list[float], sides: list[Side]
+    ) -> ActivePoint | None:
+        """Solve the set exactly; where a condition fails, change the set."""
+        seen = set()
+        for _ in range(_REPAIRS):
+            key = tuple(sides)
+            if key in seen:
+                return None
+            seen.add(key)
+            self.steps += 1
+            point = self.exact.solved(sides, z, y)
+            if point is None:
+                return None
+            sides, good = point.judged()
+            if good:
+                return ActivePoint(point.prices(), point.flows(), self.steps)
+        return None
+
+    def _forward(self, z: list[float]) -> list[float]:
+        return [
+            sum([weight * z[column] for column, weight in row]) for row in self.rows
+        ]
+
+    def _balance(self, flow: list[float]) -> list[float]:
+        out = list(self.offset)
+        for value, row in zip(flow, self.rows, strict=True):
+            if value:
+                for column, weight in row:
+                    out[column] += weight * value
+        return out
+
+    def _capacity(self) -> list[float]:
+        """What could be traded in each column at the most."""
+        out = [self.rate] * self.columns
+        for s, r in enumerate(self.row):
+            for column, weight in self.rows[r]:
+                out[column] += abs(weight) * self.width[s]
+        return out
+
+    def _matrix(self, slope: list[float], shift: list[float]) -> list[list[float]]:
+        """T' diag(slope) T + diag(shift)."""
+        out = [[0.0] * self.columns for _ in shift]
+        for value, row in zip(slope, self.rows, strict=True):
+            if value:
+                for column, weight in row:
+                    line, share = out[column], weight * value
+                    for other, its in row:
+                        line[other] += share * its
+        for column, value in enumerate(shift):
+            out[column][column] += value
+        return out
+
+
+def _respond(
+    price: list[float],
+    lines: Sequence[_Line],
+) -> tuple[list[float], list[float]]:
+    """Flow of each row at row prices, and its slope."""
+    flow = [0.0] * len(price)
+    slope = [0.0] * len(price)
+    for r, centre, level, gain, low, high in lines:
+        y = centre + (level - price[r]) * gain
+        if y <= low:
+            y = low
+        elif y >= high:
+            y = high
+        else:
+            slope[r] += gain
+        flow[r] += y
+    return flow, slope
+
+
+def _size(force: list[float], volume: list[float]) -> float:
+    return max(abs(f) / v for f, v in zip(force, volume, strict=True))
+
+
+def _solve(matrix: list[list[float]], rhs: list[float]) -> list[float]:
+    """Solve a positive definite system by Cholesky's method; the matrix is used up.
+
+    Raises:
+        ValueError: It is not positive definite.
+    """
+    out = list(rhs)
+    for i, row in enumerate(matrix):
+        for j in range(i):
+            other = matrix[j]
+            total = row[j]
+            for k in range(j):
+                total -= row[k] * other[k]
+            row[j] = total / other[j]
+        total = row[i] - sum([v * v for v in row[:i]])
+        row[i] = sqrt(total)
+        out[i] = (out[i] - sum([row[k] * out[k] for k in range(i)])) / row[i]
+    for i in range(len(out) - 1, -1, -1):
+        value = out[i]
+        for k in range(i + 1, len(out)):
+            value -= matrix[k][i] * out[k]
+        out[i] = value / matrix[i][i]
+    return out
