@@ -4,6 +4,7 @@
 no encoders, no background tasks to be merged for every request.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final, final
 
 import msgspec
@@ -26,10 +27,17 @@ class Answer(Response[bytes]):
         status: HTTP status.
         media_type: Of the body.
         version: Becomes the ETag, quoted.
+        headers: Further ones.
     """
 
     def __init__(
-        self, body: bytes, *, status: int, media_type: bytes, version: str = ""
+        self,
+        body: bytes,
+        *,
+        status: int,
+        media_type: bytes,
+        version: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         # Not the parent's: it makes collections that this has no use for.
         self.content = body
@@ -40,6 +48,11 @@ class Answer(Response[bytes]):
         ]
         if version:
             self._lines.append((b"etag", f'"{version}"'.encode()))
+        if headers:
+            self._lines += [
+                (name.lower().encode(), value.encode())
+                for name, value in headers.items()
+            ]
 
     def to_asgi_response(self, *_args: Any, **_options: Any) -> Any:  # noqa: ANN401  # Litestar's merging is passed over
         """Return this: it is the ASGI application that sends itself."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import cast
 
 import msgspec
 from litestar import Litestar
@@ -10,10 +11,13 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
 from flowtrade.api.context import Context
+from flowtrade.api.front import Front
 from flowtrade.api.openapi import describe
 from flowtrade.api.pages import Pages
 from flowtrade.api.problems import EXCEPTION_HANDLERS
+from flowtrade.api.request import Api
 from flowtrade.api.routes import ROUTES, Route
+from flowtrade.api.timing import RequestTimes
 from flowtrade.core.service import Service
 from flowtrade.hub import Hub
 from flowtrade.ports import Authorizer, Clock
@@ -46,6 +50,7 @@ def create_app(
     settings: ServerSettings | None = None,
     schedule: Schedule | None = None,
     request_batch: Callable[[], None] | None = None,
+    times: RequestTimes | None = None,
 ) -> Litestar:
     """Return the ASGI application.
 
@@ -57,6 +62,7 @@ def create_app(
         settings: Limits.
         schedule: For readiness, or None where nothing is scheduled.
         request_batch: Asks for a batch soon, for `settings.auto_solve`.
+        times: Where requests are counted.
     """
     settings = settings or ServerSettings()
     context = Context(
@@ -70,8 +76,9 @@ def create_app(
     )
     state = State({"openapi": _document(), "pages": _pages()})
     context.install(state)
-    return Litestar(
+    app = Litestar(
         route_handlers=[*map(_handler, ROUTES)],
+        request_class=Api,
         cors_config=_CORS,
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,  # the process configures logging once
@@ -79,6 +86,12 @@ def create_app(
         request_max_body_size=settings.body_limit,
         state=state,
     )
+    app.asgi_handler = Front(
+        app.asgi_handler,
+        [(route, _registered(app, route)) for route in ROUTES],
+        RequestTimes() if times is None else times,
+    )
+    return app
 
 
 def _handler(route: Route) -> HTTPRouteHandler:
@@ -87,10 +100,21 @@ def _handler(route: Route) -> HTTPRouteHandler:
         route.path,
         http_method=route.method,  # type: ignore[arg-type]  # a Literal upstream
         status_code=route.status,
-        name=f"{route.method} {route.path}",
+        name=_name(route),
         opt={"right": route.right},
     )
     return decorate(route.handler)
+
+
+def _registered(app: Litestar, route: Route) -> HTTPRouteHandler:
+    # Not the one that was given: an application keeps copies, which it completes.
+    found = app.get_handler_index_by_name(_name(route))
+    assert found is not None  # noqa: S101  # it is in the table
+    return cast("HTTPRouteHandler", found["handler"])
+
+
+def _name(route: Route) -> str:
+    return f"{route.method} {route.path}"
 
 
 # Made once: they are the same for every application of the process.

@@ -18,6 +18,7 @@ from flowtrade.api.reading import (
     as_of,
     bearer,
     body,
+    body_curve,
     body_id,
     expected_version,
     flag,
@@ -69,7 +70,6 @@ _CREATE_PORTFOLIO = msgspec.json.Decoder(CreatePortfolio)
 _PATCH_PORTFOLIO = msgspec.json.Decoder(PatchPortfolio)
 _CAP = msgspec.json.Decoder(TradeCap)
 _SUBMISSION = msgspec.json.Decoder(Submission)
-_ANY: "msgspec.json.Decoder[object]" = msgspec.json.Decoder()
 
 
 async def create_demand(request: Api) -> Response[bytes]:
@@ -111,7 +111,7 @@ async def put_curve(request: Api) -> Response[bytes]:
     """Replace a demand's curve."""
     token = bearer(request)
     key = path_id(request, "demand_id")
-    curve = parse_curve(await body(request, _ANY))
+    curve = await body_curve(request)
     return await _set_curve(request, token, key, curve)
 
 

@@ -1,12 +1,12 @@
 """What every handler needs, put together once."""
 
 from collections.abc import Callable
-from typing import TypeAlias, cast, final
+from typing import cast, final
 
 import msgspec
-from litestar import Request
 from litestar.datastructures import State
 
+from flowtrade.api.request import Api
 from flowtrade.core.service import Service
 from flowtrade.hub import Hub
 from flowtrade.ports import Authorizer, Clock
@@ -14,8 +14,6 @@ from flowtrade.schedule import Schedule
 from flowtrade.settings import ServerSettings
 
 __all__ = ["Api", "Context", "context_of"]
-
-Api: TypeAlias = Request[object, object, State]
 
 _KEY = "flowtrade"
 

@@ -7,15 +7,15 @@ product divided twice; 422 for a value that breaks a rule.
 """
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import msgspec
-from litestar import Response
+from litestar import Request
 from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
 
-from flowtrade.api.context import Api
+from flowtrade.api.answering import Answer
 from flowtrade.errors import (
     AlreadyPartitioned,
     BatchFailed,
@@ -38,14 +38,20 @@ from flowtrade.models.group import GroupError
 from flowtrade.models.ids import IdError
 from flowtrade.models.time import TimeError
 
+if TYPE_CHECKING:
+    from litestar.types import ExceptionHandlersMap
+
 __all__ = [
     "BadRequest",
     "Problem",
     "UnsupportedMediaType",
+    "answer_error",
     "status_of",
 ]
 
 _log = logging.getLogger(__name__)
+
+_Asked: TypeAlias = Request[Any, Any, Any]
 
 
 class BadRequest(RequestError):  # named for the fact
@@ -116,7 +122,7 @@ def _respond(
     headers: dict[str, str],
     where: str = "",
     orders: tuple[str, ...] = (),
-) -> Response[bytes]:
+) -> Answer:
     problem = Problem(
         type=f"urn:flowtrade:problem:{code}",
         title=HTTPStatus(status).phrase,
@@ -126,15 +132,15 @@ def _respond(
         where=where,
         orders=list(orders),
     )
-    return Response(
+    return Answer(
         msgspec.json.encode(problem),
-        status_code=status,
-        media_type="application/problem+json",
+        status=status,
+        media_type=b"application/problem+json",
         headers=headers,
     )
 
 
-def _ours(_request: Api, error: FlowtradeError) -> Response[bytes]:
+def _ours(_request: _Asked, error: FlowtradeError) -> Answer:
     status = status_of(error)
     headers: dict[str, str] = {}
     if status == HTTPStatus.UNAUTHORIZED:
@@ -156,18 +162,18 @@ def _ours(_request: Api, error: FlowtradeError) -> Response[bytes]:
     )
 
 
-def _value(_request: Api, error: ValueError) -> Response[bytes]:
+def _value(_request: _Asked, error: ValueError) -> Answer:
     """A curve or group that breaks a rule, found while reading the body."""
     kind = getattr(error, "kind", None) or getattr(error, "code", "invalid")
     return _respond(422, str(kind), str(error), headers={})
 
 
-def _unreadable(_request: Api, error: ValueError) -> Response[bytes]:
+def _unreadable(_request: _Asked, error: ValueError) -> Answer:
     """An id or a time, which stand in paths and queries."""
     return _respond(400, "bad-request", str(error), headers={})
 
 
-def _litestar(_request: Api, error: HTTPException) -> Response[bytes]:
+def _litestar(_request: _Asked, error: HTTPException) -> Answer:
     phrase = HTTPStatus(error.status_code).phrase
     return _respond(
         error.status_code,
@@ -177,7 +183,7 @@ def _litestar(_request: Api, error: HTTPException) -> Response[bytes]:
     )
 
 
-def _bug(request: Api, error: Exception) -> Response[bytes]:
+def _bug(request: _Asked, error: Exception) -> Answer:
     # The route, not the URL: a query may carry what belongs in no log.
     _log.error("a bug answered %s %s", request.method, request.url.path, exc_info=error)
     return _respond(
@@ -189,7 +195,7 @@ def _challenge(error: str) -> str:
     return f'Bearer realm="flowtrade", error="{error}"'  # RFC 6750 §3
 
 
-EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
+_HANDLERS: Final[dict[type[Exception], Callable[[_Asked, Any], Answer]]] = {
     FlowtradeError: _ours,
     CurveError: _value,
     GroupError: _value,
@@ -200,3 +206,12 @@ EXCEPTION_HANDLERS: Final[ExceptionHandlersMap] = {
     Exception: _bug,
 }
 """Which function answers which exception."""
+
+EXCEPTION_HANDLERS: Final = cast("ExceptionHandlersMap", _HANDLERS)
+"""The same, as Litestar wants it."""
+
+
+def answer_error(request: _Asked, error: Exception) -> Answer:
+    """Return the answer that the framework would give to an exception."""
+    found = next(cls for cls in type(error).__mro__ if cls in _HANDLERS)
+    return _HANDLERS[found](request, error)

@@ -14,6 +14,7 @@ from flowtrade.api.problems import BadRequest, UnsupportedMediaType
 from flowtrade.core.operations import Once
 from flowtrade.core.state import Group
 from flowtrade.errors import InvalidRequest
+from flowtrade.models.curve import Curve, Point, PwlCurve, parse_curve
 from flowtrade.models.group import parse_group
 from flowtrade.models.ids import Id, IdError, canonical_id
 from flowtrade.models.time import parse_timestamp
@@ -25,6 +26,7 @@ __all__ = [
     "as_of",
     "bearer",
     "body",
+    "body_curve",
     "body_id",
     "expected_version",
     "flag",
@@ -38,6 +40,8 @@ _T = TypeVar("_T")
 
 _BEARER: Final = "bearer "
 _SYNTAX: Final = msgspec.json.Decoder(msgspec.Raw)
+_ANY: Final["msgspec.json.Decoder[object]"] = msgspec.json.Decoder()
+_POINTS: Final = msgspec.json.Decoder(tuple[Point, ...])
 
 
 def bearer(request: Api) -> str:
@@ -70,12 +74,40 @@ async def body(request: Api, decoder: "msgspec.json.Decoder[_T]") -> _T:
         BadRequest: It is no JSON, or has a number beyond a float.
         InvalidRequest: It is JSON of another shape.
     """
-    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    _check_declared(request)
+    return _decoded(await request.body(), decoder)
+
+
+async def body_curve(request: Api) -> Curve | None:
+    """Return the curve that is the body.
+
+    Raises:
+        UnsupportedMediaType: It is not declared as JSON.
+        BadRequest: It is no JSON, or has a number beyond a float.
+        CurveError: It is no curve or breaks a rule.
+    """
+    _check_declared(request)
+    data = await request.body()
+    try:
+        # What nearly all of them are, without a look at each value.
+        points = _POINTS.decode(data)
+    except (msgspec.MsgspecError, RecursionError):
+        return parse_curve(_decoded(data, _ANY))
+    return PwlCurve(points=points)
+
+
+def _check_declared(request: Api) -> None:
+    header = _header(request, b"content-type") or ""
+    if header == "application/json":
+        return
+    declared = header.partition(";")[0].strip().lower()
     if declared != "application/json" and not declared.endswith("+json"):
         raise UnsupportedMediaType(
             f"the body must be application/json, was {declared or 'not declared'!r}"
         )
-    data = await request.body()
+
+
+def _decoded(data: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
@@ -117,7 +149,9 @@ def flag(request: Api, name: str) -> bool:
     Raises:
         BadRequest: It is neither `true` nor `false`.
     """
-    text = request.query_params.get(name, "false")
+    text = "false"
+    if request.scope["query_string"]:
+        text = request.query_params.get(name, text)
     if text not in ("true", "false"):
         raise BadRequest(f"{name} is true or false, was {text!r}")
     return text == "true"
@@ -161,7 +195,7 @@ async def once(request: Api, scope: str) -> Once | None:
     Raises:
         BadRequest: The key is empty, longer than 255 characters or not printable.
     """
-    key = request.headers.get("idempotency-key")
+    key = _header(request, b"idempotency-key")
     if key is None:
         return None
     if not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):

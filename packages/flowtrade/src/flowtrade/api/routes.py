@@ -30,7 +30,7 @@ from flowtrade.models.product import (
 )
 from flowtrade.models.submission import Submission, SubmissionRecord
 
-__all__ = ["Query", "Right", "Route"]
+__all__ = ["Lane", "Query", "Right", "Route"]
 
 
 class Right(StrEnum):
@@ -44,6 +44,15 @@ class Right(StrEnum):
     VIEW = "can_view_products"
     MANAGE = "can_manage_products"
     RUN = "can_run_batch"
+
+
+class Lane(StrEnum):
+    """How a route's handler is reached."""
+
+    FRAMEWORK = "framework"
+    HOT = "hot"
+    """At once, where the request is a plain one (`flowtrade.api.front`). Its answer
+    is an `Answer`, its path has no parameter but an id at its end."""
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -70,6 +79,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         versioned: Whether the reply has an ETag.
         guarded: Whether it takes If-Match.
         once: Whether it takes Idempotency-Key.
+        lane: How its handler is reached.
     """
 
     method: str
@@ -84,6 +94,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     versioned: bool = False
     guarded: bool = False
     once: bool = False
+    lane: Lane = Lane.FRAMEWORK
 
 
 _TIME: Final = {"type": "string", "format": "date-time"}
@@ -117,6 +128,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/demand",
         handler=bids.create_demand,
+        lane=Lane.HOT,
         once=True,
         right=Right.CREATE,
         reply=DemandRecord,
@@ -129,6 +141,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path=_DEMAND,
         handler=bids.get_demand,
+        lane=Lane.HOT,
         right=Right.READ,
         reply=DemandRecord,
         query=(_AS_OF,),
@@ -139,6 +152,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="PUT",
         path=_DEMAND,
         handler=bids.put_curve,
+        lane=Lane.HOT,
         right=Right.UPDATE,
         reply=DemandRecord,
         body=CurveJson,
@@ -150,6 +164,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="DELETE",
         path=_DEMAND,
         handler=bids.delete_demand,
+        lane=Lane.HOT,
         right=Right.UPDATE,
         reply=DemandRecord,
         errors=(404,),
@@ -176,6 +191,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/portfolio",
         handler=bids.create_portfolio,
+        lane=Lane.HOT,
         once=True,
         right=Right.CREATE,
         reply=PortfolioRecord,
@@ -188,6 +204,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="GET",
         path=_PORTFOLIO,
         handler=bids.get_portfolio,
+        lane=Lane.HOT,
         right=Right.READ,
         reply=PortfolioRecord,
         query=(_EXPAND, _AS_OF),
@@ -198,6 +215,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="PATCH",
         path=_PORTFOLIO,
         handler=bids.patch_portfolio,
+        lane=Lane.HOT,
         right=Right.UPDATE,
         reply=PortfolioRecord,
         body=PatchPortfolio,
@@ -278,6 +296,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="PUT",
         path="/submission",
         handler=bids.put_submission,
+        lane=Lane.HOT,
         right=Right.CREATE,
         reply=SubmissionRecord,
         body=Submission,
