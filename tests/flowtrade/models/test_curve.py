@@ -143,3 +143,50 @@ def test_the_models_stay_light():
 
     assert (done.stdout, done.stderr) == ("\n", "")
     assert done.returncode == 0
+
+
+def broken_rule(points):
+    """The rules of a piecewise linear curve, told once more, one after the other."""
+    if not points:
+        return "pwl.empty", None
+    for index, (rate, price) in enumerate(points):
+        if math.isnan(rate) or math.isnan(price):
+            return "pwl.nan", index
+        if not (math.isfinite(rate) and math.isfinite(price)):
+            return "pwl.infinity", index
+        if index and not (
+            points[index - 1][0] <= rate and price <= points[index - 1][1]
+        ):
+            return "pwl.non_monotone", index
+    if points[0][0] > 0 or points[-1][0] < 0:
+        return "pwl.zero_trade", None
+    return None
+
+
+odd = st.sampled_from(
+    [math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, -1.0, 1.0, 1.7e308, -1.7e308]
+)
+rising = st.lists(st.tuples(odd, odd), max_size=5)
+ordered = st.lists(st.tuples(odd, odd), max_size=5).map(
+    lambda pairs: [
+        (rate, -price)
+        for rate, price in zip(
+            sorted((p[0] for p in pairs), key=lambda x: (math.isnan(x), x)),
+            sorted((p[1] for p in pairs), key=lambda x: (math.isnan(x), x)),
+            strict=True,
+        )
+    ]
+)
+
+
+@given(rising | ordered)
+def test_each_list_of_points_is_a_curve_or_breaks_the_rule_that_comes_first(points):
+    try:
+        curve = PwlCurve(points=tuple(Point(rate=r, price=p) for r, p in points))
+    except CurveError as error:
+        told = error.kind.value, error.index
+    else:
+        assert len(curve.points) == len(points)
+        told = None
+
+    assert told == broken_rule(points)

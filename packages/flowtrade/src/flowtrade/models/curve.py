@@ -94,6 +94,10 @@ class PwlCurve(Model, frozen=True, kw_only=True, gc=False):
     points: tuple[Point, ...]
 
     def __post_init__(self) -> None:
+        if not _keeps_all_rules(self.points):
+            self._tell_broken_rule()
+
+    def _tell_broken_rule(self) -> None:
         if not self.points:
             raise CurveError(
                 CurveErrorKind.PWL_EMPTY,
@@ -236,6 +240,26 @@ def curve_to_builtins(curve: Curve | None) -> object:
         "max_rate": None if math.isinf(high) else high,
         "price": curve.price,
     }
+
+
+def _keeps_all_rules(points: tuple[Point, ...]) -> bool:
+    """Say whether these points make a curve: the rules in one pass.
+
+    No comparison with NaN is true, and between finite ends all is finite.
+    """
+    if not points:
+        return False
+    first, last = points[0], points[-1]
+    if not (-math.inf < first.rate <= 0.0 <= last.rate < math.inf):
+        return False
+    if not (-math.inf < last.price and first.price < math.inf):
+        return False
+    rate, price = first.rate, first.price
+    for point in points:
+        if not (rate <= point.rate and price >= point.price):
+            return False
+        rate, price = point.rate, point.price
+    return True
 
 
 def _check_point(index: int, point: Point, previous: Point | None) -> None:

@@ -7,6 +7,7 @@ that is `netcore.clock`.
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, TypeAlias, final
 
 import msgspec
@@ -76,10 +77,15 @@ def format_timestamp(timestamp: Timestamp) -> str:
         timestamp: Nanoseconds since 1970-01-01T00:00:00Z, in the range of int64.
     """
     seconds, nanoseconds = divmod(timestamp, _SECOND)
-    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
     if nanoseconds:
-        return f"{text}.{nanoseconds:09d}".rstrip("0") + "Z"
-    return text + "Z"
+        return f"{_whole(seconds)}.{nanoseconds:09d}".rstrip("0") + "Z"
+    return _whole(seconds) + "Z"
+
+
+@lru_cache(maxsize=1024)
+def _whole(seconds: int) -> str:
+    # Many things happen within one second; to write it is most of the work.
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _offset(text: str, sign: str, hours: int, minutes: int) -> int:
