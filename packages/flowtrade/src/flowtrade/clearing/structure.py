@@ -296,6 +296,8 @@ class _Complex:
         if len(usage.idx):
             is_simple = (lengths == 1) & (feeders[usage.idx[first]] == 1)
         members = np.flatnonzero(live & ~is_simple)
+        if not len(members):
+            return cls.none()
         entries = ragged_index(usage.ptr, members)
         owner = np.repeat(members, lengths[members])
         mine = np.flatnonzero(feeders[usage.idx[entries]] == 1)
@@ -320,6 +322,23 @@ class _Complex:
             pseudo=np.setdiff1d(rest, anchors, assume_unique=True),
             free=np.flatnonzero(is_free),
             pseudo_rows=np.zeros(0, np.int64),
+        )
+
+    @classmethod
+    def none(cls) -> Self:
+        """No portfolio shares a demand: most small auctions, and no work at all."""
+        nobody, nothing = np.zeros(0, np.int64), np.zeros(0)
+        return cls(
+            members=nobody,
+            pivots=nobody,
+            own=nobody,
+            own_weight=nothing,
+            anchors=nobody,
+            anchored=nobody,
+            anchor_weight=nothing,
+            pseudo=nobody,
+            free=nobody,
+            pseudo_rows=nobody,
         )
 
     def rows_of(
