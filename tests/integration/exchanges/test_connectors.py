@@ -18,7 +18,8 @@ from integration.errors import (
     Unsupported,
     UnsupportedSubKind,
 )
-from integration.exchanges.registry import connector_for, exchanges
+from integration.exchanges.registry import connector_for, exchanges, folder_of
+from integration.instruments import listing_for
 from integration.market import notices
 from integration.market.connector import RouteTable, Topic, UnknownChannelError
 from integration.models import (
@@ -324,6 +325,18 @@ def test_every_kind_of_order_book_event_keeps_its_levels_as_pairs_of_text():
                         price, amount = level
                         assert isinstance(price, str)
                         assert isinstance(amount, str)
+
+
+def test_servers_of_one_venue_share_its_folder():
+    spot, swaps = ExchangeId.BYBIT_SPOT, ExchangeId.BYBIT_PERPETUALS_USD
+
+    assert folder_of(spot) == folder_of(swaps) == "integration.exchanges.bybit"
+    for exchange in exchanges():
+        assert type(connector_for(exchange)).__module__.startswith(folder_of(exchange))
+        assert listing_for(exchange).exchange is exchange
+    for find in (folder_of, listing_for):
+        with pytest.raises(Unsupported, match="known are binance_futures_coin"):
+            find(ExchangeId.KUCOIN)
 
 
 def test_an_exchange_without_a_connector_is_a_named_error():

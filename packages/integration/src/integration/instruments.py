@@ -25,8 +25,8 @@ from integration.errors import (
     UNDECODABLE,
     Deserialise,
     IntegrationError,
-    Unsupported,
 )
+from integration.exchanges.registry import folder_of
 from integration.fields import Number, decimal_of
 from integration.models import (
     AmountUnit,
@@ -64,7 +64,6 @@ __all__ = [
     "base_amount",
     "decode_document",
     "listing_for",
-    "listings",
     "load_instruments",
     "make_instrument",
     "make_spec",
@@ -73,31 +72,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-_PACKAGES = {
-    ExchangeId.BINANCE_SPOT: "binance",
-    ExchangeId.BINANCE_US: "binance",
-    ExchangeId.BINANCE_FUTURES_USD: "binance",
-    ExchangeId.BINANCE_FUTURES_COIN: "binance",
-    ExchangeId.BYBIT_SPOT: "bybit",
-    ExchangeId.BYBIT_PERPETUALS_USD: "bybit",
-    ExchangeId.OKX: "okx",
-    ExchangeId.KRAKEN: "kraken",
-    ExchangeId.KRAKEN_V2: "kraken_v2",
-    ExchangeId.COINBASE: "coinbase",
-    ExchangeId.COINBASE_ADVANCED: "coinbase_advanced",
-    ExchangeId.GATEIO_SPOT: "gateio",
-    ExchangeId.GATEIO_PERPETUALS_USD: "gateio",
-    ExchangeId.GATEIO_PERPETUALS_BTC: "gateio",
-    ExchangeId.GATEIO_FUTURES_USD: "gateio",
-    ExchangeId.GATEIO_FUTURES_BTC: "gateio",
-    ExchangeId.GATEIO_OPTIONS: "gateio",
-    ExchangeId.BITFINEX: "bitfinex",
-    ExchangeId.BITMEX: "bitmex",
-    ExchangeId.BITSTAMP: "bitstamp",
-    ExchangeId.DERIBIT: "deribit",
-    ExchangeId.HYPERLIQUID: "hyperliquid",
-}
 
 
 class Fetch(RestRequest[msgspec.Raw], frozen=True):
@@ -187,11 +161,6 @@ class Listing(ABC):
         """
 
 
-def listings() -> tuple[ExchangeId, ...]:
-    """Return every exchange whose instruments can be loaded, sorted."""
-    return tuple(sorted(_PACKAGES))
-
-
 @cache
 def listing_for(exchange: ExchangeId) -> Listing:
     """Return the listing of an exchange.
@@ -199,11 +168,7 @@ def listing_for(exchange: ExchangeId) -> Listing:
     Raises:
         Unsupported: There is none.
     """
-    package = _PACKAGES.get(exchange)
-    if package is None:
-        known = ", ".join(listings())
-        raise Unsupported("integration.instruments", f"{exchange}: known are {known}")
-    module = import_module(f"integration.exchanges.{package}.instruments")
+    module = import_module(f"{folder_of(exchange)}.instruments")
     found: tuple[Listing, ...] = module.LISTINGS
     return next(listing for listing in found if listing.exchange is exchange)
 

@@ -1,4 +1,4 @@
-"""Finds the connector of an exchange, importing only that venue."""
+"""Which folder has an exchange; finds its connector, importing only that venue."""
 
 from functools import cache
 from importlib import import_module
@@ -7,9 +7,9 @@ from integration.errors import Unsupported
 from integration.market.connector import Connector
 from integration.models import ExchangeId
 
-__all__ = ["connector_for", "exchanges"]
+__all__ = ["connector_for", "exchanges", "folder_of"]
 
-_PACKAGES = {
+_FOLDERS = {
     ExchangeId.BINANCE_SPOT: "binance",
     ExchangeId.BINANCE_US: "binance",
     ExchangeId.BINANCE_FUTURES_USD: "binance",
@@ -37,7 +37,20 @@ _PACKAGES = {
 
 def exchanges() -> tuple[ExchangeId, ...]:
     """Return every exchange that has a connector, sorted."""
-    return tuple(sorted(_PACKAGES))
+    return tuple(sorted(_FOLDERS))
+
+
+def folder_of(exchange: ExchangeId) -> str:
+    """Return the package of an exchange's venue; several servers may share one.
+
+    Raises:
+        Unsupported: there is none.
+    """
+    folder = _FOLDERS.get(exchange)
+    if folder is None:
+        known = ", ".join(exchanges())
+        raise Unsupported("integration.exchanges", f"{exchange}: known are {known}")
+    return f"integration.exchanges.{folder}"
 
 
 @cache
@@ -47,10 +60,5 @@ def connector_for(exchange: ExchangeId) -> Connector:
     Raises:
         Unsupported: there is none.
     """
-    package = _PACKAGES.get(exchange)
-    if package is None:
-        known = ", ".join(exchanges())
-        raise Unsupported("integration.exchanges", f"{exchange}: known are {known}")
-    module = import_module(f"integration.exchanges.{package}")
-    connectors: tuple[Connector, ...] = module.CONNECTORS
+    connectors: tuple[Connector, ...] = import_module(folder_of(exchange)).CONNECTORS
     return next(c for c in connectors if c.exchange is exchange)

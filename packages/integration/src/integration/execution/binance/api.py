@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -41,9 +40,10 @@ from integration.execution.private_stream import (
     Greeting,
     open_private_stream,
 )
+from integration.execution.venue_side import VenueSide, bucket_limiter
 from integration.models import InstrumentNameInternal
 from integration.rest.client import RestClient
-from integration.rest.clock import ServerClock, resynchronise, synchronise
+from integration.rest.clock import ServerClock
 from integration.rest.encoder import Base64Encoder, HexEncoder
 from integration.rest.limiter import BINANCE_FEEDBACK, BucketSpec, RateLimiter
 from integration.rest.prepared import PreparedRequest
@@ -106,7 +106,7 @@ class BinanceConfig(Model, frozen=True, kw_only=True):
 
 
 @final
-class BinanceApi:
+class BinanceApi(VenueSide[BinanceConfig]):
     """Binance spot's private endpoints; see `VenueApi`.
 
     Args:
@@ -130,13 +130,11 @@ class BinanceApi:
         transport: HttpTransport | None = None,
         limiter: RateLimiter | None = None,
     ) -> None:
-        self._instruments = instruments
+        config = BinanceConfig() if config is None else config
+        super().__init__(instruments, config, clock=clock, transport=transport)
         self._key = key
         self._mac: Mac = HmacKey(mac) if isinstance(mac, str) else mac
-        self._config = BinanceConfig() if config is None else config
-        self._clock = ServerClock() if clock is None else clock
         self._translate = BinanceTranslator(instruments)
-        self._transport = _transport(transport, self._config)
         self._limiter = _limiter(self._config) if limiter is None else limiter
         window = self._config.recv_window_ms
         signer = request_signer(key, self._mac, self._clock, recv_window_ms=window)
@@ -162,37 +160,10 @@ class BinanceApi:
     # What it is like
 
     @property
-    def instruments(self) -> InstrumentMap:
-        """What is traded."""
-        return self._instruments
-
-    @property
-    def recv_window(self) -> float:
-        """Seconds after which the venue refuses a request for its age."""
-        return self._config.recv_window_ms / 1000
-
-    @property
-    def stream_policy(self) -> ReconnectPolicy:
-        """How the private stream is brought back."""
-        return self._config.policy
-
-    @property
     def keep_alive_interval(self) -> float | None:
         """Listen keys have to be prolonged; the WebSocket API's stream has not."""
         listen = self._config.user_stream is UserStream.LISTEN_KEY
         return _KEEP_ALIVE if listen else None
-
-    def now_ns(self) -> Timestamp:
-        """Return the venue's time as far as it is known."""
-        return self._clock.now_ns()
-
-    async def synchronise(self) -> None:
-        """Ask the venue for its time, before it has to refuse ours."""
-        await synchronise(self._clock, self._ask_time)
-
-    async def resynchronise(self) -> None:
-        """Forget what was believed of the venue's clock and ask anew."""
-        await resynchronise(self._clock, self._ask_time)
 
     async def _ask_time(self) -> Timestamp:
         answer, _ = await self._public.execute(requests.Time())
@@ -324,10 +295,6 @@ class BinanceApi:
         """Prolong the listen key."""
         await self._keyed.execute(requests.KeepStream(listen_key=self._listen_key))
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._transport.aclose()
-
 
 class _KeyOnly:
     """The strategy of endpoints that name the key and are not signed."""
@@ -364,25 +331,7 @@ def _decode(payload: bytes) -> StreamMessage:
     return decode(payload)
 
 
-def _transport(given: HttpTransport | None, config: BinanceConfig) -> HttpTransport:
-    if given is not None:
-        return given
-    # Imported when needed, as RestClient does: httpx takes a third of a second.
-    import httpx
-
-    from integration.rest.httpx_transport import HttpxTransport
-
-    if config.ssl_context is None:
-        return HttpxTransport()
-    pool = httpx.AsyncHTTPTransport(verify=config.ssl_context, trust_env=False)
-    return HttpxTransport(pool)
-
-
 def _limiter(config: BinanceConfig) -> RateLimiter:
     """6,000 weight a minute and 100 orders in 10 s, as exchangeInfo says."""
-    host = urlsplit(config.rest_url).netloc
-    buckets = {
-        (host, "default"): BucketSpec(6000.0, 60.0),
-        (host, "orders"): BucketSpec(100.0, 10.0),
-    }
-    return RateLimiter(buckets, feedback=BINANCE_FEEDBACK)
+    buckets = {"default": BucketSpec(6000.0, 60.0), "orders": BucketSpec(100.0, 10.0)}
+    return bucket_limiter(config.rest_url, buckets, BINANCE_FEEDBACK)

@@ -9,7 +9,6 @@ unified account.
 import ssl
 from collections.abc import Sequence
 from typing import Any, TypeVar, final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -62,9 +61,10 @@ from integration.execution.private_stream import (
     open_private_stream,
 )
 from integration.execution.states import OrderState
+from integration.execution.venue_side import VenueSide, bucket_limiter
 from integration.models import InstrumentNameInternal, PerpetualContract
 from integration.rest.client import RestClient
-from integration.rest.clock import ServerClock, resynchronise, synchronise
+from integration.rest.clock import ServerClock
 from integration.rest.limiter import BYBIT_FEEDBACK, BucketSpec, RateLimiter
 from integration.rest.retry import RetryPolicy
 from integration.rest.signer import PublicNoHeaders
@@ -126,7 +126,7 @@ class BybitConfig(Model, frozen=True, kw_only=True):
 
 
 @final
-class BybitApi:
+class BybitApi(VenueSide[BybitConfig]):
     """Bybit's private endpoints for one category; see `VenueApi`.
 
     Args:
@@ -151,13 +151,11 @@ class BybitApi:
         transport: HttpTransport | None = None,
         limiter: RateLimiter | None = None,
     ) -> None:
-        self._instruments = instruments
-        self._credentials = credentials
+        config = BybitConfig() if config is None else config
         self._category = category_of(instruments.exchange)
-        self._config = BybitConfig() if config is None else config
-        self._clock = ServerClock() if clock is None else clock
+        super().__init__(instruments, config, clock=clock, transport=transport)
+        self._credentials = credentials
         self._translate = BybitTranslator(instruments)
-        self._transport = _transport(transport, self._config)
         window = self._config.recv_window_ms
         signer = request_signer(credentials, self._clock, recv_window_ms=window)
         shared: dict[str, Any] = {
@@ -176,36 +174,9 @@ class BybitApi:
     # What it is like
 
     @property
-    def instruments(self) -> InstrumentMap:
-        """What is traded."""
-        return self._instruments
-
-    @property
-    def recv_window(self) -> float:
-        """Seconds after which the venue refuses a request for its age."""
-        return self._config.recv_window_ms / 1000
-
-    @property
-    def stream_policy(self) -> ReconnectPolicy:
-        """How the private stream is brought back."""
-        return self._config.policy
-
-    @property
     def keep_alive_interval(self) -> float | None:
         """The connection's own heartbeat is enough."""
         return None
-
-    def now_ns(self) -> Timestamp:
-        """Return the venue's time as far as it is known."""
-        return self._clock.now_ns()
-
-    async def synchronise(self) -> None:
-        """Ask the venue for its time, before it has to refuse ours."""
-        await synchronise(self._clock, self._ask_time)
-
-    async def resynchronise(self) -> None:
-        """Forget what was believed of the venue's clock and ask anew."""
-        await resynchronise(self._clock, self._ask_time)
 
     async def _ask_time(self) -> Timestamp:
         envelope, _ = await self._public.execute(requests.Time())
@@ -388,10 +359,6 @@ class BybitApi:
     async def keep_alive(self) -> None:
         """Do nothing: the connection's heartbeat keeps it."""
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._transport.aclose()
-
 
 def _result(envelope: Envelope, kind: type[T]) -> T:
     try:
@@ -431,25 +398,7 @@ def _answers(payload: bytes, op: str) -> bool:
     return True
 
 
-def _transport(given: HttpTransport | None, config: BybitConfig) -> HttpTransport:
-    if given is not None:
-        return given
-    # Imported when needed, as RestClient does: httpx takes a third of a second.
-    import httpx
-
-    from integration.rest.httpx_transport import HttpxTransport
-
-    if config.ssl_context is None:
-        return HttpxTransport()
-    pool = httpx.AsyncHTTPTransport(verify=config.ssl_context, trust_env=False)
-    return HttpxTransport(pool)
-
-
 def _limiter(config: BybitConfig) -> RateLimiter:
     """50 questions and 20 orders a second: the account's limits of the endpoints."""
-    host = urlsplit(config.rest_url).netloc
-    buckets = {
-        (host, "default"): BucketSpec(50.0, 1.0),
-        (host, "orders"): BucketSpec(20.0, 1.0),
-    }
-    return RateLimiter(buckets, feedback=BYBIT_FEEDBACK)
+    buckets = {"default": BucketSpec(50.0, 1.0), "orders": BucketSpec(20.0, 1.0)}
+    return bucket_limiter(config.rest_url, buckets, BYBIT_FEEDBACK)

@@ -94,11 +94,8 @@ class _Bybit(TopicDialect):
         """Best bid and ask are a book of one level."""
         return f"orderbook.1.{self.native(spec)}"
 
-    def connect(self, path: str, query: str) -> Session | HttpReply:
-        """Open a session at `/v5/public/<category>`."""
-        del query
-        if path != self.websocket_path:
-            return not_found()
+    def session(self) -> Session:
+        """Return the venue's end of a new connection."""
         return _BybitSession(self, self.view.limits)
 
     def sequence(self, symbol: str) -> int | None:

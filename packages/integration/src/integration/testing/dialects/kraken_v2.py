@@ -101,11 +101,8 @@ class KrakenV2(TopicDialect):
         """Name best bid and ask."""
         return f"ticker|{self.native(spec)}"
 
-    def connect(self, path: str, query: str) -> Session | HttpReply:
-        """Open a session at `/v2`."""
-        del query
-        if path != self.websocket_path:
-            return not_found()
+    def session(self) -> Session:
+        """Return the venue's end of a new connection."""
         return _KrakenSession(self, self.view.limits)
 
     # ---- spelling

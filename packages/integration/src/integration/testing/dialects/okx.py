@@ -91,11 +91,8 @@ class Okx(TopicDialect):
         """Name best bid and ask, tick by tick."""
         return f"bbo-tbt|{self.native(spec)}"
 
-    def connect(self, path: str, query: str) -> Session | HttpReply:
-        """Open a session at `/ws/v5/public`."""
-        del query
-        if path != self.websocket_path:
-            return not_found()
+    def session(self) -> Session:
+        """Return the venue's end of a new connection."""
         return _OkxSession(self, self.view.limits)
 
     # ---- spelling

@@ -124,7 +124,16 @@ class TopicDialect(Dialect):
         self._quotes: dict[str, QuoteChanged] = {}
         self._connections = 0
 
+    def connect(self, path: str, query: str) -> Session | HttpReply:
+        """Open a session at `websocket_path`, and nowhere else."""
+        del query
+        return self.session() if path == self.websocket_path else not_found()
+
     # ---- what a subclass spells
+
+    @abstractmethod
+    def session(self) -> Session:
+        """Return the venue's end of a new connection."""
 
     @abstractmethod
     def native(self, spec: SymbolSpec) -> str:
