@@ -80,6 +80,24 @@ async def test_what_happens_is_counted():
     assert BIDDER not in text
 
 
+async def test_requests_are_shown_by_route_and_class_of_status():
+    async with running(port=0) as server:
+        url = server.auction.url
+        async with httpx.AsyncClient() as client:
+            for path in ("/health", "/health", "/demand", f"/demand/{BIDDER}", "/x"):
+                await client.get(url + path)
+        text, figures = await read(server.metrics_url)
+
+    name = "flowtrade_request_seconds"
+    assert figures[f"{name}_count", "2xx", "GET /health"] == 2
+    assert figures[f"{name}_count", "4xx", "GET /demand"] == 1
+    assert figures[f"{name}_count", "4xx", "GET /demand/{demand_id}"] == 1
+    assert figures[f"{name}_count", "4xx", "other"] == 1
+    assert figures[f"{name}_bucket", "+Inf", "2xx", "GET /health"] == 2
+    assert figures[f"{name}_sum", "2xx", "GET /health"] > 0
+    assert BIDDER not in text
+
+
 async def test_only_figures_are_there():
     async with running(port=0) as server, httpx.AsyncClient() as client:
         base = server.metrics_url.removesuffix("/metrics")

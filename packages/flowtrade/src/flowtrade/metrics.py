@@ -1,18 +1,21 @@
 """What operators watch: the service's figures in Prometheus' text format.
 
-Counters follow the log of operations, gauges are read when somebody asks; a request
-that nobody measures costs nothing. Figures name kinds and phases, never bidders, ids
-or tokens: they go to people who may not know who bids.
+Counters follow the log of operations, gauges are read when somebody asks. Requests are
+counted by `flowtrade.api.timing`, whether or not anybody measures, for less than a
+microsecond each. Figures name kinds, phases and routes, never bidders, ids or tokens:
+they go to people who may not know who bids.
 
 Needs the extra `flowtrade[metrics]` (prometheus-client).
 """
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
+from flowtrade.api.timing import BOUNDS
 from flowtrade.core.operations import Applied, Operation
 from flowtrade.core.state import Batched
 from flowtrade.errors import InvalidRequest
@@ -140,6 +143,22 @@ class ServiceMetrics:
         yield entities
         for name, text, value in self._gauges():
             yield GaugeMetricFamily(f"flowtrade_{name}", text, value=value)
+        yield self._requests()
+
+    def _requests(self) -> "Metric":
+        from prometheus_client.core import HistogramMetricFamily
+
+        requests = HistogramMetricFamily(
+            "flowtrade_request_seconds",
+            "Time from a request's being read to its response's head.",
+            labels=["route", "status"],
+        )
+        bounds = [*map(str, BOUNDS), "+Inf"]
+        for (route, status), series in self._auction.requests.series.items():
+            buckets = list(zip(bounds, accumulate(series.counts), strict=True))
+            labels = [route, f"{status}xx"]
+            requests.add_metric(labels, buckets=buckets, sum_value=series.seconds)
+        return requests
 
     def _gauges(self) -> Iterator[tuple[str, str, float]]:
         auction, last = self._auction, self._last

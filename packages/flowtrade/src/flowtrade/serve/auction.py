@@ -15,6 +15,7 @@ import trio
 from litestar import Litestar
 
 from flowtrade.api import create_app
+from flowtrade.api.timing import RequestTimes
 from flowtrade.core.lead import Lead
 from flowtrade.core.operations import Applied
 from flowtrade.core.service import Service
@@ -23,6 +24,7 @@ from flowtrade.hub import Hub
 from flowtrade.ids import TimeOrderedIds
 from flowtrade.ports import Authorizer, Clock, IdFactory, Solver, Store
 from flowtrade.schedule import Grid, OnRequest, Schedule
+from flowtrade.serve.collector import calm_collector
 from flowtrade.serve.server import listen, serve
 from flowtrade.settings import Settings
 from flowtrade.store import open_store
@@ -43,6 +45,7 @@ class Auction(msgspec.Struct, frozen=True, kw_only=True):
         app: The application.
         schedule: The schedule, or None without one.
         lead: Whether this process runs the auctions, where several could.
+        requests: How long requests took.
     """
 
     url: str
@@ -51,6 +54,7 @@ class Auction(msgspec.Struct, frozen=True, kw_only=True):
     app: Litestar
     schedule: Schedule | None
     lead: Lead | None = None
+    requests: RequestTimes = msgspec.field(default_factory=RequestTimes)
 
 
 async def run_auction(
@@ -111,7 +115,8 @@ async def run_auction(
             parts = _Parts(settings, service, authorizer, hub, clock)
             if isinstance(store, GroupStore):
                 parts.contend(store, silence)
-            await parts.run(listening, shutdown, task_status)
+            with calm_collector():
+                await parts.run(listening, shutdown, task_status)
 
 
 @final
@@ -132,6 +137,7 @@ class _Parts:
         self.hub = hub
         self.on_request = OnRequest(auctioneer)
         self.lead: Lead | None = None
+        self.requests = RequestTimes()
         self.schedule = (
             None if grid is None else Schedule(auctioneer, clock=clock, grid=grid)
         )
@@ -143,6 +149,7 @@ class _Parts:
             settings=settings.server,
             schedule=self.schedule,
             request_batch=self.on_request.request,
+            times=self.requests,
         )
 
     def contend(self, store: GroupStore, silence: float) -> None:
@@ -203,6 +210,7 @@ class _Parts:
             app=self.app,
             schedule=self.schedule,
             lead=self.lead,
+            requests=self.requests,
         )
 
 
