@@ -431,7 +431,8 @@ def _add_demand(op: AddDemand, tx: Transaction) -> tuple[Change, ...]:
 
 def _set_curve(op: SetCurve, tx: Transaction) -> tuple[Change, ...]:
     _check_owner(_existing(Kind.DEMAND, op.id, tx), op.owner)
-    _check_version("demand", op.id, op.expected, (Part.CURVE,), tx)
+    if op.expected is not None:
+        _check_version("demand", op.id, op.expected, (Part.CURVE,), tx)
     return (_put(Part.CURVE, op.id, op.curve, tx),)
 
 

@@ -64,7 +64,11 @@ class Part(IntEnum):
     @property
     def kind(self) -> Kind:
         """The kind of entity that has this timeline."""
-        return Kind.DEMAND if self is Part.CURVE else Kind.PORTFOLIO
+        return _KINDS[self]
+
+
+# A table: the enum's own lookups cost more than what is decided.
+_KINDS = {part: Kind.DEMAND if part is Part.CURVE else Kind.PORTFOLIO for part in Part}
 
 
 class Entity(msgspec.Struct, frozen=True, kw_only=True, gc=False):

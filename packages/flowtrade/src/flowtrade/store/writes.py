@@ -100,6 +100,7 @@ class SqlGroup:
         self._following = (
             self._first_key() if known.following is None else known.following
         )
+        self._owners: dict[Id, bytes] = {}
         self._entities: list[tuple[object, ...]] = []
         self._versions: list[tuple[int, int, Timestamp, bytes | None]] = []
         self._attached: dict[tuple[int, int], None] = {}
@@ -166,11 +167,14 @@ class SqlGroup:
 
     def _entity_row(self, pk: int, entity: Entity) -> tuple[object, ...]:
         parent = self.find((Kind.PRODUCT, entity.parent)) if entity.parent else None
+        owner = self._owners.get(entity.owner)
+        if owner is None:  # of a list of bids it is always the same
+            owner = self._owners[entity.owner] = id_to_blob(entity.owner)
         return (
             pk,
             int(entity.kind),
             id_to_blob(entity.id),
-            id_to_blob(entity.owner),
+            owner,
             entity.app_data,
             entity.created,
             None if parent is None else parent[0],
@@ -195,17 +199,17 @@ class SqlGroup:
 
     def _ask(self, kind: Kind, ids: list[Id]) -> None:
         count = 1 if len(ids) == 1 else _ASKED
-        padded = [*ids, *[ids[0]] * (count - len(ids))]
-        parameters: dict[str, object] = {
-            f"k{number}": id_to_blob(key) for number, key in enumerate(padded)
-        }
-        names = ", ".join(f":k{number}" for number in range(count))
-        sql = f"{ENTITY} WHERE e.kind = :kind AND e.id IN ({names})"
-        for row in self.session.execute(sql, {**parameters, "kind": int(kind)}):
-            entity = entity_of(row)
-            self._known.entities[kind, entity.id] = (row[0], entity)
+        blobs = [id_to_blob(key) for key in ids]
+        blobs += [blobs[0]] * (count - len(ids))
+        parameters: dict[str, object] = dict(zip(_NAMES, blobs, strict=False))
+        parameters["kind"] = int(kind)
         known = self._known.entities
-        self._absent.update((kind, key) for key in ids if (kind, key) not in known)
+        absent = dict.fromkeys(ids)
+        for row in self.session.execute(_ASK_MANY if ids[1:] else _ASK_ONE, parameters):
+            entity = entity_of(row)
+            known[kind, entity.id] = (row[0], entity)
+            absent.pop(entity.id, None)
+        self._absent.update([(kind, key) for key in absent])
 
 
 @final
@@ -227,6 +231,7 @@ class SqlTransaction:
     """
 
     __slots__ = (
+        "_asked",
         "_group",
         "_own",
         "attachments",
@@ -245,10 +250,11 @@ class SqlTransaction:
         self.memories: list[tuple[Once, Memory]] | None = None
         self._group = group
         self._own: dict[_Name, tuple[int, Entity]] | None = None
+        self._asked: tuple[int, Entity] | None = None
 
     def entity(self, kind: Kind, key: Id) -> Entity | None:
         """See `flowtrade.core.operations.Transaction`."""
-        found = self._find((kind, key))
+        found = self._find(kind, key)
         return None if found is None else found[1]
 
     def add_entity(self, entity: Entity) -> None:
@@ -256,7 +262,7 @@ class SqlTransaction:
         made = (self._group.next_key(), entity)
         if self._own is None or self.entities is None:
             self._own, self.entities = {}, []
-        self._own[entity.kind, entity.id] = made
+        self._own[entity.kind, entity.id] = self._asked = made
         self.entities.append(made)
 
     def live(self, part: Part, key: Id) -> Version:
@@ -380,16 +386,27 @@ class SqlTransaction:
         return self._group.session.execute(sql, parameters)
 
     def _pk(self, kind: Kind, key: Id) -> int:
-        found = self._find((kind, key))
+        found = self._find(kind, key)
         assert found is not None  # noqa: S101  # the rules have asked for it before
         return found[0]
 
-    def _find(self, name: _Name) -> tuple[int, Entity] | None:
-        if self._own is not None and (own := self._own.get(name)) is not None:
-            return own
-        return self._group.find(name)
+    def _find(self, kind: Kind, key: Id) -> tuple[int, Entity] | None:
+        # What is written is nearly always what was just asked for.
+        found = self._asked
+        if found is not None and found[1].id == key and found[1].kind is kind:
+            return found
+        name = (kind, key)
+        if self._own is None or (found := self._own.get(name)) is None:
+            found = self._group.find(name)
+        self._asked = found
+        return found
 
 
+_NAMES: Final = tuple(f"k{number}" for number in range(_ASKED))
+_ASK_MANY: Final = (
+    f"{ENTITY} WHERE e.kind = :kind AND e.id IN ({', '.join(f':{n}' for n in _NAMES)})"
+)
+_ASK_ONE: Final = f"{ENTITY} WHERE e.kind = :kind AND e.id IN (:{_NAMES[0]})"
 _INSERT_ENTITY: Final = (
     "INSERT INTO entity (pk, kind, id, owner, app_data, created, parent, ratio) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
