@@ -1,7 +1,9 @@
 """A Binance book, its best level and its trades, from recorded lines."""
 
+from contextlib import suppress
 from decimal import Decimal
 
+from integration.errors import Deserialise
 from integration.market.books import BookState
 from integration.market.playback import Playback
 from integration.models import (
@@ -23,15 +25,22 @@ class Book:
     """One symbol's feed; `kind` is spot, usdm or cm."""
 
     def __init__(self, kind: str) -> None:
+        if kind not in _SERVERS:
+            msg = f"a book is one of {', '.join(_SERVERS)}, was {kind!r}"
+            raise ValueError(msg)
         # A file holds one symbol: whatever it is called, it is the one.
         self._playback = Playback(_SERVERS[kind], instruments=lambda _symbol: _ANY)
         self._count = 0
         self._quantity = Decimal(0)
 
     def feed(self, ts_ns: int, raw: bytes) -> None:
-        """Take one line: a stream message or the body of a depth response."""
-        if b'"lastUpdateId"' in raw[:40]:
-            self._playback.feed_image(raw, ts_ns, symbol="any")
+        """Take one line: a stream message or the body of a depth response.
+
+        A line that was cut off is nothing, as it is on a stream.
+        """
+        if b'"lastUpdateId"' in raw and b'"stream"' not in raw:
+            with suppress(Deserialise):
+                self._playback.feed_image(raw, ts_ns, symbol="any")
             return
         for event in self._playback.feed(raw, ts_ns):
             if isinstance(event, MarketEvent) and isinstance(event.kind, PublicTrade):

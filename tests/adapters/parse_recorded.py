@@ -84,8 +84,9 @@ def parse(exchange: str, raw: str) -> list[dict[str, str | None]]:
                 {
                     "kind": "trade",
                     "side": kind.side.value,
-                    "price": str(kind.price),
-                    "amount": str(kind.amount),
+                    # As digits: str() of a Decimal writes 0.00000001 as 1E-8.
+                    "price": f"{kind.price:f}",
+                    "amount": f"{kind.amount:f}",
                     "id": kind.id,
                 }
             )

@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from integration.errors import IntegrationError
+from integration.market.books import OrderBook
 from integration.market.playback import Playback
 from integration.models import ExchangeId, MarketDataInstrument
 
 _TOP = 10
+_ONE_ARGUMENT = 2
 _ANY = MarketDataInstrument.spot("any", "any")
 
 
@@ -38,7 +41,8 @@ def play(session: dict[str, Any]) -> list[dict[str, Any]]:
         else:
             playback.feed(payload, time)
         lines.append({"i": i, "outcome": playback.last_outcome})
-    book = playback.books[_ANY]
+    # A session without messages about a book ends with an empty one.
+    book = playback.books.get(_ANY) or OrderBook(session["exchange"], "any")
     final = {
         "sequence": book.sequence,
         "bids_top": book.raw_bids(_TOP),
@@ -51,9 +55,17 @@ def play(session: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Play the file named on the command line."""
-    session = json.loads(Path(sys.argv[1]).read_bytes(), parse_float=_Number)
-    for line in play(session):
+    """Play the file named on the command line; what is wrong goes to stderr."""
+    if len(sys.argv) != _ONE_ARGUMENT:
+        print("usage: replay_book.py FILE", file=sys.stderr)
+        return 2
+    try:
+        session = json.loads(Path(sys.argv[1]).read_bytes(), parse_float=_Number)
+        lines = play(session)
+    except (OSError, ValueError, LookupError, TypeError, IntegrationError) as error:
+        print(f"{sys.argv[1]}: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    for line in lines:
         print(json.dumps(line))
     return 0
 
