@@ -71,6 +71,8 @@ class RawMessage(msgspec.Struct):
         reason: Of a response.
         version: Major and minor.
         headers: So far.
+        names: The headers' names in lower case, once the head is complete: what is
+            absent need not be looked for in every line.
         body: So far.
         trailers: So far.
         head_complete: Whether the head is.
@@ -84,6 +86,7 @@ class RawMessage(msgspec.Struct):
     reason: str = ""
     version: tuple[int, int] = (1, 1)
     headers: Headers = ()
+    names: tuple[str, ...] = ()
     body: bytes = b""
     trailers: Headers = ()
     head_complete: bool = False
@@ -93,6 +96,8 @@ class RawMessage(msgspec.Struct):
     @property
     def keep_alive(self) -> bool:
         """Whether the sender lets the connection live on (RFC 9112 §9.3)."""
+        if "connection" not in self.names:
+            return self.version >= (1, 1)
         if has_token(self.headers, "connection", "close"):
             return False
         return self.version >= (1, 1) or has_token(
@@ -163,11 +168,10 @@ class MessageReader:
             return False
         if message.status < 200 or message.status in NO_BODY_STATUSES:
             return False
-        names = {name.lower() for name, _ in message.headers}
-        if "transfer-encoding" in names:
+        if "transfer-encoding" in message.names:
             # RFC 9112 §6.3: only "chunked" as the last coding tells the end.
             return transfer_codings(message.headers)[-1:] != ["chunked"]
-        return "content-length" not in names
+        return "content-length" not in message.names
 
     def feed(self, data: bytes) -> list[RawMessage]:
         """Return the messages that `data` completes.
@@ -332,11 +336,11 @@ class MessageReader:
         message.upgrade = parser.should_upgrade()
         message.head_complete = True
         self._phase = _Phase.BODY
-        length = next(
-            (v for name, v in message.headers if name.lower() == "content-length"), "0"
-        )
-        if length.isdigit() and int(length) > self._limits.max_body:
-            self._too_large(int(length))
+        message.names = names = tuple([name.lower() for name, _ in message.headers])
+        if "content-length" in names:
+            length = message.headers[names.index("content-length")][1]
+            if length.isdigit() and int(length) > self._limits.max_body:
+                self._too_large(int(length))
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the content."""

@@ -200,14 +200,16 @@ class HttpServerConnection:
 
 def _checked(message: RawMessage) -> Request:
     """Check what the grammar allows and RFC 9112 does not."""
-    hosts = [value for name, value in message.headers if name.lower() == "host"]
-    codings = transfer_codings(message.headers)
+    names = message.names
+    hosts = names.count("host")
+    chunked = "transfer-encoding" in names
+    codings = transfer_codings(message.headers) if chunked else []
     if message.version[0] != 1:
         major, minor = message.version
         raise HttpProtocolError(f"HTTP/{major}.{minor} is not served", status=505)
     # RFC 9112 §3.2: exactly one Host, by which caches and routers go.
-    if len(hosts) > 1 or (message.version >= (1, 1) and not hosts):
-        raise HttpProtocolError(f"{len(hosts)} Host headers")
+    if hosts > 1 or (message.version >= (1, 1) and not hosts):
+        raise HttpProtocolError(f"{hosts} Host headers")
     # RFC 9112 §6.1: an HTTP/1.0 client that sends one is misunderstood by somebody.
     if codings and message.version < (1, 1):
         raise HttpProtocolError("Transfer-Encoding in an HTTP/1.0 request")
