@@ -1,4 +1,7 @@
-"""Recordings and options of market-recorder, without starting a process."""
+"""Options of market-recorder and what it shows, without starting a process.
+
+What a folder holds and how it is played is `integration`'s (tests/integration).
+"""
 
 import gzip
 import io
@@ -11,35 +14,33 @@ import trio
 pytest.importorskip("trio_websocket")
 cyclopts = pytest.importorskip("cyclopts")
 
-from integration.models import ExchangeId  # noqa: E402 - after the checks above
-from integration.testing import SimulatedExchange, SyntheticMarket  # noqa: E402
-from market_recorder.archive import (  # noqa: E402
-    Archive,
-    ArchiveError,
-    HttpEntry,
+from integration.models import ExchangeId, Subscription  # noqa: E402 - after the checks
+from integration.recording import (  # noqa: E402
+    HTTP_JOURNAL,
     Manifest,
-    Message,
+    RecordingFault,
+    RecordingFolder,
 )
+from integration.replay import replay_session  # noqa: E402
+from integration.testing import SimulatedExchange, SyntheticMarket  # noqa: E402
 from market_recorder.cli import app  # noqa: E402
 from market_recorder.record import OptionError, RecordOptions, record  # noqa: E402
-from market_recorder.replay import events, export, play, summarise  # noqa: E402
+from market_recorder.show import export, play  # noqa: E402
 
 SECOND = 1_000_000_000
+GUARD_SECONDS = 300  # against hanging; nothing asserts a duration
 
 
 def manifest(exchange="binance_spot"):
-    return Manifest(
-        exchange=ExchangeId(exchange),
-        subscriptions=RecordOptions(out=Path()).subscriptions(),
-        started_ns=1,
-    )
+    (first, *_) = RecordOptions(out=Path()).subscriptions()
+    wanted = Subscription(ExchangeId(exchange), first.instrument, first.kind)
+    return Manifest(subscriptions=(wanted,), started_ns=1)
 
 
 @pytest.fixture
-async def archive(tmp_path):
+async def folder(tmp_path):
     """Five seconds of one instrument, recorded in this process."""
-    folder = tmp_path / "recording"
-    stop = trio.Event()
+    folder, stop = tmp_path / "recording", trio.Event()
     async with (
         SimulatedExchange(SyntheticMarket(4)) as sim,
         trio.open_nursery() as nursery,
@@ -48,185 +49,92 @@ async def archive(tmp_path):
             out=folder, websocket_url=sim.websocket_url, rest_url=sim.rest_url
         )
         nursery.start_soon(record, options, stop)
-        with trio.fail_after(30):
+        with trio.fail_after(GUARD_SECONDS):
             await sim.wait_subscribed("btcusdt@depth@100ms")
-            while not sim.stats.requests:
+            while not (folder / HTTP_JOURNAL).stat().st_size:
                 await sim.advance(sim.time_ns + SECOND)
                 await trio.testing.wait_all_tasks_blocked(0.01)
-        await sim.advance(sim.time_ns + 4 * SECOND)
-        await sim.drain()
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        stop.set()
-        with trio.fail_after(30):
+            await sim.advance(sim.time_ns + 4 * SECOND)
+            await sim.drain()
+            stop.set()  # what is under way is recorded before the goodbye
             await sim.wait_clients(0)
-    return Archive(folder)
+    return folder
 
 
-# ---- recordings
-
-
-async def test_messages_come_in_the_order_of_time(archive):
-    messages = list(archive.messages())
-
-    times = [message.time_ns for message in messages]
-    assert times == sorted(times)
-    assert {m.session for m in messages} == {"http", *archive.sessions}
-    (image,) = [m for m in messages if m.session == "http"]
-    assert image.symbol == "BTCUSDT"
-    assert json.loads(image.payload)["lastUpdateId"]
-    assert json.loads(messages[0].payload) == {"result": None, "id": 1}
-
-
-async def test_a_summary_counts_and_ends_with_a_live_book(archive):
-    summary = summarise(archive)
-
-    assert summary.complete
-    assert summary.events["public_trade"] > 0
-    assert summary.events["l2"] > 30
-    assert summary.http == {"200": 1}
-    (book,) = summary.books
-    assert book.state == "live"
-    assert float(book.best_bid) < float(book.best_ask)
-    last = max(
-        json.loads(m.payload).get("u", 0)
-        for m in archive.messages()
-        if b"depthUpdate" in m.payload
-    )
-    assert book.sequence == last
-
-
-async def test_playing_writes_every_event_once(archive):
+async def test_playing_writes_every_event_once(folder):
     out = io.BytesIO()
 
-    written = await play(archive, out)
+    written = await play(folder, out)
 
-    lines = out.getvalue().splitlines()
-    assert written == len(lines) == sum(len(found) for _, found in events(archive))
-    assert all(json.loads(line)["exchange"] == "binance_spot" for line in lines)
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    replay = replay_session(folder)
+    assert written == len(events) == sum(len(moment.events) for moment in replay)
+    assert {event["event"] for event in events} == {"public_trade", "l1", "l2"}
+    assert all(event["exchange"] == "binance_spot" for event in events)
+    assert replay.report.whole
 
 
-async def test_playing_keeps_the_recorded_pace(archive, autojump_clock):
-    messages = list(archive.messages())
-    took = (messages[-1].time_ns - messages[0].time_ns) / SECOND
+async def test_playing_keeps_the_recorded_pace(folder, autojump_clock):
+    times = [moment.time_ns for moment in replay_session(folder)]
     began = trio.current_time()
 
-    await play(archive, io.BytesIO(), speed=0.5)
+    await play(folder, io.BytesIO(), speed=0.5)
 
+    took = (times[-1] - times[0]) / SECOND
     assert trio.current_time() - began == pytest.approx(2 * took)
 
 
-@pytest.mark.parametrize("speed", [-1.0, float("nan")])
-async def test_a_speed_that_is_none_is_refused(archive, speed):
-    with pytest.raises(ValueError, match="speed"):
-        await play(archive, io.BytesIO(), speed=speed)
-
-
-async def test_exporting_twice_gives_equal_files(archive, tmp_path):
+async def test_exporting_twice_gives_equal_files(folder, tmp_path):
     paths = [tmp_path / "one.gz", tmp_path / "two.gz"]
-    for path in paths:
-        assert export(archive, path) == len(list(archive.messages()))
+    counts = [export(folder, path) for path in paths]
 
     assert paths[0].read_bytes() == paths[1].read_bytes()
     lines = gzip.decompress(paths[0].read_bytes()).splitlines()
-    assert all(int(line.split(b" ", 1)[0]) > 0 for line in lines)
-    assert sum(b'"btcusdt@snapshot"' in line for line in lines) == 1
+    times = [int(line.split(b" ", 1)[0]) for line in lines]
+    assert counts == [len(lines)] * 2
+    assert times == sorted(times)
+    assert min(times) > 0
+    (image,) = [line for line in lines if b'"btcusdt@snapshot"' in line]
+    assert json.loads(image.split(b" ", 1)[1])["data"]["lastUpdateId"]
 
 
-async def test_what_exists_is_not_overwritten(archive, tmp_path):
+async def test_what_exists_is_not_overwritten(folder, tmp_path):
     (tmp_path / "taken").touch()
 
-    with pytest.raises(ArchiveError, match="exists"):
-        export(archive, tmp_path / "taken")
+    with pytest.raises(RecordingFault, match="exists"):
+        export(folder, tmp_path / "taken")
 
 
 def test_another_venue_is_not_exported(tmp_path):
-    other = Archive.create(tmp_path / "r", manifest("okx"))
+    RecordingFolder.create(tmp_path / "r", manifest("okx"))
 
-    with pytest.raises(ArchiveError, match="okx"):
-        export(other, tmp_path / "copy")
+    with pytest.raises(RecordingFault, match="okx"):
+        export(tmp_path / "r", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
-async def test_a_damaged_session_is_named(archive):
-    (session,) = archive.sessions
-    pairs = archive.folder / f"{session}_inbound_seq.rec"
+@pytest.mark.parametrize("read", [export, lambda folder, _: replay(folder)])
+async def test_a_damaged_session_is_named(folder, tmp_path, read):
+    (pairs,) = folder.glob("*_inbound_seq.rec")
     pairs.write_bytes(pairs.read_bytes()[:-5])
 
-    with pytest.raises(ArchiveError, match=session):
-        list(archive.messages())
+    with pytest.raises(
+        RecordingFault, match=pairs.name.removesuffix("_inbound_seq.rec")
+    ):
+        read(folder, tmp_path / "copy")
 
 
-async def test_a_damaged_journal_is_named(archive):
-    with (archive.folder / "http.jsonl").open("ab") as file:
-        file.write(b"{\n")
-
-    with pytest.raises(ArchiveError, match=r"http\.jsonl, line 2"):
-        list(archive.messages())
+def replay(folder):
+    for _ in replay_session(folder):
+        pass
 
 
-async def test_an_attempt_that_never_connected_is_an_empty_session(archive):
-    for part in ("inbound", "inbound_seq", "inbound_time", "outbound"):
-        (archive.folder / f"binance_spot-0-0000_{part}.rec").touch()
-
-    assert summarise(archive).sessions["binance_spot-0-0000"] == 0
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(None, "No such file"), (b"{", "recording.json"), (b'{"version":1}', "exchange")],
-)
-def test_a_folder_without_a_manifest_is_no_recording(tmp_path, content, said):
-    if content is not None:
-        (tmp_path / "recording.json").write_bytes(content)
-
-    with pytest.raises(ArchiveError, match=said):
-        Archive(tmp_path)
-
-
-def test_a_folder_in_use_is_not_recorded_into(tmp_path):
-    Archive.create(tmp_path / "new" / "folder", manifest())
-
-    with pytest.raises(ArchiveError, match="not empty"):
-        Archive.create(tmp_path / "new" / "folder", manifest())
-    (tmp_path / "file").touch()
-    with pytest.raises(ArchiveError, match="file"):
-        Archive.create(tmp_path / "file", manifest())
-
-
-def test_a_run_that_was_cut_off_is_told(tmp_path):
-    archive = Archive.create(tmp_path / "r", manifest())
-    assert not summarise(archive).complete
-    assert summarise(archive).started_ns is None
-
-    archive.finish(77)
-
-    assert Archive(tmp_path / "r").manifest.ended_ns == 77
-    assert summarise(archive).complete
-
-
-def test_failed_responses_are_counted_but_not_played(tmp_path):
-    archive = Archive.create(tmp_path / "r", manifest())
+def test_failed_responses_are_not_exported(tmp_path):
+    RecordingFolder.create(tmp_path / "r", manifest())
     entry = {"time_ns": 5, "url": "http://x/d?symbol=A", "status": 429, "body": "{}"}
-    (tmp_path / "r" / "http.jsonl").write_text(json.dumps(entry) + "\n")
+    (tmp_path / "r" / HTTP_JOURNAL).write_text(json.dumps(entry) + "\n")
 
-    assert list(archive.messages()) == []
-    assert summarise(archive).http == {"429": 1}
-
-
-def test_the_symbol_of_a_response_is_in_its_url():
-    def symbol(url):
-        return HttpEntry(time_ns=1, url=url, status=200, body="").symbol
-
-    assert symbol("http://x/depth?limit=5&symbol=BTCUSDT") == "BTCUSDT"
-    assert symbol("http://x/book?currency_pair=BTC_USDT") == "BTC_USDT"
-    assert symbol("http://x/time") is None
-
-
-async def test_an_image_before_any_session_is_let_pass(tmp_path):
-    archive = Archive.create(tmp_path / "r", manifest())
-    entry = {"time_ns": 5, "url": "http://x/d?symbol=A", "status": 200, "body": "{}"}
-    (tmp_path / "r" / "http.jsonl").write_text(json.dumps(entry) + "\n")
-
-    assert list(events(archive)) == [(Message(5, "http", b"{}", "A"), [])]
+    assert export(tmp_path / "r", tmp_path / "copy") == 0
 
 
 # ---- options

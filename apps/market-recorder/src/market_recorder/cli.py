@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import cyclopts
 import msgspec
@@ -20,9 +20,10 @@ from integration.program import (
     configure_logging,
     run_program,
 )
-from market_recorder.archive import Archive, ArchiveError
+from integration.recording import RecordingFault
+from integration.replay import ReplayReport, replay_session
 from market_recorder.record import OptionError, RecordOptions, record
-from market_recorder.replay import Summary, export, play, summarise
+from market_recorder.show import export, play
 from netcore.errors import NetError
 
 __all__ = ["app", "main"]
@@ -30,7 +31,7 @@ __all__ = ["app", "main"]
 T = TypeVar("T")
 
 _NAME = "market-recorder"
-_USAGE = (OptionError, ArchiveError)
+_USAGE = (OptionError, RecordingFault)
 _RUN = (IntegrationError, NetError)
 
 app = App(
@@ -69,7 +70,8 @@ def record_command(
         exchange: Exchange id (default binance_spot).
         instruments: Such as btc_usdt,eth_usdt_perpetual (default btc_usdt).
         kinds: Such as public_trades,order_books_l2 (default these and order_books_l1).
-        duration: Seconds to record; by default until asked to stop.
+        duration: Seconds to record from when all is subscribed; by default until asked
+            to stop.
         websocket_url: Record from here instead, such as from a local exchange.
         rest_url: Fetch images of books from here instead.
         tls_ca: Trust this authority (PEM) instead of the system's.
@@ -104,13 +106,13 @@ def inspect_command(folder: Path, *, json: bool = False) -> int:
     configure_logging()
 
     async def run(stop: trio.Event) -> None:
-        summary = await _unless_stopped(lambda: summarise(Archive(folder)), stop)
-        if summary is None:
+        report = await _unless_stopped(lambda: _inspected(folder), stop)
+        if report is None:
             return
         if json:
-            sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+            sys.stdout.write(msgspec.json.encode(_plain(report)).decode() + "\n")
         else:
-            Console().print(_table(summary))
+            Console().print(_table(report))
 
     return run_program(_NAME, run, usage_errors=_USAGE, run_errors=_RUN)
 
@@ -129,7 +131,7 @@ def play_command(folder: Path, *, speed: str = "max") -> int:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when, stop, nursery.cancel_scope)
             try:
-                await play(Archive(folder), sys.stdout.buffer, speed=_speed(speed))
+                await play(folder, sys.stdout.buffer, speed=_speed(speed))
             except BrokenPipeError:
                 # The reader has seen enough (`play ... | head`). Python would flush
                 # stdout at exit and complain again.
@@ -150,7 +152,7 @@ def export_command(folder: Path, out: Path) -> int:
     configure_logging()
 
     async def run(stop: trio.Event) -> None:
-        await _unless_stopped(lambda: export(Archive(folder), out), stop)
+        await _unless_stopped(lambda: export(folder, out), stop)
 
     return run_program(_NAME, run, usage_errors=_USAGE, run_errors=_RUN)
 
@@ -196,23 +198,45 @@ def _speed(text: str) -> float:
     return speed
 
 
-def _table(summary: Summary) -> Table:
-    """Show a summary as rows of name and value."""
-    table = Table(title=f"{summary.exchange} recording", show_header=False)
-    if summary.started_ns is not None and summary.ended_ns is not None:
-        seconds = (summary.ended_ns - summary.started_ns) / 1e9
+def _inspected(folder: Path) -> ReplayReport:
+    """Play a recording to its end and say what it holds."""
+    replay = replay_session(folder)
+    for _ in replay:
+        pass
+    return replay.report
+
+
+def _plain(report: ReplayReport) -> dict[str, Any]:
+    """Return a report as JSON's own types, with what is to be known of it at once."""
+    complete = {"complete": report.stopped_ns is not None, "whole": report.whole}
+    return {**complete, **msgspec.to_builtins(report)}
+
+
+def _table(report: ReplayReport) -> Table:
+    """Show a report as rows of name and value."""
+    table = Table(title="recording", show_header=False)
+    if report.last_ns is not None:
+        seconds = (report.last_ns - report.started_ns) / 1e9
         table.add_row("duration", f"{seconds:.3f} s")
-    table.add_row("complete", "yes" if summary.complete else "no: it was cut off")
-    table.add_row("payload", f"{summary.bytes:,} bytes")
-    for section in (summary.sessions, summary.events):
-        for name, count in section.items():
-            table.add_row(name, f"{count:,}")
-    for status, count in summary.http.items():
+    complete = report.stopped_ns is not None
+    table.add_row("complete", "yes" if complete else "no: it was cut off")
+    table.add_row("payload", f"{report.bytes:,} bytes")
+    table.add_row("messages", f"{report.messages:,} in {report.sessions} sessions")
+    for name, count in (*report.events.items(), *report.faults.items()):
+        table.add_row(name, f"{count:,}")
+    if report.outages:
+        table.add_row("outages", f"{report.outages:,}")
+    for reason, count in report.stale.items():
+        table.add_row(f"book stale: {reason}", f"{count:,}")
+    for status, count in report.http.items():
         table.add_row(f"HTTP {status}", f"{count:,}")
-    for book in summary.books:
-        top = f"{book.best_bid} / {book.best_ask}"
+    for book in report.books:
+        bid, ask = (
+            "-" if side is None else side[0] for side in (book.best_bid, book.best_ask)
+        )
         size = f"{book.bids} bids, {book.asks} asks, sequence {book.sequence}"
-        table.add_row(book.instrument, f"{book.state}, {top}, {size}")
+        name = f"{book.exchange} {book.instrument}"
+        table.add_row(name, f"{book.state}, {bid} / {ask}, {size}")
     return table
 
 

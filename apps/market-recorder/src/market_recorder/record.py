@@ -1,12 +1,10 @@
-"""Recording: subscriptions in, a folder out."""
+"""Options to subscriptions and a configuration; what a recording says meanwhile."""
 
 import ssl
 from collections import Counter
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import httpx
-import msgspec
 import structlog
 import trio
 
@@ -20,7 +18,7 @@ from integration.market.reports import (
     StreamError,
     StreamEvent,
 )
-from integration.market.streams import MarketStreams, open_market_streams
+from integration.market.streams import MarketStreams
 from integration.models import (
     ExchangeId,
     MarketDataInstrument,
@@ -28,11 +26,7 @@ from integration.models import (
     SubKind,
     Subscription,
 )
-from integration.rest.httpx_transport import HttpxTransport
-from integration.rest.prepared import PreparedRequest
-from integration.rest.transport import HttpTransport, RawResponse
-from market_recorder.archive import HTTP_JOURNAL, Archive, HttpEntry, Manifest
-from netcore.clock import Clock, SystemClock
+from integration.recording import open_recording
 from netcore.models import Model
 
 __all__ = ["OptionError", "RecordOptions", "record"]
@@ -77,6 +71,22 @@ class RecordOptions(Model, frozen=True):
         except (ValueError, Unsupported) as error:
             raise OptionError(str(error)) from error
 
+    def config(self) -> StreamConfig:
+        """Return how to stream it.
+
+        Raises:
+            OptionError: If the authority cannot be used.
+        """
+
+        def replaced(url: str | None) -> dict[str, str]:
+            return {} if url is None else {self.exchange: url}
+
+        return StreamConfig(
+            websocket_url=replaced(self.websocket_url),
+            rest_url=replaced(self.rest_url),
+            ssl_context=_ssl_context(self.tls_ca),
+        )
+
 
 def _instrument(name: str) -> MarketDataInstrument:
     match name.lower().split("_"):
@@ -89,30 +99,13 @@ def _instrument(name: str) -> MarketDataInstrument:
     )
 
 
-class _Journal(HttpTransport):
-    """A transport that writes down every response it passes on."""
-
-    def __init__(self, inner: HttpTransport, file: IO[bytes], clock: Clock) -> None:
-        self._inner = inner
-        self._file = file
-        self._clock = clock
-
-    async def send(self, prepared: PreparedRequest) -> RawResponse:
-        """Send, and note what came back."""
-        response = await self._inner.send(prepared)
-        entry = HttpEntry(
-            time_ns=self._clock.now_ns(),
-            url=prepared.url,
-            status=response.status,
-            body=response.content.decode("utf-8", "replace"),
-        )
-        self._file.write(msgspec.json.encode(entry) + b"\n")
-        self._file.flush()
-        return response
-
-    async def aclose(self) -> None:
-        """Close the transport below."""
-        await self._inner.aclose()
+def _ssl_context(authority: Path | None) -> ssl.SSLContext | None:
+    if authority is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except (OSError, ssl.SSLError) as error:
+        raise OptionError(f"--tls-ca {authority}: {error}") from error
 
 
 async def record(options: RecordOptions, stop: trio.Event) -> None:
@@ -120,47 +113,12 @@ async def record(options: RecordOptions, stop: trio.Event) -> None:
 
     Raises:
         OptionError: For options that cannot be used.
-        ArchiveError: If the folder cannot be used.
+        RecordingFault: If the folder cannot be used.
         IntegrationError: If the exchange cannot be reached or refuses.
     """
-    subscriptions = options.subscriptions()
-    context = _ssl_context(options.tls_ca)
-    clock = SystemClock()
-    archive = Archive.create(
-        options.out,
-        Manifest(
-            exchange=subscriptions[0].exchange,
-            subscriptions=subscriptions,
-            started_ns=clock.now_ns(),
-            websocket_url=options.websocket_url,
-            rest_url=options.rest_url,
-        ),
-    )
+    subscriptions, config = options.subscriptions(), options.config()
     counts: Counter[str] = Counter()
-    with (options.out / HTTP_JOURNAL).open("xb") as file:
-        pool = httpx.AsyncHTTPTransport(verify=context or True, trust_env=False)
-        transport = _Journal(HttpxTransport(pool, clock=clock), file, clock)
-        try:
-            config = _config(options, context, transport)
-            with trio.move_on_after(options.duration or float("inf")):
-                await _follow(subscriptions, config, stop, counts)
-        except DataError as error:
-            # What the venue does not offer is for the user to choose differently.
-            raise OptionError(str(error)) from error
-        finally:
-            with trio.CancelScope(shield=True):
-                await transport.aclose()
-    archive.finish(clock.now_ns())
-    _log.info("stopped", folder=str(options.out), **counts)
-
-
-async def _follow(
-    subscriptions: tuple[Subscription, ...],
-    config: StreamConfig,
-    stop: trio.Event,
-    counts: Counter[str],
-) -> None:
-    """Keep the streams open until asked to stop."""
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
 
         async def watch() -> None:
@@ -169,16 +127,22 @@ async def _follow(
 
         nursery.start_soon(watch)
         nursery.start_soon(_report, counts)
-        failure: BaseException | None = None
         try:
-            async with open_market_streams(subscriptions, config=config) as streams:
-                _log.info("recording", folder=str(config.recorder))
-                await _consume(streams, counts)
+            async with open_recording(
+                options.out, subscriptions, config=config
+            ) as recording:
+                _log.info("recording", folder=str(options.out))
+                with trio.move_on_after(options.duration or float("inf")):
+                    await _consume(recording.streams, counts)
         except Exception as error:
-            failure = error
+            failure = error  # raised outside the nursery, which would wrap it
         nursery.cancel_scope.cancel()
+    if isinstance(failure, DataError):
+        # What the venue does not offer is for the user to choose differently.
+        raise OptionError(str(failure)) from failure
     if failure is not None:
         raise failure
+    _log.info("stopped", folder=str(options.out), **counts)
 
 
 async def _consume(streams: MarketStreams, counts: Counter[str]) -> None:
@@ -215,27 +179,3 @@ async def _report(counts: Counter[str]) -> None:
     while True:
         await trio.sleep(_STATS_EVERY_S)
         _log.info("running", **counts)
-
-
-def _config(
-    options: RecordOptions, context: ssl.SSLContext | None, transport: HttpTransport
-) -> StreamConfig:
-    def replaced(url: str | None) -> dict[str, str]:
-        return {} if url is None else {options.exchange: url}
-
-    return StreamConfig(
-        websocket_url=replaced(options.websocket_url),
-        rest_url=replaced(options.rest_url),
-        ssl_context=context,
-        recorder=options.out,
-        http_transport=transport,
-    )
-
-
-def _ssl_context(authority: Path | None) -> ssl.SSLContext | None:
-    if authority is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=authority)
-    except (OSError, ssl.SSLError) as error:
-        raise OptionError(f"--tls-ca {authority}: {error}") from error
