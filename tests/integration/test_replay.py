@@ -56,9 +56,7 @@ class Session:
             streams = recording.streams
             for step in range(400):
                 await sim.advance(sim.time_ns + STEP_NS)
-                with trio.move_on_after(0.02):
-                    while True:
-                        self.events += await streams.next_batch()
+                await self._read(streams, 0.02)
                 live = all(b.state is BookState.LIVE for b in streams.books.values())
                 if step >= steps and live and (done is None or done(self.events)):
                     break
@@ -67,11 +65,17 @@ class Session:
             await sim.drain()
             if then is not None:
                 await sim.inject(then)
-            with trio.move_on_after(0.1):
-                while True:
-                    self.events += await streams.next_batch()
+            await self._read(streams, 0.1)
             self.books = {key: image(book) for key, book in streams.books.items()}
         return recording.folder
+
+    async def _read(self, streams, patience):
+        """Read until nothing has come for so many seconds, however long that takes."""
+        while True:
+            with trio.move_on_after(patience) as scope:
+                self.events += await streams.next_batch()
+            if scope.cancelled_caught:
+                return
 
 
 def image(book):
