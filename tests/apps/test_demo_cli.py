@@ -10,12 +10,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+GUARD_SECONDS = 300  # against hanging; nothing asserts a duration
 DEMO = [str(Path(sys.executable).with_name("flowtrade-demo"))]
 
 
 def run(*args):
     return subprocess.run(  # noqa: S603  # our own program
-        [*DEMO, *args], capture_output=True, text=True, timeout=60, check=False
+        [*DEMO, *args],
+        capture_output=True,
+        text=True,
+        timeout=GUARD_SECONDS,
+        check=False,
     )
 
 
@@ -44,14 +49,14 @@ def live():
 def test_a_signal_ends_it_in_order_even_while_a_page_is_open(live, number):
     process, url = live
     with (
-        httpx.Client(timeout=30) as client,
+        httpx.Client(timeout=GUARD_SECONDS) as client,
         client.stream("GET", f"{url}/updates") as page,
     ):
         chunks = page.iter_text()
         while "event: batch" not in next(chunks):
             pass
         process.send_signal(number)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=GUARD_SECONDS)
 
     assert process.returncode == 0, errors
     assert lines(output)[-1] == {"event": "stopped"}
@@ -61,12 +66,13 @@ def test_a_signal_ends_it_in_order_even_while_a_page_is_open(live, number):
 def test_the_page_and_its_files_are_served(live):
     _, url = live
 
-    page = httpx.get(url)
+    page = httpx.get(url, timeout=GUARD_SECONDS)
 
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     for path in ("app.js", "style.css", "vendor/uplot/uPlot.esm.js"):
-        assert httpx.get(f"{url}/static/{path}").status_code == 200
+        file = httpx.get(f"{url}/static/{path}", timeout=GUARD_SECONDS)
+        assert file.status_code == 200
 
 
 def test_without_a_terminal_it_speaks_json_lines():

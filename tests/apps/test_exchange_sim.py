@@ -15,6 +15,7 @@ trio_websocket = pytest.importorskip("trio_websocket")
 pytest.importorskip("cyclopts")
 
 COMMAND = [sys.executable, "-m", "exchange_sim.cli"]
+GUARD_SECONDS = 300  # against hanging; nothing asserts a duration
 
 DEPTH = (
     b'%d {"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":%d,'
@@ -38,7 +39,7 @@ class Program:
                 yield line
 
     async def logged(self, event: str) -> dict:
-        with trio.fail_after(60):
+        with trio.fail_after(GUARD_SECONDS):
             async for line in self._lines:
                 entry = json.loads(line)
                 if entry["event"] == event:
@@ -47,7 +48,7 @@ class Program:
 
     async def stop(self, number: int) -> int:
         self.process.send_signal(number)
-        with trio.fail_after(30):
+        with trio.fail_after(GUARD_SECONDS):
             return await self.process.wait()
 
 
@@ -67,7 +68,7 @@ async def running(*arguments: str):
 
 async def failing(*arguments: str) -> tuple[int, str]:
     """Exit code and the one line said on stderr."""
-    with trio.fail_after(60):
+    with trio.fail_after(GUARD_SECONDS):
         result = await trio.run_process(
             [*COMMAND, *arguments], capture_stderr=True, check=False
         )
@@ -78,7 +79,9 @@ async def failing(*arguments: str) -> tuple[int, str]:
 
 
 async def fetch(url: str, **options) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, **options) as client:
+    async with httpx.AsyncClient(
+        trust_env=False, timeout=GUARD_SECONDS, **options
+    ) as client:
         return await client.get(url)
 
 
@@ -178,7 +181,7 @@ async def test_a_recording_at_full_speed_can_end_the_program(tmp_path):
         "--recording", str(path), "--speed", "max", "--exit-at-end"
     ) as program:
         finished = await program.logged("finished")
-        with trio.fail_after(30):
+        with trio.fail_after(GUARD_SECONDS):
             assert await program.process.wait() == 0
 
     assert finished["events"] == 50

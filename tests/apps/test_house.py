@@ -17,6 +17,7 @@ from flowtrade_demo.rounds import run_demo, run_lockstep
 from integration.market.books import BookState
 from integration.models import PublicTrade
 
+GUARD_SECONDS = 300  # against hanging; nothing asserts a duration
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 SESSION = DATA / "wire/replay/binance_spot_nknusdt.json"
 RECORDING = DATA / "recordings/binance_spot_btcusdt_20240808.gz"
@@ -44,7 +45,7 @@ def lockstep(tmp_path, **changes):
 async def published(config):
     """Run to the end; return the batch updates that the public stream carried."""
     updates = []
-    with trio.fail_after(60):
+    with trio.fail_after(GUARD_SECONDS):
         await run_demo(
             config, stop=trio.Event(), started=lambda _: None, listener=updates.append
         )
@@ -203,7 +204,7 @@ async def test_live_batches_follow_the_clock(tmp_path):
     updates = []
     config = DemoConfig(store="memory:", port=0, every=0.1, batches=3)
 
-    with trio.fail_after(60):
+    with trio.fail_after(GUARD_SECONDS):
         await run_demo(
             config,
             stop=trio.Event(),
@@ -229,7 +230,7 @@ async def test_stopping_a_live_run_ends_it_in_order(tmp_path):
         if isinstance(update, BatchUpdate):
             stop.set()
 
-    with trio.fail_after(60):
+    with trio.fail_after(GUARD_SECONDS):
         await run_demo(config, stop=stop, started=lambda _: None, listener=listener)
 
     reopened = DemoConfig(

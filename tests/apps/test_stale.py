@@ -9,11 +9,12 @@ from integration.market.books import BookState
 from integration.testing.faults import Gap, RateLimit
 
 SECOND = 1_000_000_000
+GUARD_SECONDS = 300  # against hanging; nothing asserts a duration
 
 
 async def until(house, condition):
     """Let the market go on, second by second, until something is so."""
-    with trio.fail_after(60):
+    with trio.fail_after(GUARD_SECONDS):
         while not condition():
             await house.exchange.advance(house.exchange.time_ns + SECOND)
             with trio.move_on_after(0.05):
