@@ -56,11 +56,11 @@ from netcore.stream.record import RecordedStream, Recorder
 from netcore.stream.tcp import TcpStream
 from netcore.stream.tls import TlsStream
 from netcore.ws.batch import Batch
-from netcore.ws.closing import CloseCode
+from netcore.ws.closing import ORDERLY, CloseCode
 from netcore.ws.connection import State
 from netcore.ws.deflate import DeflateConfig
+from netcore.ws.facade import WebSocketFacade
 from netcore.ws.frames import Frame, Masking, Opcode
-from netcore.ws.handshake import Agreement
 from netcore.ws.heartbeat import Heartbeat
 from netcore.ws.options import WebSocketOptions, parse_ws_url
 from netcore.ws.reader import DEFAULT_MAX_FRAME
@@ -77,8 +77,6 @@ _POLL_SECONDS: Final = 0.001
 _BACKLOG: Final = 16 << 20
 # Pongs to keep while one of them is waited for.
 _MOST_PONGS: Final = 64
-# Ends that are no faults: done, and going away (RFC 6455 §7.4.1).
-_ORDERLY: Final = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY})
 
 _clock = time.monotonic
 
@@ -92,7 +90,7 @@ class SendTimeout(RemoteError, TimeoutError):
 
 
 @final
-class BlockingWebSocket:
+class BlockingWebSocket(WebSocketFacade):
     """One end of an open WebSocket whose calls wait; `connect` makes it.
 
     Args:
@@ -104,7 +102,7 @@ class BlockingWebSocket:
     def __init__(
         self, websocket: WebSocket, *, send_timeout: float | None = None
     ) -> None:
-        self._websocket = websocket
+        super().__init__(websocket)
         self._send_timeout = send_timeout
         self._backlog: deque[Batch] = deque()
         self._backlog_bytes = 0
@@ -125,49 +123,6 @@ class BlockingWebSocket:
         trace: TracebackType | None,
     ) -> None:
         self.close(CloseCode.NORMAL if kind is None else CloseCode.GOING_AWAY)
-
-    # -- what it is like now ---------------------------------------------------------
-
-    @property
-    def websocket(self) -> WebSocket:
-        """The end below, which never waits."""
-        return self._websocket
-
-    @property
-    def info(self) -> ConnectionInfo:
-        """Whom it talks to."""
-        return self._websocket.info
-
-    @property
-    def state(self) -> State:
-        """How far the conversation is."""
-        return self._websocket.state
-
-    @property
-    def close_code(self) -> int | None:
-        """Why it is over: the peer's code, ours after its fault, 1006 if it broke."""
-        return self._websocket.close_code
-
-    @property
-    def close_reason(self) -> str:
-        """The words beside `close_code`."""
-        return self._websocket.close_reason
-
-    @property
-    def agreement(self) -> Agreement | None:
-        """What the handshake settled: subprotocol, extensions, answer's headers."""
-        return self._websocket.agreement
-
-    @property
-    def subprotocol(self) -> str | None:
-        """The subprotocol both ends speak, None if none was agreed on."""
-        agreement = self._websocket.agreement
-        return None if agreement is None else agreement.subprotocol
-
-    @property
-    def latency_ns(self) -> int | None:
-        """How long the latest answered ping of the heartbeat took."""
-        return self._websocket.latency_ns
 
     # -- receiving -------------------------------------------------------------------
 
@@ -206,7 +161,7 @@ class BlockingWebSocket:
             try:
                 batch = self.read_batch()
             except ConnectionClosed as exc:
-                if exc.code in _ORDERLY:
+                if exc.code in ORDERLY:
                     return
                 raise
             yield batch
@@ -219,7 +174,7 @@ class BlockingWebSocket:
         try:
             return self.receive()
         except ConnectionClosed as exc:
-            if exc.code in _ORDERLY:
+            if exc.code in ORDERLY:
                 raise StopIteration from exc
             raise
 

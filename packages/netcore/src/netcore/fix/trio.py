@@ -7,7 +7,6 @@ that stops asking for events stops sending heartbeats, and is noticed.
 
 import contextlib
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, final
@@ -25,10 +24,9 @@ from netcore.fix.session import FixSession
 from netcore.info import ConnectionInfo
 from netcore.stream.base import RECEIVE_SIZE, Stream
 from netcore.stream.outbox import DEFAULT_LIMIT
-from netcore.stream.tcp import TcpStream
 from netcore.stream.tls import TlsStream
 from netcore.trio.driver import TrioClock, TrioDriver
-from netcore.trio.streams import finish_connecting, open_stream
+from netcore.trio.streams import adopt_socket, finish_connecting, open_stream
 
 __all__ = ["FixServer", "TrioFixConnection", "open_fix", "serve_fix"]
 
@@ -328,7 +326,7 @@ class _Server:
             await trio.aclose_forcefully(accepted)
             return
         try:
-            stream: Stream = _adopt(accepted)
+            stream: Stream = adopt_socket(accepted)
         except NetError as exc:  # its peer has reset it while it waited for us
             _logger.info("a connection was gone before it was served: %s", exc)
             return
@@ -399,14 +397,3 @@ async def _first_message(
         session = visitor.feed(data) if data else visitor.feed_eof()
         if session is not None:
             return session
-
-
-def _adopt(accepted: trio.SocketStream) -> TcpStream:
-    """Take the socket away from trio."""
-    family, kind = accepted.socket.family, accepted.socket.type
-    sock = socket.socket(family, kind, fileno=accepted.socket.detach())
-    try:
-        return TcpStream.adopt(sock)
-    except BaseException:
-        sock.close()
-        raise

@@ -17,22 +17,20 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Final, NamedTuple, Protocol, final
+from typing import NamedTuple, Protocol, final
 
 import trio
 
 from netcore.errors import BufferFull, ConnectionClosed, NetError
 from netcore.stream.base import Buffer
 from netcore.stream.outbox import DEFAULT_LIMIT
+from netcore.trio.reading import MessageReader
 from netcore.ws.batch import Batch
 from netcore.ws.closing import CloseCode
 from netcore.ws.connection import State
 from netcore.ws.frames import MAX_CONTROL, Frame, Opcode
 
 __all__ = ["AdaptedWebSocket", "CloseReasonLike", "WebSocketLike", "adapt_websocket"]
-
-# Ends that are no faults: done, and going away (RFC 6455 §7.4.1).
-_ORDERLY: Final = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY})
 
 
 class CloseReasonLike(Protocol):
@@ -124,7 +122,7 @@ async def adapt_websocket(
 
 
 @final
-class AdaptedWebSocket:
+class AdaptedWebSocket(MessageReader):
     """What `adapt_websocket` gives: the interface of `TrioWebSocket`.
 
     One task reads, any number send. Cancelling a read loses no message.
@@ -212,34 +210,6 @@ class AdaptedWebSocket:
             return Batch(now, [message.encode()], Opcode.TEXT)
         return Batch(now, [bytes(message)], Opcode.BINARY)
 
-    async def batches(self) -> AsyncIterator[Batch]:
-        """Yield batches until the conversation ends in order (1000 or 1001).
-
-        Raises:
-            ConnectionClosed: If it ends otherwise.
-        """
-        while True:
-            try:
-                batch = await self.read_batch()
-            except ConnectionClosed as exc:
-                if exc.code in _ORDERLY:
-                    return
-                raise
-            yield batch
-
-    def __aiter__(self) -> "AdaptedWebSocket":
-        return self
-
-    async def __anext__(self) -> bytes:
-        """Return the next message's payload; ends as `batches` does."""
-        try:
-            frame = await self.receive_frame()
-        except ConnectionClosed as exc:
-            if exc.code in _ORDERLY:
-                raise StopAsyncIteration from exc
-            raise
-        return frame.payload
-
     async def receive_frame(self) -> Frame:
         """Return the next message with its opcode.
 
@@ -248,15 +218,6 @@ class AdaptedWebSocket:
         """
         (frame,) = await self.read_batch()
         return frame
-
-    async def receive_text(self) -> str:
-        """Return the next message as text.
-
-        Raises:
-            UnicodeDecodeError: If it is a binary message that is not UTF-8.
-            ConnectionClosed: As `read_batch` does.
-        """
-        return (await self.receive_frame()).text
 
     # -- sending ---------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ requests and nothing else of HTTP.
 """
 
 import logging
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, final
@@ -15,9 +14,8 @@ import trio
 
 from netcore.errors import NetError
 from netcore.stream.base import Stream
-from netcore.stream.tcp import TcpStream
 from netcore.stream.tls import TlsStream
-from netcore.trio.streams import finish_connecting
+from netcore.trio.streams import adopt_socket, finish_connecting
 from netcore.trio.websocket import TRIO_CLOCK, TrioWebSocket
 from netcore.ws.closing import CloseCode
 from netcore.ws.handshake import Request
@@ -186,7 +184,7 @@ class _Server:
             return
         self._left -= 1
         try:
-            stream: Stream = _adopt(accepted)
+            stream: Stream = adopt_socket(accepted)
             await self._serve(stream)
         except NetError as exc:
             _logger.debug("a connection failed: %s", exc)
@@ -242,14 +240,3 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return error.split(trio.Cancelled)[1] is None
     return isinstance(error, trio.Cancelled)
-
-
-def _adopt(accepted: trio.SocketStream) -> TcpStream:
-    """Take the socket away from trio."""
-    family, kind = accepted.socket.family, accepted.socket.type
-    sock = socket.socket(family, kind, fileno=accepted.socket.detach())
-    try:
-        return TcpStream.adopt(sock)
-    except BaseException:
-        sock.close()
-        raise

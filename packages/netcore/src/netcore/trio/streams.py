@@ -17,7 +17,7 @@ from netcore.stream.tcp import TcpStream
 from netcore.stream.tls import TlsStream
 from netcore.trio.driver import TrioDriver
 
-__all__ = ["finish_connecting", "open_stream", "resolve"]
+__all__ = ["adopt_socket", "finish_connecting", "open_stream", "resolve"]
 
 # RFC 8305 §5 "Connection Attempt Delay": 250 ms recommended.
 _ATTEMPT_DELAY = 0.25
@@ -59,6 +59,21 @@ async def open_stream(
             stream = await _secure(stream, ssl_context)
         return stream
     raise ConnectTimeout(f"cannot connect to {info} within {connect_timeout} s")
+
+
+def adopt_socket(accepted: trio.SocketStream) -> TcpStream:
+    """Take an accepted socket away from trio.
+
+    Raises:
+        ConnectError: If its peer has gone meanwhile; the socket is closed.
+    """
+    family, kind = accepted.socket.family, accepted.socket.type
+    sock = socket.socket(family, kind, fileno=accepted.socket.detach())
+    try:
+        return TcpStream.adopt(sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def resolve(info: ConnectionInfo) -> list[Address]:

@@ -13,20 +13,20 @@ from typing import Final, final
 
 import trio
 
-from netcore.errors import ConnectionClosed, ConnectTimeout, HandshakeError, NetError
-from netcore.info import ConnectionInfo
+from netcore.errors import ConnectTimeout, HandshakeError, NetError
 from netcore.stream.base import RECEIVE_SIZE, Buffer
 from netcore.stream.outbox import DEFAULT_LIMIT
 from netcore.stream.record import RecordedStream, Recorder
 from netcore.trio.driver import TrioClock, TrioDriver
+from netcore.trio.reading import MessageReader
 from netcore.trio.streams import open_stream
 from netcore.ws.batch import Batch
 from netcore.ws.closing import CloseCode
 from netcore.ws.connection import State
 from netcore.ws.deflate import DeflateConfig
 from netcore.ws.endpoint import WebSocketWatch
+from netcore.ws.facade import WebSocketFacade
 from netcore.ws.frames import Frame, Masking, Opcode
-from netcore.ws.handshake import Agreement, Request
 from netcore.ws.heartbeat import Heartbeat
 from netcore.ws.options import WebSocketOptions, parse_ws_url
 from netcore.ws.reader import DEFAULT_MAX_FRAME
@@ -36,12 +36,9 @@ __all__ = ["TRIO_CLOCK", "TrioWebSocket", "open_websocket"]
 
 TRIO_CLOCK: Final = TrioClock()
 
-# Ends that are no faults: done, and going away (RFC 6455 §7.4.1).
-_ORDERLY: Final = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY})
-
 
 @final
-class TrioWebSocket:
+class TrioWebSocket(WebSocketFacade, MessageReader):
     """One end of an open WebSocket; `open_websocket` and `serve_websocket` make them.
 
     One task reads, any number send. Cancelling a read loses nothing: what was read is
@@ -53,12 +50,12 @@ class TrioWebSocket:
         budget: Seconds of work after which other tasks get their turn.
     """
 
-    __slots__ = ("_batch", "_driver", "_idle", "_reading", "_websocket")
+    __slots__ = ("_batch", "_driver", "_idle", "_reading")
 
     def __init__(
         self, websocket: WebSocket, *, spin: float = 0.0, budget: float = 0.001
     ) -> None:
-        self._websocket = websocket
+        super().__init__(websocket)
         self._driver = TrioDriver(WebSocketWatch(websocket), spin=spin, budget=budget)
         self._idle = trio.lowlevel.ParkingLot()
         self._reading: trio.lowlevel.Task | None = None
@@ -66,59 +63,6 @@ class TrioWebSocket:
 
     def __repr__(self) -> str:
         return f"<Trio{repr(self._websocket)[1:]}"
-
-    # -- what it is like now ---------------------------------------------------------
-
-    @property
-    def websocket(self) -> WebSocket:
-        """The end below, for drivers of one's own; not while a task reads here."""
-        return self._websocket
-
-    @property
-    def info(self) -> ConnectionInfo:
-        """Whom it talks to."""
-        return self._websocket.info
-
-    @property
-    def state(self) -> State:
-        """How far the conversation is."""
-        return self._websocket.state
-
-    @property
-    def close_code(self) -> int | None:
-        """Why it is over: the peer's code, ours after its fault, 1006 if it broke."""
-        return self._websocket.close_code
-
-    @property
-    def close_reason(self) -> str:
-        """The words beside `close_code`."""
-        return self._websocket.close_reason
-
-    @property
-    def request(self) -> Request | None:
-        """What the client asked for, at a server."""
-        return self._websocket.request
-
-    @property
-    def agreement(self) -> Agreement | None:
-        """What the handshake settled: subprotocol, extensions, answer's headers."""
-        return self._websocket.agreement
-
-    @property
-    def subprotocol(self) -> str | None:
-        """The subprotocol both ends speak, None if none was agreed on."""
-        agreement = self._websocket.agreement
-        return None if agreement is None else agreement.subprotocol
-
-    @property
-    def latency_ns(self) -> int | None:
-        """How long the latest answered ping of the heartbeat took."""
-        return self._websocket.latency_ns
-
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes that the socket has not taken yet."""
-        return self._websocket.pending_bytes
 
     # -- receiving -------------------------------------------------------------------
 
@@ -137,35 +81,6 @@ class TrioWebSocket:
             return batch
         return await self._wait_batch()
 
-    async def batches(self) -> AsyncIterator[Batch]:
-        """Yield batches until the conversation ends in order (1000 or 1001).
-
-        Raises:
-            ConnectionClosed: If it ends otherwise.
-            ProtocolError: If the peer broke the rules.
-        """
-        while True:
-            try:
-                batch = await self.read_batch()
-            except ConnectionClosed as exc:
-                if exc.code in _ORDERLY:
-                    return
-                raise
-            yield batch
-
-    def __aiter__(self) -> "TrioWebSocket":
-        return self
-
-    async def __anext__(self) -> bytes:
-        """Return the next message's payload; ends as `batches` does."""
-        try:
-            frame = await self.receive_frame()
-        except ConnectionClosed as exc:
-            if exc.code in _ORDERLY:
-                raise StopAsyncIteration from exc
-            raise
-        return frame.payload
-
     async def receive_frame(self) -> Frame:
         """Return the next message with its opcode.
 
@@ -180,16 +95,6 @@ class TrioWebSocket:
             self._batch = iter(await self.read_batch())
             frame = next(self._batch, None)
         return frame
-
-    async def receive_text(self) -> str:
-        """Return the next message as text.
-
-        Raises:
-            UnicodeDecodeError: If it is not UTF-8, which can only be with
-                `validate_utf8` off or a binary message.
-            NetError: As `read_batch` does.
-        """
-        return (await self.receive_frame()).text
 
     async def _wait_batch(self) -> Batch:
         """Spin, park and try until there is a batch."""

@@ -5,11 +5,18 @@ What may live here: pure functions; what a code does to a connection is
 """
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from netcore.ws.frames import Fault
 
-__all__ = ["CloseCode", "Closing", "check_close", "decode_close", "encode_close"]
+__all__ = [
+    "ORDERLY",
+    "CloseCode",
+    "Closing",
+    "check_close",
+    "decode_close",
+    "encode_close",
+]
 
 
 class CloseCode(IntEnum):
@@ -29,6 +36,10 @@ class CloseCode(IntEnum):
     SERVICE_RESTART = 1012
     TRY_AGAIN_LATER = 1013
     BAD_GATEWAY = 1014
+
+
+ORDERLY: Final = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY})
+"""Ends that are no faults: done, and going away (§7.4.1)."""
 
 
 class Closing(NamedTuple):
