@@ -385,12 +385,12 @@ def test_a_halted_market_takes_no_orders_and_fills_none(make, kit):
     assert fills(engine) == [("100", "1")]
 
 
-def test_a_derivative_is_not_simulated(kit):
-    perpetual = msgspec.structs.replace(
-        kit.spot(), kind=PerpetualContract(contract_size=1, settlement_asset=USDT)
+def test_a_contract_that_is_not_settled_in_its_quote_is_not_simulated(kit):
+    inverse = msgspec.structs.replace(
+        kit.spot(), kind=PerpetualContract(contract_size=1, settlement_asset=BTC)
     )
-    with pytest.raises(Unsupported, match="margin"):
-        MatchingEngine(EXCHANGE, [perpetual], {})
+    with pytest.raises(Unsupported, match="neither spot nor a perpetual"):
+        MatchingEngine(EXCHANGE, [inverse], {})
     with pytest.raises(ValueError, match="not of"):
         MatchingEngine(ExchangeId.BYBIT_SPOT, [kit.spot()], {})
 

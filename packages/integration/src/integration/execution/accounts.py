@@ -45,6 +45,7 @@ class Accounts:
             HOUSE: {},
             STREET: {},
         }
+        self._owing = {HOUSE, STREET}
         self._held: dict[tuple[str, AssetNameInternal], Decimal] = {}
         for user, assets in deposits.items():
             if user in {HOUSE, STREET}:
@@ -55,8 +56,19 @@ class Accounts:
 
     @property
     def users(self) -> tuple[str, ...]:
-        """Every user, without house and street."""
-        return tuple(name for name in self._totals if name not in {HOUSE, STREET})
+        """Every user, without house, street and others that may owe."""
+        return tuple(name for name in self._totals if name not in self._owing)
+
+    def open(self, name: str) -> None:
+        """Open an account that is no user's and may owe; may be called again.
+
+        Raises:
+            ValueError: A user has this name.
+        """
+        if name in self.users:
+            raise ValueError(f"{name!r} is a user's name")
+        self._totals.setdefault(name, {})
+        self._owing.add(name)
 
     def deposit(self, user: str, asset: AssetNameInternal, amount: Decimal) -> None:
         """Bring an amount from outside.
@@ -119,7 +131,7 @@ class Accounts:
         """Let one account pay another; a user pays from what is free."""
         if amount < 0:
             payer, payee, amount = payee, payer, EXACT.minus(amount)
-        free = payer in {HOUSE, STREET} or self.balance(payer, asset).free >= amount
+        free = payer in self._owing or self.balance(payer, asset).free >= amount
         if not free:
             raise AssertionError(f"{payer} has less than {amount} {asset} free")
         self._add(payer, asset, EXACT.minus(amount))

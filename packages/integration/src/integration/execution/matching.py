@@ -1,4 +1,4 @@
-"""Matching of spot orders against a displayed market, and against each other.
+"""Matching of orders against a displayed market, and against each other.
 
 Theory of operation. An incoming order is first *planned*: which levels and which
 resting orders it would meet, best price first. The plan decides everything that can
@@ -29,10 +29,10 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple, final
+from typing import final
 
 from integration.errors import Unsupported
-from integration.execution.accounts import HOUSE, STREET, Accounts
+from integration.execution.accounts import Accounts
 from integration.execution.displayed import Displayed
 from integration.execution.errors import (
     DuplicateOrder,
@@ -49,7 +49,6 @@ from integration.execution.models import (
     AccountEvent,
     AccountEventKind,
     AssetBalance,
-    AssetFees,
     BalanceChange,
     BalanceSnapshot,
     ClientOrderId,
@@ -60,66 +59,50 @@ from integration.execution.models import (
     OrderRequestCancel,
     OrderRequestOpen,
     OrderSnapshot,
+    Position,
     TimeInForce,
     Trade,
     TradeEvent,
     TradeId,
 )
+from integration.execution.perpetuals import Funding, Margin, PerpetualSettlement
 from integration.execution.rules import check_order
+from integration.execution.settlement import (
+    FeeAsset,
+    Fees,
+    Meeting,
+    Plan,
+    Settlement,
+    SpotSettlement,
+)
 from integration.execution.states import OrderState
 from integration.execution.working import Working
 from integration.models import (
     AssetNameInternal,
     ExchangeId,
+    FundingRate,
     Instrument,
     InstrumentNameInternal,
     MarketDataInstrument,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
+    PerpetualContract,
     PublicTrade,
     Side,
     SpotContract,
     TradeFlag,
 )
-from netcore.models import Model, Timestamp
+from netcore.models import Timestamp
 
-__all__ = ["FeeAsset", "Fees", "MatchingEngine", "Queue"]
+__all__ = ["FeeAsset", "Fees", "Margin", "MatchingEngine", "Queue"]
 
 _ZERO = Decimal(0)
 _REMEMBERED = 100_000
 """Closed orders, and fills per user, that can still be asked for."""
+_NOTHING_TO_REDUCE = "there is nothing left to reduce"
 _NOT_ON_BOOK = TradeFlag.BACKFILL | TradeFlag.BLOCK
 """Trades of the past, and those that no resting order could have had."""
-
-
-class FeeAsset(StrEnum):
-    """In what fees are paid."""
-
-    RECEIVED = "received"
-    """In what the fill brings: base of a buy, quote of a sell (Binance, Bybit)."""
-    QUOTE = "quote"
-    """In the quote asset, whichever side."""
-
-
-class Fees(Model, frozen=True):
-    """What fills cost, as fractions; a negative maker rate is a rebate.
-
-    Raises:
-        ValueError: A rate would take all that a fill brings, or the rebate exceeds
-            what the taker pays.
-    """
-
-    maker: Decimal = Decimal("0.001")
-    taker: Decimal = Decimal("0.001")
-    asset: FeeAsset = FeeAsset.RECEIVED
-
-    def __post_init__(self) -> None:
-        if not (-self.taker <= self.maker < 1 and 0 <= self.taker < 1):
-            raise ValueError(
-                "fees are fractions below 1 and a rebate is paid by takers, "
-                f"was maker={self.maker} taker={self.taker}"
-            )
 
 
 class Queue(StrEnum):
@@ -129,47 +112,21 @@ class Queue(StrEnum):
     FRONT = "front"
 
 
-class _Meeting(NamedTuple):
-    """A step of a plan: so much at this price, from a resting order or the market."""
-
-    price: Decimal
-    quantity: Decimal
-    maker: Working | None
-
-
-class _Plan(NamedTuple):
-    meetings: list[_Meeting]
-    self_trade: bool
-
-    @property
-    def quantity(self) -> Decimal:
-        total = _ZERO
-        for meeting in self.meetings:
-            total = EXACT.add(total, meeting.quantity)
-        return total
-
-    @property
-    def cost(self) -> Decimal:
-        total = _ZERO
-        for price, quantity, _ in self.meetings:
-            total = EXACT.add(total, EXACT.multiply(price, quantity))
-        return total
-
-
 class _Venue:
-    """One instrument: its terms, its displayed market, its resting orders."""
+    """One instrument: its terms, displayed market, resting orders, settlement."""
 
-    __slots__ = ("displayed", "instrument", "resting")
+    __slots__ = ("displayed", "instrument", "resting", "settlement")
 
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument: Instrument, settlement: Settlement) -> None:
         self.instrument = instrument
+        self.settlement = settlement
         self.displayed = Displayed(instrument.name_internal)
         self.resting: dict[Side, list[Working]] = {Side.BUY: [], Side.SELL: []}
 
 
 @final
 class MatchingEngine:
-    """An exchange for spot instruments, without a wire.
+    """An exchange for spot instruments and linear perpetuals, without a wire.
 
     Args:
         exchange: Which venue it stands for.
@@ -177,9 +134,10 @@ class MatchingEngine:
         deposits: What users have at first, by user and asset.
         fees: What fills cost.
         queue: Where resting orders join.
+        margin: What positions in perpetuals are backed by.
 
     Raises:
-        Unsupported: An instrument is not spot: margin is not simulated.
+        Unsupported: An instrument is neither spot nor a linear perpetual.
         ValueError: An instrument is not of this exchange.
     """
 
@@ -191,16 +149,18 @@ class MatchingEngine:
         *,
         fees: Fees | None = None,
         queue: Queue = Queue.BACK,
+        margin: Margin | None = None,
     ) -> None:
         self.exchange = exchange
         self.accounts = Accounts(deposits)
         self._fees = Fees() if fees is None else fees
+        self._margin = Margin() if margin is None else margin
         self._queue = queue
         self._venues: dict[InstrumentNameInternal, _Venue] = {}
         self._by_market: dict[MarketDataInstrument, _Venue] = {}
         for instrument in instruments:
             _admit(instrument, exchange)
-            venue = _Venue(instrument)
+            venue = _Venue(instrument, self._settlement(instrument))
             self._venues[instrument.name_internal] = venue
             self._by_market[instrument.market_data()] = venue
         self._orders: dict[tuple[str, ClientOrderId], Working] = {}
@@ -213,6 +173,14 @@ class MatchingEngine:
         self._trade_numbers = itertools.count(1)
         self._events: list[tuple[str, AccountEvent]] = []
         self._now: Timestamp = 0
+
+    def _settlement(self, instrument: Instrument) -> Settlement:
+        if isinstance(instrument.kind, PerpetualContract):
+            return PerpetualSettlement(
+                self.accounts, instrument, fees=self._fees, margin=self._margin
+            )
+        assets = instrument.underlying
+        return SpotSettlement(self.accounts, assets.base, assets.quote, fees=self._fees)
 
     # Reading
 
@@ -267,6 +235,26 @@ class MatchingEngine:
             for asset, balance in self.accounts.balances(user).items()
         )
 
+    def positions(self, user: str) -> tuple[Position, ...]:
+        """Return a user's open positions."""
+        found = (
+            venue.settlement.position(user, self._now)
+            for venue in self._venues.values()
+            if isinstance(venue.settlement, PerpetualSettlement)
+        )
+        return tuple(position for position in found if position.quantity)
+
+    def perpetual(self, name: InstrumentNameInternal) -> PerpetualSettlement:
+        """Return the positions of a perpetual.
+
+        Raises:
+            InstrumentInvalid: It is not traded here, or no perpetual.
+        """
+        settlement = self._venue(name).settlement
+        if not isinstance(settlement, PerpetualSettlement):
+            raise InstrumentInvalid(f"{name} is no perpetual: it has no positions")
+        return settlement
+
     def drain(self) -> list[tuple[str, AccountEvent]]:
         """Return what happened to whom since the last call, in order."""
         events, self._events = self._events, []
@@ -302,8 +290,9 @@ class MatchingEngine:
         order_id = OrderId(str(next(self._order_numbers)))
         working = Working(user, request, venue.instrument, order_id, now)
         plan = self._plan(venue, working)
+        venue.settlement.admit(working)
         _refuse(working, plan)
-        self._pay(working, plan)
+        venue.settlement.reserve(working, plan)
         self._orders[user, request.key.cid] = self._ids[order_id] = working
         self._set(working, OrderState.OPEN)
         if request.time_in_force is TimeInForce.FOK and (
@@ -348,6 +337,7 @@ class MatchingEngine:
         if venue is None:
             return
         self._now = now
+        self._fund(venue)
         venue.displayed.apply(kind)
         for side in Side:
             self._shorten_queues(venue, side)
@@ -361,20 +351,79 @@ class MatchingEngine:
         if venue is None or venue.displayed.halted or trade.flags & _NOT_ON_BOOK:
             return
         self._now = now
+        self._fund(venue)
         side, left, passed = trade.side.opposite(), trade.amount, _ZERO
         for working in tuple(venue.resting[side]):
             if not left or _better(side, trade.price, working.price):
                 break
+            if working.order.state.closed:
+                continue  # there was nothing left for it to reduce
             if working.price == trade.price:
                 before = max(_ZERO, EXACT.subtract(working.ahead, passed))
                 step = min(left, before)
                 passed, left = EXACT.add(passed, step), EXACT.subtract(left, step)
-            quantity = min(left, working.order.remaining)
+            quantity = min(left, venue.settlement.limit(working))
             if quantity:
                 left = EXACT.subtract(left, quantity)
                 self._fill_maker(venue, working, quantity)
         if passed:
             _move_up(venue.resting[side], trade.price, passed)
+
+    def on_mark(
+        self, instrument: MarketDataInstrument, price: Decimal, now: Timestamp
+    ) -> None:
+        """Value positions anew: pay funding that is due, take over what fails.
+
+        Raises:
+            ValueError: The price is not positive and finite.
+        """
+        venue = self._by_market.get(instrument)
+        if venue is None or not isinstance(venue.settlement, PerpetualSettlement):
+            return
+        if not price.is_finite() or price <= 0:
+            raise ValueError(f"a mark price is positive and finite, was {price}")
+        self._now = now
+        venue.settlement.mark = price
+        self._fund(venue)
+        for user in venue.settlement.failing():
+            self._liquidate(venue, user)
+
+    def on_funding(
+        self, instrument: MarketDataInstrument, rate: FundingRate, now: Timestamp
+    ) -> None:
+        """Note the next funding; pay the one before it if it is due.
+
+        One without a time is paid continuously at its venue, and not here.
+        """
+        venue = self._by_market.get(instrument)
+        if venue is None or not isinstance(venue.settlement, PerpetualSettlement):
+            return
+        self._now = now
+        self._fund(venue)
+        if rate.next_funding_time is not None:
+            venue.settlement.funding = Funding(rate.rate, rate.next_funding_time)
+        if rate.mark_price is not None:
+            self.on_mark(instrument, rate.mark_price, now)
+
+    def _fund(self, venue: _Venue) -> None:
+        settlement = venue.settlement
+        if not isinstance(settlement, PerpetualSettlement):
+            return
+        for user in settlement.fund(self._now):
+            if user in self.accounts.users:
+                self._tell(venue, user)
+
+    def _liquidate(self, venue: _Venue, user: str) -> None:
+        settlement = venue.settlement
+        assert isinstance(settlement, PerpetualSettlement), "it has positions"  # noqa: S101  narrows the type
+        for side in Side:
+            for working in tuple(venue.resting[side]):
+                if working.user == user:
+                    self._end(
+                        working, OrderState.EXPIRED, "the position was liquidated"
+                    )
+        settlement.liquidate(user)
+        self._tell(venue, user)
 
     def halt(self, instrument: MarketDataInstrument, reason: str) -> None:
         """Take no orders and fill nothing until `resume`: the book is not true."""
@@ -420,20 +469,19 @@ class MatchingEngine:
             )
         if (user, request.key.cid) in self._orders:
             raise DuplicateOrder(f"client order id {request.key.cid!r} is in use")
-        if request.reduce_only:
-            raise OrderRejected("spot orders have no position to reduce")
         try:
             check_order(request, venue.instrument)
         except InvalidOrder as error:
             raise FilterFailed(str(error), code=error.rule) from error
 
-    def _plan(self, venue: _Venue, working: Working) -> _Plan:
+    def _plan(self, venue: _Venue, working: Working) -> Plan:
         """Say what an order would meet now, without changing anything."""
-        side, left = working.order.side, working.order.remaining
+        side, left = working.order.side, venue.settlement.limit(working)
+        met: defaultdict[str, Decimal] = defaultdict(lambda: _ZERO)  # by makers' user
         offers = venue.displayed.offers(side)
         makers: Iterator[Working] = iter(venue.resting[side.opposite()])
         offer, maker = next(offers, None), next(makers, None)
-        meetings: list[_Meeting] = []
+        meetings: list[Meeting] = []
         passed = _ZERO  # displayed quantity met so far at the offer's price
         while left:
             first = maker is not None and (
@@ -445,15 +493,17 @@ class MatchingEngine:
                 if not working.admits(maker.price):
                     break
                 if maker.user == working.user:
-                    return _Plan(meetings, self_trade=True)
-                quantity = min(left, maker.order.remaining)
-                meetings.append(_Meeting(maker.price, quantity, maker))
+                    return Plan(meetings, self_trade=True)
+                quantity = min(left, venue.settlement.limit(maker, met[maker.user]))
+                if quantity:
+                    meetings.append(Meeting(maker.price, quantity, maker))
+                    met[maker.user] = EXACT.add(met[maker.user], quantity)
                 maker = next(makers, None)
             elif offer is not None and working.admits(offer.price):
                 quantity = min(left, offer.quantity)
                 if maker is not None and maker.price == offer.price:
                     quantity = min(quantity, EXACT.subtract(maker.ahead, passed))
-                meetings.append(_Meeting(offer.price, quantity, None))
+                meetings.append(Meeting(offer.price, quantity, None))
                 passed = EXACT.add(passed, quantity)
                 rest = EXACT.subtract(offer.quantity, quantity)
                 offer = offer._replace(quantity=rest)
@@ -462,35 +512,17 @@ class MatchingEngine:
             else:
                 break
             left = EXACT.subtract(left, quantity)
-        return _Plan(meetings, self_trade=False)
+        return Plan(meetings, self_trade=False)
 
-    def _pay(self, working: Working, plan: _Plan) -> None:
-        """Set aside what the order may cost."""
-        order, instrument = working.order, working.instrument
-        if order.side is Side.SELL:
-            asset, amount = instrument.underlying.base, order.quantity
-        else:
-            asset = instrument.underlying.quote
-            cost = plan.cost
-            if order.price is not None:
-                cost = EXACT.multiply(order.price, order.quantity)
-            amount = EXACT.multiply(cost, EXACT.add(Decimal(1), self._quote_fee()))
-        self.accounts.hold(working.user, asset, amount)
-        working.held_asset, working.held = asset, amount
-
-    def _quote_fee(self) -> Decimal:
-        """Return the fraction of a buy's cost that fees may add to it."""
-        if self._fees.asset is FeeAsset.RECEIVED:
-            return _ZERO
-        return max(self._fees.maker, self._fees.taker)
-
-    def _settle_rest(self, venue: _Venue, working: Working, plan: _Plan) -> None:
+    def _settle_rest(self, venue: _Venue, working: Working, plan: Plan) -> None:
         """Let what is left of an order rest or expire."""
         order = working.order
         if order.state.closed:
             return
         if plan.self_trade:
             self._end(working, OrderState.EXPIRED, "it would trade with its own user")
+        elif order.reduce_only and not venue.settlement.limit(working):
+            self._end(working, OrderState.EXPIRED, _NOTHING_TO_REDUCE)
         elif order.kind is OrderKind.MARKET or (order.time_in_force is TimeInForce.IOC):
             self._end(working, OrderState.EXPIRED, "nothing more to be had at once")
         else:
@@ -501,58 +533,36 @@ class MatchingEngine:
 
     # Filling
 
-    def _meet(self, venue: _Venue, taker: Working, meeting: _Meeting) -> None:
+    def _meet(self, venue: _Venue, taker: Working, meeting: Meeting) -> None:
         price, quantity, maker = meeting
         if maker is None:
             side = taker.order.side
             venue.displayed.take(side, price, quantity)
             _move_up(venue.resting[side.opposite()], price, quantity)
-        self._exchange(taker, maker, price, quantity)
-        self._report(taker, price, quantity, Liquidity.TAKER)
+        venue.settlement.exchange(taker, maker, price, quantity)
+        self._report(venue, taker, (price, quantity), Liquidity.TAKER)
         if maker is not None:
-            self._report(maker, price, quantity, Liquidity.MAKER)
+            self._report(venue, maker, (price, quantity), Liquidity.MAKER)
             self._leave_if_done(venue, maker)
+            self._expire_reducers(venue, maker.user)
+        self._expire_reducers(venue, taker.user)
 
     def _fill_maker(self, venue: _Venue, maker: Working, quantity: Decimal) -> None:
-        self._exchange(maker, None, maker.price, quantity)
-        self._report(maker, maker.price, quantity, Liquidity.MAKER)
+        venue.settlement.exchange(maker, None, maker.price, quantity)
+        self._report(venue, maker, (maker.price, quantity), Liquidity.MAKER)
         self._leave_if_done(venue, maker)
-
-    def _exchange(
-        self, one: Working, other: Working | None, price: Decimal, quantity: Decimal
-    ) -> None:
-        """Move base and quote between two parties; None is the street."""
-        cost = EXACT.multiply(price, quantity)
-        for working in (one, other):
-            if working is not None:
-                self._unhold(working, quantity)
-        name = STREET if other is None else other.user
-        buyer, seller = one.user, name
-        if one.order.side is Side.SELL:
-            buyer, seller = seller, buyer
-        assets = one.instrument.underlying
-        self.accounts.move(buyer, seller, assets.quote, cost)
-        self.accounts.move(seller, buyer, assets.base, quantity)
-
-    def _unhold(self, working: Working, quantity: Decimal) -> None:
-        """Release what the filled part had been set aside for."""
-        order = working.order
-        if quantity == order.remaining or order.price is None:
-            # A market order is carried out whole before anybody else can spend.
-            amount = working.held
-        elif order.side is Side.SELL:
-            amount = quantity
-        else:
-            cost = EXACT.multiply(order.price, quantity)
-            amount = EXACT.multiply(cost, EXACT.add(Decimal(1), self._quote_fee()))
-        self.accounts.release(working.user, working.held_asset, amount)
-        working.held = EXACT.subtract(working.held, amount)
+        self._expire_reducers(venue, maker.user)
 
     def _report(
-        self, working: Working, price: Decimal, quantity: Decimal, role: Liquidity
+        self,
+        venue: _Venue,
+        working: Working,
+        fill: tuple[Decimal, Decimal],
+        role: Liquidity,
     ) -> None:
-        """Charge the fee and tell order, fill and balances."""
-        fees = self._charge(working, price, quantity, role)
+        """Charge the fee of a price and quantity; tell order, fill and balances."""
+        price, quantity = fill
+        fees = venue.settlement.charge(working, price, quantity, role)
         order = working.fill(price, quantity, self._now)
         trade = Trade(
             id=TradeId(str(next(self._trade_numbers))),
@@ -572,31 +582,24 @@ class MatchingEngine:
         self._emit(working.user, TradeEvent(trade))
         if order.state.closed:
             self._free(working)
-        assets = working.instrument.underlying
-        self._tell_balances(working.user, (assets.base, assets.quote))
-
-    def _charge(
-        self, working: Working, price: Decimal, quantity: Decimal, role: Liquidity
-    ) -> AssetFees:
-        rate = self._fees.maker if role is Liquidity.MAKER else self._fees.taker
-        assets, order = working.instrument.underlying, working.order
-        in_base = self._fees.asset is FeeAsset.RECEIVED and order.side is Side.BUY
-        asset = assets.base if in_base else assets.quote
-        amount = quantity if in_base else EXACT.multiply(price, quantity)
-        fee = EXACT.multiply(amount, rate)
-        self.accounts.move(working.user, HOUSE, asset, fee)
-        return AssetFees(asset, fee)
+        self._tell(venue, working.user)
 
     def _leave_if_done(self, venue: _Venue, maker: Working) -> None:
         if maker.order.state.closed:
             venue.resting[maker.order.side].remove(maker)
 
+    def _expire_reducers(self, venue: _Venue, user: str) -> None:
+        """End what may only reduce a position that is gone."""
+        for side in Side:
+            for working in tuple(venue.resting[side]):
+                mine = working.user == user and working.order.reduce_only
+                if mine and not venue.settlement.limit(working):
+                    self._end(working, OrderState.EXPIRED, _NOTHING_TO_REDUCE)
+
     def _set(self, working: Working, state: OrderState, reason: str = "") -> None:
         working.change(state, self._now, reason)
         self._emit(working.user, OrderSnapshot(working.order))
-        assets = working.instrument.underlying
-        changed = assets.base if working.order.side is Side.SELL else assets.quote
-        self._tell_balances(working.user, (changed,))
+        self._tell_balances(working.user, (working.held_asset,))
 
     def _end(self, working: Working, state: OrderState, reason: str) -> None:
         resting = self._venue(working.order.key.instrument).resting[working.order.side]
@@ -631,13 +634,17 @@ class MatchingEngine:
             for price, quantity in venue.displayed.offers(side):
                 if not working.admits(price) or working.order.state.closed:
                     break
-                taken = min(quantity, working.order.remaining)
+                taken = min(quantity, venue.settlement.limit(working))
                 venue.displayed.take(side, price, taken)
                 self._fill_maker(venue, working, taken)
             if not working.order.state.closed:
                 return  # the best order is not filled: those behind it neither
 
     # Telling
+
+    def _tell(self, venue: _Venue, user: str) -> None:
+        for kind in venue.settlement.told(user, self._now):
+            self._emit(user, kind)
 
     def _tell_balances(self, user: str, assets: tuple[AssetNameInternal, ...]) -> None:
         balances = tuple(
@@ -654,8 +661,11 @@ class MatchingEngine:
 def _admit(instrument: Instrument, exchange: ExchangeId) -> None:
     if instrument.exchange is not exchange:
         raise ValueError(f"{instrument.name_internal} is not of {exchange}")
-    if not isinstance(instrument.kind, SpotContract):
-        raise Unsupported("the mock exchange", f"{instrument.name_internal}: margin")
+    kind, quote = instrument.kind, instrument.underlying.quote
+    linear = isinstance(kind, PerpetualContract) and kind.settlement_asset == quote
+    if not linear and not isinstance(kind, SpotContract):
+        why = f"{instrument.name_internal}: neither spot nor a perpetual in its quote"
+        raise Unsupported("the mock exchange", why)
 
 
 def _better(side: Side, price: Decimal, than: Decimal) -> bool:
@@ -670,7 +680,7 @@ def _move_up(resting: Iterable[Working], price: Decimal, quantity: Decimal) -> N
             working.ahead = max(_ZERO, EXACT.subtract(working.ahead, quantity))
 
 
-def _refuse(working: Working, plan: _Plan) -> None:
+def _refuse(working: Working, plan: Plan) -> None:
     """Raise if the plan shows that an order must not be taken."""
     order = working.order
     if order.time_in_force is TimeInForce.POST_ONLY and (

@@ -27,7 +27,7 @@ import trio
 
 from integration.errors import Overload, Sink
 from integration.execution.errors import OrderError
-from integration.execution.matching import Fees, MatchingEngine, Queue
+from integration.execution.matching import Fees, Margin, MatchingEngine, Queue
 from integration.execution.models import (
     AccountEvent,
     AccountSnapshot,
@@ -42,9 +42,11 @@ from integration.market.reports import BookResynced, BookStale, StreamEvent
 from integration.models import (
     AssetNameInternal,
     ExchangeId,
+    FundingRate,
     Instrument,
     InstrumentNameInternal,
     MarketEvent,
+    MarkPrice,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
@@ -126,15 +128,16 @@ class MockExchange:
 
     Args:
         exchange: Which venue it stands for.
-        instruments: What is traded, each with its terms; spot only.
+        instruments: What is traded, each with its terms: spot, linear perpetuals.
         deposits: What users have at first, by user and asset.
         fees: What fills cost.
         queue: Where resting orders join those displayed.
         latency: How long messages take; none if None.
         clock: Live time; None for the time of the market's events.
+        margin: What positions in perpetuals are backed by.
 
     Raises:
-        Unsupported: An instrument is not spot.
+        Unsupported: An instrument is neither spot nor a linear perpetual.
         ValueError: An instrument is not of this exchange.
     """
 
@@ -148,9 +151,10 @@ class MockExchange:
         queue: Queue = Queue.BACK,
         latency: LatencyModel | None = None,
         clock: Clock | None = None,
+        margin: Margin | None = None,
     ) -> None:
         self.engine = MatchingEngine(
-            exchange, instruments, deposits, fees=fees, queue=queue
+            exchange, instruments, deposits, fees=fees, queue=queue, margin=margin
         )
         self._latency = LatencyModel() if latency is None else latency
         self._clock = clock
@@ -200,6 +204,10 @@ class MockExchange:
                     kind, OrderBookSnapshot | OrderBookUpdate | OrderBookL1
                 ):
                     self.engine.on_book(instrument, kind, self._time)
+                elif isinstance(kind, MarkPrice):
+                    self.engine.on_mark(instrument, kind.price, self._time)
+                elif isinstance(kind, FundingRate):
+                    self.engine.on_funding(instrument, kind, self._time)
             case BookStale(time=now, instrument=instrument, reason=reason):
                 self.advance(now)
                 self.engine.halt(instrument, f"its book is stale ({reason})")
@@ -371,7 +379,7 @@ class MockClient:
         return self._venue.engine.exchange
 
     async def account_snapshot(self) -> AccountSnapshot:
-        """Return balances and open orders."""
+        """Return balances, open orders and positions."""
         await self._venue.until(self._venue.now_ns())
         return self._snapshot()
 
@@ -426,7 +434,10 @@ class MockClient:
     def _snapshot(self) -> AccountSnapshot:
         engine = self._venue.engine
         return AccountSnapshot.of(
-            self.exchange, engine.balances(self._user), engine.open_orders(self._user)
+            self.exchange,
+            engine.balances(self._user),
+            engine.open_orders(self._user),
+            engine.positions(self._user),
         )
 
 

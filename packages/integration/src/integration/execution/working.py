@@ -35,7 +35,8 @@ class Working:
         order: The record as it is now.
         ahead: Displayed quantity before it in the queue at its price.
         held: What is set aside for it...
-        held_asset: ... and of what.
+        held_asset: ... and of what...
+        held_each: ... and how much for each unit of a contract.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Working:
         "ahead",
         "held",
         "held_asset",
+        "held_each",
         "id",
         "instrument",
         "order",
@@ -68,6 +70,7 @@ class Working:
         )
         self.ahead = Decimal(0)
         self.held = Decimal(0)
+        self.held_each = Decimal(0)
         self.held_asset: AssetNameInternal = instrument.underlying.quote
         self._arrival = next(_arrivals)
 
