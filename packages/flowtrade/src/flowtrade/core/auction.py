@@ -27,6 +27,7 @@ import trio
 from flowtrade.core.mirror import CAP, AuctionInput, Limits, Mirror
 from flowtrade.core.operations import Applied, Cut, StoreBatch
 from flowtrade.core.state import Batched, Entity, StoredBatch
+from flowtrade.core.switches import quick_switches
 from flowtrade.errors import BatchFailed, NotFound, NotLeader, SolverFailed
 from flowtrade.ids import entity_name
 from flowtrade.models.batch import BatchRecord, BatchStatus, ProductResult
@@ -176,10 +177,11 @@ class Auctioneer:
             applied = await self._store.execute(cut)
             gathered = self._gathered
             assert gathered.at == applied.timestamp  # noqa: S101  # ours is the last cut
-            batch = await self._decide(gathered, scheduled)
-            stored = await self._store.execute(
-                StoreBatch(batch=batch, fence=self.fence)
-            )
+            with quick_switches():
+                batch = await self._decide(gathered, scheduled)
+                stored = await self._store.execute(
+                    StoreBatch(batch=batch, fence=self.fence)
+                )
             (change,) = stored.changes
             assert isinstance(change, Batched)  # noqa: S101  # what StoreBatch does
             # It has happened: that it is told is nothing to be cancelled any more.
@@ -194,7 +196,8 @@ class Auctioneer:
             A record with `seq` 0, cleared or failed.
         """
         gathered = self._gather(self._mirror.at)
-        return (await self._decide(gathered, None)).record
+        with quick_switches():
+            return (await self._decide(gathered, None)).record
 
     async def replay(self, as_of: Timestamp) -> Replay:
         """Solve a stored batch again from the history.

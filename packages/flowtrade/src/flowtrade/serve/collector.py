@@ -1,8 +1,8 @@
 """The garbage collector of a process that serves.
 
-Theory. CPython's collector looks at young objects after every 700 that were made and
-not freed, and at all objects once those it has not looked at are a quarter of the rest.
-A server whose requests wait for a disk has thousands of young objects that are no
+Theory. CPython's collector looks at young objects after every 700 that were made
+and not freed, and at all objects once those it has not looked at are a quarter of the
+rest. A server whose requests wait for a disk has thousands of young objects that are no
 garbage, and a mirror of millions of old ones that never are: the first kind cost a
 seventh of its time, the second stops the event loop for as long as a walk over
 everything takes. Nearly nothing of ours is garbage in cycles, so little is lost by
