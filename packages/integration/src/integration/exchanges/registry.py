@@ -7,7 +7,7 @@ from integration.errors import Unsupported
 from integration.market.connector import Connector
 from integration.models import ExchangeId
 
-__all__ = ["connector_for", "exchanges", "folder_of"]
+__all__ = ["connector_for", "exchanges", "folder_of", "use_connector"]
 
 _FOLDERS = {
     ExchangeId.BINANCE_SPOT: "binance",
@@ -35,9 +35,32 @@ _FOLDERS = {
 }
 
 
+_OWN: dict[ExchangeId, Connector] = {}
+"""Connectors that are not of this package."""
+
+
 def exchanges() -> tuple[ExchangeId, ...]:
-    """Return every exchange that has a connector, sorted."""
+    """Return every exchange that has a connector here, sorted."""
     return tuple(sorted(_FOLDERS))
+
+
+def use_connector(connector: Connector) -> None:
+    """Offer a connector of one's own, for a venue that this package has not.
+
+    Everything that finds venues by their id finds it from then on, in this process.
+    One that was offered before for the same exchange is replaced.
+
+    Args:
+        connector: made from the template in docs/venue-template.md; its exchange is
+            an id that has no connector here, such as `ExchangeId.OTHER`.
+
+    Raises:
+        ValueError: the exchange has a connector here.
+    """
+    if connector.exchange in _FOLDERS:
+        msg = f"{connector.exchange} has a connector already: take another id"
+        raise ValueError(msg)
+    _OWN[connector.exchange] = connector
 
 
 def folder_of(exchange: ExchangeId) -> str:
@@ -53,12 +76,16 @@ def folder_of(exchange: ExchangeId) -> str:
     return f"integration.exchanges.{folder}"
 
 
-@cache
 def connector_for(exchange: ExchangeId) -> Connector:
     """Return the connector of an exchange.
 
     Raises:
         Unsupported: there is none.
     """
+    return _OWN.get(exchange) or _connector(exchange)
+
+
+@cache
+def _connector(exchange: ExchangeId) -> Connector:
     connectors: tuple[Connector, ...] = import_module(folder_of(exchange)).CONNECTORS
     return next(c for c in connectors if c.exchange is exchange)
