@@ -12,6 +12,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from flowtrade.core import mirror as mirror_module
 from flowtrade.core.mirror import CAP, Limits, Mirror
 from flowtrade.core.state import Added, Changed, Entity, Kind, Part, Version
 from flowtrade.models.curve import ConstantCurve
@@ -150,8 +151,11 @@ class MirrorMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-def test_the_mirror_lives_as_the_definition_says():
+@pytest.mark.parametrize("backlog", [0, 512])  # worked off at once, or at the cut
+def test_the_mirror_lives_as_the_definition_says(backlog, monkeypatch):
+    monkeypatch.setattr(mirror_module, "_BACKLOG", backlog)
+    monkeypatch.setattr(mirror_module, "_AT_ONCE", 1)
     run_state_machine_as_test(
         MirrorMachine,
-        settings=settings(max_examples=60, stateful_step_count=30, deadline=None),
+        settings=settings(max_examples=40, stateful_step_count=30, deadline=None),
     )

@@ -260,7 +260,7 @@ class Bidding(UseCases):
         """
         view = self._portfolio(key)
         now = max(self._clock.now_ns(), self.mirror.at)
-        position = self.mirror.positions.get(key)
+        position = self.mirror.position(key)
         valid = position is not None and (
             position.until is None or now < position.until
         )

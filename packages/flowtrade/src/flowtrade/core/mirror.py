@@ -47,6 +47,13 @@ __all__ = ["AuctionInput", "Limits", "Mirror", "PortfolioTerms"]
 CAP: Final = "cap:"
 """Begins the names of demands that stand for trade caps; no UUID does."""
 
+_BACKLOG: Final = 512
+"""Portfolios that changes may have touched before each change works some off: what is
+left is worked off at a cut, while nothing else runs."""
+
+_AT_ONCE: Final = 8
+"""So many: more than a change touches, so that the backlog shrinks."""
+
 _NEVER = Version(0, None, None)
 
 
@@ -115,14 +122,15 @@ class Mirror:
         products: The tree of products.
         batch: The last cleared batch, or None.
         at: The timestamp of the last change.
-        positions: What portfolios have traded.
     """
 
     def __init__(self) -> None:
         self.products = ProductTree()
         self.batch: StoredBatch | None = None
         self.at: Timestamp = 0
-        self.positions: dict[Id, Position] = {}
+        # Positions of before `_trading`; those of its portfolios follow from it.
+        self._settled: dict[Id, Position] = {}
+        self._trading: StoredBatch | None = None
         self._demands: dict[Id, DemandView] = {}
         self._portfolios: dict[Id, PortfolioView] = {}
         # By demand and portfolio, in order of making; None is not in the auction.
@@ -147,7 +155,7 @@ class Mirror:
         for part, key, version in snapshot.versions:
             self._change(part, key, version)
         self.batch = snapshot.batch
-        self.positions = dict(snapshot.positions)
+        self._settled = dict(snapshot.positions)
         self.at = snapshot.at
         self._work_off()
 
@@ -166,6 +174,8 @@ class Mirror:
                         self._move_positions(batch)
                         self.batch = batch
         self.at = timestamp
+        if len(self._touched) > _BACKLOG:
+            self._work_off(_AT_ONCE)
 
     def demand(self, key: Id) -> DemandView | None:
         """Return a demand, or None."""
@@ -193,9 +203,22 @@ class Mirror:
         for key in self._owned.get((Kind.PORTFOLIO, owner), ()):
             yield self._portfolios[key]
 
+    @property
+    def positions(self) -> dict[Id, Position]:
+        """What portfolios have traded; made when asked for."""
+        now = self._trading.portfolios if self._trading is not None else ()
+        return {**self._settled, **{key: self._position(key) for key in now}}
+
+    def position(self, key: Id) -> Position | None:
+        """Return what a portfolio has traded, or None if nothing ever."""
+        batch = self._trading
+        if batch is not None and key in batch.portfolios:
+            return self._position(key)
+        return self._settled.get(key)
+
     def traded(self, key: Id, at: Timestamp) -> float:
         """Return what a portfolio had traded at a moment, in rate times seconds."""
-        position = self.positions.get(key)
+        position = self.position(key)
         return 0.0 if position is None else position.at(at)
 
     def gather(self, limits: Limits | None = None) -> AuctionInput:
@@ -242,11 +265,12 @@ class Mirror:
             group = {**terms.demand, CAP + key: 1.0}
             portfolios[key] = PortfolioTerms(demand=group, basis=terms.basis)
 
-    def _work_off(self) -> None:
-        """Bring what changes have touched up to date."""
-        for key in self._touched:
+    def _work_off(self, most: int | None = None) -> None:
+        """Bring what changes have touched up to date, or so many of it."""
+        touched = self._touched
+        for _ in range(len(touched) if most is None else min(most, len(touched))):
+            key = touched.pop()
             self._set_terms(key, self._terms_of(self._portfolios[key]))
-        self._touched.clear()
 
     def _terms_of(self, view: PortfolioView) -> PortfolioTerms | None:
         group = _group(view.demand)
@@ -306,15 +330,23 @@ class Mirror:
                 self._touched.add(key)
 
     def _move_positions(self, batch: StoredBatch) -> None:
+        # Those that trade on are not looked at: theirs follow from the batch. In a
+        # large market the event loop would stand still while they are written down.
         for key in self.batch.portfolios if self.batch is not None else ():
-            old = self.positions[key]
+            if key in batch.portfolios:
+                continue
+            old = self.position(key)
+            assert old is not None  # noqa: S101  # it was in a batch
             end = batch.as_of if old.until is None else min(batch.as_of, old.until)
-            self.positions[key] = Position(old.traded, old.rate, old.since, end)
-        for key, outcome in batch.portfolios.items():
-            traded = batch.traded.get(key, 0.0)
-            self.positions[key] = Position(
-                traded, outcome.rate, batch.as_of, batch.expires
-            )
+            self._settled[key] = Position(old.traded, old.rate, old.since, end)
+        self._trading = batch
+
+    def _position(self, key: Id) -> Position:
+        batch = self._trading
+        assert batch is not None  # noqa: S101  # who asks has looked
+        rate = batch.portfolios[key].rate
+        traded = batch.traded.get(key, 0.0)
+        return Position(traded, rate, batch.as_of, batch.expires)
 
     def _reattach(
         self, key: Id, old: Mapping[Id, float], new: Mapping[Id, float]

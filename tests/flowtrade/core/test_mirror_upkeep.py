@@ -1,0 +1,151 @@
+"""What the mirror puts off, and what it does not have to do at all."""
+
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowtrade.core import mirror as mirror_module
+from flowtrade.core.mirror import Mirror
+from flowtrade.core.state import (
+    Added,
+    Batched,
+    Changed,
+    Entity,
+    Kind,
+    Part,
+    Position,
+    Snapshot,
+    StoredBatch,
+    Version,
+)
+from flowtrade.models.batch import BatchRecord, BatchStatus
+from flowtrade.models.clearing import RatePrice
+from flowtrade.models.curve import ConstantCurve
+
+
+def key(number):
+    return str(UUID(int=number))
+
+
+def batch(at, rates, traded, expires, *, cleared=True):
+    return StoredBatch(
+        as_of=at,
+        scheduled=None,
+        record=BatchRecord(
+            as_of="x",
+            seq=at,
+            status=BatchStatus.CLEARED if cleared else BatchStatus.FAILED,
+            gains=None,
+            products={},
+            demands=0,
+            portfolios=0,
+            report=None,
+            certificate=None,
+            input_hash="i",
+            outcome_hash="o" if cleared else None,
+            scheduled=None,
+            targets={},
+            error=None,
+            orders=[],
+        ),
+        portfolios={k: RatePrice(rate=rate, price=1.0) for k, rate in rates.items()},
+        traded=traded,
+        expires=expires,
+    )
+
+
+class Plain:
+    """Every position written down at every batch."""
+
+    def __init__(self, positions, last):
+        self.positions = dict(positions)
+        self.last = last
+
+    def follow(self, new):
+        for name in self.last.portfolios if self.last is not None else ():
+            old = self.positions[name]
+            end = new.as_of if old.until is None else min(new.as_of, old.until)
+            self.positions[name] = Position(old.traded, old.rate, old.since, end)
+        for name, outcome in new.portfolios.items():
+            traded = new.traded.get(name, 0.0)
+            self.positions[name] = Position(
+                traded, outcome.rate, new.as_of, new.expires
+            )
+        self.last = new
+
+
+names = st.sampled_from([key(number) for number in range(5)])
+rates = st.dictionaries(names, st.floats(-9, 9), max_size=5)
+steps = st.tuples(rates, st.none() | st.integers(1, 30), st.booleans())
+
+
+@given(st.lists(steps, max_size=8), st.integers(0, 8))
+def test_positions_are_those_that_each_batch_would_have_written_down(steps, reload):
+    mirror, plain, at = Mirror(), Plain({}, None), 0
+    for number, (chosen, life, cleared) in enumerate(steps):
+        at += 10
+        if number == reload:  # as after a restart
+            kept, mirror = mirror, Mirror()
+            mirror.load(
+                Snapshot(
+                    at=at,
+                    entities=[],
+                    versions=[],
+                    batch=kept.batch,
+                    positions=kept.positions,
+                )
+            )
+        traded = {name: mirror.traded(name, at) for name in chosen}
+        new = batch(
+            at, chosen, traded, None if life is None else at + life, cleared=cleared
+        )
+        mirror.apply(at, [Batched(new)])
+        if cleared:
+            plain.follow(new)
+
+        assert mirror.positions == plain.positions
+        for name in map(key, range(6)):
+            assert mirror.position(name) == plain.positions.get(name)
+            position = plain.positions.get(name)
+            total = 0.0 if position is None else position.at(at + 5)
+            assert mirror.traded(name, at + 5) == total
+
+
+def test_a_long_backlog_is_worked_off_while_changes_come(monkeypatch):
+    looked_at = []
+    terms_of = Mirror._terms_of
+
+    def look(self, view):
+        looked_at.append(view.entity.id)
+        return terms_of(self, view)
+
+    monkeypatch.setattr(Mirror, "_terms_of", look)
+    mirror, count = Mirror(), 2_000
+    for number in range(count):
+        mirror.apply(number + 1, changes(number))
+
+    before = len(looked_at)
+    mirror.gather()
+
+    assert count - mirror_module._BACKLOG <= before
+    assert len(looked_at) - before <= mirror_module._BACKLOG
+    assert set(looked_at) == {key(2 << 64 | number) for number in range(count)}
+    assert len(mirror.gather().portfolios) == count
+
+
+def changes(number):
+    demand, portfolio = key(1 << 64 | number), key(2 << 64 | number)
+    product = key(3 << 64)
+    made = [(Kind.DEMAND, demand), (Kind.PORTFOLIO, portfolio)]
+    if number == 0:
+        made.append((Kind.PRODUCT, product))
+    return [
+        *(
+            Added(Entity(kind=kind, id=name, owner="o", app_data=b"0", created=1))
+            for kind, name in made
+        ),
+        Changed(Part.CURVE, demand, Version(1, None, ConstantCurve(price=1.0))),
+        Changed(Part.DEMAND, portfolio, Version(1, None, {demand: 1.0})),
+        Changed(Part.BASIS, portfolio, Version(1, None, {product: 1.0})),
+    ]
