@@ -24,7 +24,10 @@ const number = (value, places) =>
         maximumFractionDigits: places ?? digits(value),
       });
 const tiny = (value) =>
-  value === null || value === undefined ? "–" : Number(value).toExponential(1);
+  value === null || value === undefined ? "–" : value === 0 ? "0" : Number(value).toExponential(1);
+// Everything here is UTC, as the stamps are; 24 hours, seconds where they are needed.
+const clock = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 19);
+const byName = ([a, x], [b, y]) => (x.name ?? a).localeCompare(y.name ?? b);
 
 function cell(row, text, kind = "") {
   const td = row.insertCell();
@@ -47,7 +50,8 @@ function chartFor(id) {
       height: HEIGHT,
       legend: { show: false },
       cursor: { drag: { x: true, y: false } },
-      axes: [axis, { ...axis, size: 66, values: (_, ticks) => ticks.map((t) => t.toLocaleString("en", { maximumFractionDigits: 4 })) }],
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      axes: [{ ...axis, size: 30, space: 80, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 66, space: 24, values: (_, ticks) => ticks.map((t) => t.toLocaleString("en", { maximumFractionDigits: 4 })) }],
       series: [
         {},
         { label: "clearing", stroke: css("--clearing"), width: 2, paths: uPlot.paths.stepped({ align: 1 }), spanGaps: true, points: { show: false } },
@@ -102,7 +106,7 @@ function drawDirty() {
 function showProducts(products) {
   const body = $("products").tBodies[0];
   body.replaceChildren();
-  for (const [id, product] of Object.entries(products)) {
+  for (const [id, product] of Object.entries(products).sort(byName)) {
     const row = body.insertRow();
     const mid = product.reference;
     cell(row, product.name ?? id);
@@ -167,7 +171,7 @@ function onBatch(batch) {
   $("as-of").textContent = batch.as_of.replace("T", " ").replace(/(\.\d{1,3})\d*Z$/, "$1").replace("Z", "");
   $("gains").textContent = number(batch.gains, 2);
   const seconds = Date.parse(batch.as_of) / 1000;
-  for (const [id, product] of Object.entries(batch.products ?? {})) {
+  for (const [id, product] of Object.entries(batch.products ?? {}).sort(byName)) {
     if (product.name) names.set(id, product.name);
     if (product.reference !== null && product.reference !== undefined) lastMid.set(id, product.reference);
     addPoint(id, seconds, product.price ?? null, product.reference ?? null);
