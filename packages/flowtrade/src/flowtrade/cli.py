@@ -6,42 +6,60 @@ commands do is in `flowtrade.clearing.cli` and `flowtrade.commands`.
 
 import os
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from flowtrade.clearing.cli import (
-    ExitCode,
-    bench_markets,
-    export_auction,
-    generate_auction,
-    solve_auction,
-    verify_batch,
-)
+from netcore.cli.exits import Exit
 
 if TYPE_CHECKING:
     from cyclopts import App
 
 __all__ = ["main", "make_app"]
 
-_COMMANDS: dict[str, Callable[..., ExitCode]] = {
-    "solve": solve_auction,
-    "verify": verify_batch,
-    "export": export_auction,
-    "generate": generate_auction,
-    "bench": bench_markets,
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "solve": ("clearing.cli:solve_auction", "Clear an auction file."),
+    "verify": (
+        "clearing.cli:verify_batch",
+        "Check a batch written by `solve --full`, trusting none of it.",
+    ),
+    "export": ("clearing.cli:export_auction", "Write an auction for other solvers."),
+    "generate": ("clearing.cli:generate_auction", "Write a realistic auction."),
+    "bench": ("clearing.cli:bench_markets", "Time the clearing of generated markets."),
+    "serve": ("commands.serve:serve", "Run the server until SIGINT or SIGTERM."),
+    "token": ("commands.tokens:make_token", "Write a bearer token to stdout."),
+    "keygen": (
+        "commands.tokens:make_key",
+        "Make a key pair: a private JWK, and its public part added to a key set.",
+    ),
+    "schema": (
+        "commands.describe:write_schema",
+        "Write the OpenAPI 3.1 description of the service as JSON.",
+    ),
+    "migrate": (
+        "commands.stores:migrate",
+        "Bring a store up to this program's schema, or make an empty one.",
+    ),
+    "backup": (
+        "commands.stores:backup",
+        "Copy a SQLite store to a new file, also while a server writes to it.",
+    ),
+    "replay": (
+        "commands.stores:replay",
+        "Solve stored batches again from the history and compare bit for bit.",
+    ),
+    "settle": (
+        "commands.stores:settle",
+        "Settle a range of batches: whole lots and money, by bidder, as JSON.",
+    ),
 }
+"""Where each command is, and what is said of it before it is imported.
 
-_OPERATOR: dict[str, str] = {
-    "serve": "flowtrade.commands.serve:serve",
-    "token": "flowtrade.commands.tokens:make_token",
-    "keygen": "flowtrade.commands.tokens:make_key",
-    "schema": "flowtrade.commands.describe:write_schema",
-    "migrate": "flowtrade.commands.stores:migrate",
-    "backup": "flowtrade.commands.stores:backup",
-    "replay": "flowtrade.commands.stores:replay",
-    "settle": "flowtrade.commands.stores:settle",
-}
-"""Commands that load the whole server, so where to find them."""
+Solver and server take a second to load, which who asks for help has no use for.
+"""
+
+_SHOW = (
+    "commands.serve:show_config",
+    "Show every setting with its value and where it comes from.",
+)
 
 
 def make_app() -> "App":
@@ -56,12 +74,11 @@ def make_app() -> "App":
         name="flowtrade",
         help="Flow trading: clear, check and make auctions; run and tend a service.",
     )
-    for name, function in _COMMANDS.items():
-        app.command(function, name=name)
-    for name, where in _OPERATOR.items():
-        app.command(where, name=name)  # imported when it is asked for
+    for name, (where, about) in _COMMANDS.items():
+        app.command(f"flowtrade.{where}", name=name, help=about)
     config = App(name="config", help="The configuration of a server.")
-    config.command("flowtrade.commands.serve:show_config", name="show")
+    where, about = _SHOW
+    config.command(f"flowtrade.{where}", name="show", help=about)
     app.command(config)
     return app
 
@@ -77,12 +94,12 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError:
-        sys.exit(ExitCode.INVALID)  # cyclopts has said what is wrong
+        sys.exit(Exit.USAGE)  # cyclopts has said what is wrong
     except BrokenPipeError:
         # Whoever read our output has seen enough; nothing may be flushed to it now.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.DONE)
+        sys.exit(Exit.DONE)
     except OSError as error:
         sys.stderr.write(f"flowtrade: {error.filename}: {error.strerror}\n")
-        sys.exit(ExitCode.INVALID)
-    sys.exit(int(code or ExitCode.DONE))
+        sys.exit(Exit.USAGE)
+    sys.exit(int(code or Exit.DONE))
