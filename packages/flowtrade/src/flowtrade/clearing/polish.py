@@ -20,7 +20,7 @@ from typing import final
 
 import numpy as np
 
-from flowtrade.clearing.arrays import FloatArray, group_sum
+from flowtrade.clearing.arrays import FloatArray, IntArray, group_sum
 from flowtrade.clearing.assembly import Factor, SingularMatrix
 from flowtrade.clearing.priceform import PriceForm
 
@@ -59,6 +59,19 @@ _ROUNDING = 5e-16
 
 _NEAR = 1e-11
 """Distance from a flat piece's price, against the price scale, that is rounding."""
+
+_KINK = 2e-12
+"""Distance from a kink's price, likewise: beside a kink two slopes take turns, and the
+last digits with them. What such a move costs is its square: nothing that could show."""
+
+_END = 1e-14
+"""Distance of a flow from the end of its piece, against the width, likewise."""
+
+_SHARPER = 3
+"""Steps at the most that take rounding out of prices."""
+
+_MANY = 300
+"""Prices from which on a factor is dear."""
 
 _IDLE = 12
 """Steps in a row without halving the imbalance after which a round gives up."""
@@ -383,15 +396,52 @@ class _Newton:
         return bool(np.isfinite(self.dz).all())
 
     def finish(self, steps: int) -> Polished:
-        """Take the last rounding out of the balance."""
+        """Take the last rounding out of the balance and of the prices."""
         form = self.form
+        self._sharpen()
         y = self.flows()
         turn = form.map.forward(self.dz)
         raw = self._raw(turn)
         rest = form.balance(y)
         if self._size(rest) > _ROUNDING:
             y = self._balanced(y, rest, turn, raw)
-        return Polished(self._snapped(raw), y, steps, self.window)
+        return Polished(self._snapped(raw), self._at_ends(y), steps, self.window)
+
+    def _sharpen(self) -> None:
+        """More steps while they balance better.
+
+        A round ends at an imbalance that the flows' last correction would take out;
+        the prices' share of it shows in their twelfth digit. Many prices make do with
+        the last factor there is.
+        """
+        form = self.form
+        flow, slope = self._answer(form.map.forward(self.dz))
+        force = form.balance_of_rows(flow)
+        if not _ROUNDING < self._size(force) <= _CLOSE:
+            return
+        factor = self.last[1] if self.last and form.columns > _MANY else None
+        factor = factor or self._factor(slope, 0.0 * force, reuse=True)
+        if factor is None:
+            return
+        for _ in range(_SHARPER):
+            size = self._size(force)
+            dz = self.dz + factor.solve(force)
+            force = form.balance_of_rows(self._answer(form.map.forward(dz))[0])
+            if not self._size(force) < size:
+                return
+            self.dz = dz
+
+    def _at_ends(self, y: FloatArray) -> FloatArray:
+        """Flows that are an end but for rounding at it, if balance does not mind."""
+        form = self.form
+        at = self.open
+        close = _END * self.o_width
+        flow = y[at]
+        low, high = flow - self.low <= close, self.high - flow <= close
+        better = y.copy()
+        better[at] = np.where(low, self.low, np.where(high, self.high, flow))
+        before, after = self._size(form.balance(y)), self._size(form.balance(better))
+        return better if after <= max(before, _ROUNDING) else y
 
     def _balanced(
         self, y: FloatArray, rest: FloatArray, turn: FloatArray, raw: FloatArray
@@ -410,11 +460,12 @@ class _Newton:
         return better if improves else y
 
     def _snapped(self, raw: FloatArray) -> FloatArray:
-        """Prices, exactly where flat pieces that are partly filled hold them.
+        """Prices, exactly where flat pieces hold them or curves have a kink.
 
-        The proximal term leaves such a price off by some units in the last place,
-        which over the width of a deep book is money. A row with one column that is
-        not held yet gives that column's price; rows that hold several are left.
+        The proximal term leaves a held price off by some units in the last place,
+        which over the width of a deep book is money; a price that was solved for is
+        off by the rounding of the solution. A row with one column that is not held
+        yet gives that column's price; rows that hold several are left.
         """
         form = self.form
         z = self.z + self.dz
@@ -422,10 +473,29 @@ class _Newton:
         rows, first = np.unique(self.row[flat], return_index=True)
         level = form.top[self.open[flat]][first]
         near = np.abs(level - form.map.forward(z)[rows]) <= _NEAR * form.row_price[rows]
-        rows, level = rows[near], level[near]
-        held = np.zeros(form.columns, np.bool_)
+        kinks, kink_level = self._kinks(z)
+        also = ~np.isin(kinks, rows[near])
+        rows = np.concatenate([rows[near], kinks[also]])
+        self._hold(z, rows, np.concatenate([level[near], kink_level[also]]))
+        return z
+
+    def _kinks(self, z: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Rows at the price of a kink but for rounding, and the kinks' prices."""
+        form = self.form
+        price = form.map.forward(z)[self.row]
+        reach = _KINK * form.row_price[self.row]
+        top, bottom = form.top[self.open], form.bottom[self.open]
+        at_top = np.abs(top - price) <= reach
+        kink = at_top | (np.abs(bottom - price) <= reach)
+        rows, first = np.unique(self.row[kink], return_index=True)
+        return rows, np.where(at_top, top, bottom)[kink][first]
+
+    def _hold(self, z: FloatArray, rows: IntArray, level: FloatArray) -> None:
+        """Set columns so that rows have their levels, one column a row."""
+        table = self.form.map.table
+        held = np.zeros(self.form.columns, np.bool_)
         while len(rows):
-            part = form.map.table.take(rows)
+            part = table.take(rows)
             owner = part.rows()
             is_free = ~held[part.idx]
             free = np.bincount(owner[is_free], minlength=len(rows))
@@ -440,4 +510,3 @@ class _Newton:
             z[column] = (level[owner[entry]] - rest) / part.weight[entry]
             held[column] = True
             rows, level = rows[free > 1], level[free > 1]
-        return z
