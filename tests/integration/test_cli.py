@@ -4,14 +4,32 @@ import signal
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 
+import msgspec
 import pytest
 import trio
 
 from integration.cli import main, parse_target
+from integration.cli.output import event_json, event_text
 from integration.cli.shell import parser
+from integration.cli.targets import parse_kind
 from integration.errors import DataError
-from integration.models import MarketDataInstrument, SubKind
+from integration.models import (
+    AmountUnit,
+    ExchangeId,
+    FundingRate,
+    IndexPrice,
+    Level,
+    MarketDataInstrument,
+    MarketEvent,
+    MarkPrice,
+    OpenInterest,
+    OrderBookL1,
+    PublicTrade,
+    Side,
+    SubKind,
+)
 from integration.replay import replay_session
 from integration.testing import SimulatedExchange, SyntheticMarket
 
@@ -66,6 +84,39 @@ def test_a_target_that_names_nothing_is_refused(text):
 def test_a_symbol_that_is_not_the_venues_is_refused():
     with pytest.raises(DataError):
         parse_target("okx:NOTHING")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (PublicTrade("1", Decimal("1E-8"), Decimal(100), Side.BUY), "100 @ 0.00000001"),
+        (MarkPrice(Decimal("0.00000001")), "mark_price: 0.00000001"),
+        (IndexPrice(Decimal("1E+2")), "index_price: 100"),
+        (FundingRate(Decimal("-1E-7")), "funding_rate: -0.0000001"),
+        (OpenInterest(Decimal("1E+3"), AmountUnit.CONTRACT), ": 1000 contract"),
+        (OrderBookL1(1, Level(Decimal("1E-8"), Decimal(1)), None), "0.00000001 | -"),
+    ],
+)
+def test_numbers_are_written_with_digits_for_people_and_programs(kind, text):
+    event = MarketEvent(1, 2, ExchangeId.OKX, MarketDataInstrument.spot("a", "b"), kind)
+
+    assert text in event_text(event)
+    written = msgspec.json.encode(event_json(event)).decode()
+    assert re.search(r"\dE[+-]?\d", written) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("funding", SubKind.FUNDING_RATES),
+        ("mark", SubKind.MARK_PRICES),
+        ("index", SubKind.INDEX_PRICES),
+        ("oi", SubKind.OPEN_INTEREST),
+        ("liquidations", SubKind.LIQUIDATIONS),
+    ],
+)
+def test_kinds_have_short_names(name, kind):
+    assert parse_kind(name) is kind
 
 
 def test_venues_are_listed_as_json_into_a_pipe(capsys):

@@ -44,7 +44,8 @@ _URL_FORM: Final = "EXCHANGE=URL"
 TARGETS: Final = """\
 targets:
   EXCHANGE:BASE/QUOTE[.perpetual][:KIND], or EXCHANGE:SYMBOL[:KIND] with the venue's
-  symbol. KIND is trades, l1, l2 or any that `integration venues` lists.
+  symbol. KIND is trades, l1, l2, funding, mark, index, oi, or any that
+  `integration venues` lists.
 
 """
 

@@ -7,13 +7,18 @@ strangers are escaped where a person reads them.
 import argparse
 import sys
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from integration.models import (
+    FundingRate,
+    IndexPrice,
     Level,
     MarketEvent,
+    MarkPrice,
+    OpenInterest,
     OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
@@ -60,8 +65,19 @@ def note(text: str) -> None:
 
 def event_json(event: Any) -> dict[str, Any]:  # noqa: ANN401  any of the stream's events
     """Return an event as plain values, its class as `event`."""
-    body = msgspec.to_builtins(event, enc_hook=str)
-    return {"event": type(event).__name__, **body}
+    body = msgspec.to_builtins(event, enc_hook=str, builtin_types=(Decimal,))
+    return {"event": type(event).__name__, **_digits(body)}
+
+
+def _digits(value: Any) -> Any:  # noqa: ANN401  builtins, nested
+    """Write numbers with digits: str() of a Decimal has 0.00000001 as 1E-8."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, dict):
+        return {key: _digits(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_digits(inner) for inner in value]
+    return value
 
 
 def event_text(event: Any) -> str:  # noqa: ANN401  any of the stream's events
@@ -70,18 +86,24 @@ def event_text(event: Any) -> str:  # noqa: ANN401  any of the stream's events
         return printable(str(event), one_line=True)
     match event.kind:
         case PublicTrade() as trade:
-            text = f"{trade.side:<4} {trade.amount} @ {trade.price}"
+            text = f"{trade.side:<4} {trade.amount:f} @ {trade.price:f}"
         case OrderBookL1() as top:
             text = f"{_side(top.best_bid)} | {_side(top.best_ask)}"
         case OrderBookSnapshot() | OrderBookUpdate() as book:
             text = f"{len(book.bids)}+{len(book.asks)} levels, {book.sequence}"
+        case MarkPrice(price=price) | IndexPrice(price=price):
+            text = f"{price:f}"
+        case FundingRate(rate=rate):
+            text = f"{rate:f}"
+        case OpenInterest(amount=amount, amount_unit=unit):
+            text = f"{amount:f} {unit}"
         case other:
             text = str(other)
     return f"{event.exchange} {event.instrument} {event.kind_name}: {text}"
 
 
 def _side(level: Level | None) -> str:
-    return "-" if level is None else f"{level.amount} @ {level.price}"
+    return "-" if level is None else f"{level.amount:f} @ {level.price:f}"
 
 
 def table(book: "OrderBook", depth: int) -> str:

@@ -14,6 +14,10 @@ KINDS = {
     "trades": SubKind.PUBLIC_TRADES,
     "l1": SubKind.ORDER_BOOKS_L1,
     "l2": SubKind.ORDER_BOOKS_L2,
+    "funding": SubKind.FUNDING_RATES,
+    "mark": SubKind.MARK_PRICES,
+    "index": SubKind.INDEX_PRICES,
+    "oi": SubKind.OPEN_INTEREST,
 }
 """Short names beside the full ones."""
 
