@@ -2,11 +2,18 @@ import os
 import select
 import selectors
 import socket
+import time
 
 import pytest
 
 from netcore.info import ConnectionInfo
-from netcore.select import DirectSelector, EpollSelector, Selectable
+from netcore.select import (
+    LONGEST_SLEEP,
+    DirectSelector,
+    EpollSelector,
+    Selectable,
+    wait_ready,
+)
 from netcore.stream import TcpStream
 from netcore.testing import (
     ScriptedStream,
@@ -315,3 +322,61 @@ def test_a_portable_selector_has_a_descriptor_where_the_system_has_one(monkeypat
 
 def test_a_direct_selector_asks_nobody():
     assert DirectSelector().fileno() == -1
+
+
+# -- one descriptor ------------------------------------------------------------------
+
+
+def test_a_descriptor_is_waited_for_in_the_wanted_direction(pair):
+    a, b = pair
+
+    assert not wait_ready(a.fileno(), seconds=0)
+    assert wait_ready(a.fileno(), write=True, seconds=60)
+    assert wait_ready(a.fileno(), read=False, write=True)
+    b.send(b"x")
+    assert wait_ready(a.fileno())
+    assert not wait_ready(a.fileno(), read=False, seconds=-1)
+
+
+def test_a_wait_ends_when_its_time_is_up(pair):
+    assert not wait_ready(pair[0].fileno(), seconds=0.001)
+
+
+class Deaf:
+    """A kernel that misses what comes for a while; time passes as it is told to."""
+
+    def __init__(self, misses):
+        self.misses = misses
+        self.now = 100.0
+        self.asked = []
+
+    def poll(self, milliseconds=None):
+        if milliseconds is None:
+            return self  # `select.poll()` itself
+        self.asked.append(milliseconds)
+        self.now += milliseconds / 1000
+        return [] if len(self.asked) <= self.misses else [(0, select.POLLIN)]
+
+    def register(self, descriptor, events):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("seconds", "misses", "found", "asked"),
+    [
+        (None, 3, True, [1000] * 4),
+        (2.5, 9, False, [1000, 1000, 500]),
+        (2.5, 2, True, [1000, 1000, 500]),
+        (0.25, 9, False, [250]),
+    ],
+)
+def test_a_signal_that_came_too_early_to_wake_anybody_waits_a_second_at_most(
+    monkeypatch, seconds, misses, found, asked
+):
+    deaf = Deaf(misses)
+    monkeypatch.setattr(select, "poll", deaf.poll)
+    monkeypatch.setattr(time, "monotonic", lambda: deaf.now)
+
+    assert wait_ready(0, seconds=seconds) is found
+    assert deaf.asked == asked
+    assert max(asked) <= LONGEST_SLEEP * 1000

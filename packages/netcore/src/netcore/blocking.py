@@ -17,9 +17,10 @@ agreed to inside these calls. A script that computes for minutes between two of 
 looks dead to the peer.
 
 **Ctrl-C.** The calls wait in the kernel with nothing in hand, so a `KeyboardInterrupt`
-that a script survives has cost no message, and the next call goes on. Leaving the
-`with` block by it closes in order, within the close timeout; a second Ctrl-C cuts that
-short.
+that a script survives has cost no message, and the next call goes on. It is heard at
+once or, if it came just before the wait, within a second (`netcore.select` says why).
+Leaving the `with` block by it closes in order, within the close timeout; a second
+Ctrl-C cuts that short.
 
 ::
 
@@ -50,6 +51,7 @@ from netcore.errors import (
     ResolveTimeout,
 )
 from netcore.info import Address, ConnectionInfo
+from netcore.select import LONGEST_SLEEP, wait_ready
 from netcore.stream.base import RECEIVE_SIZE, Buffer, Stream
 from netcore.stream.outbox import DEFAULT_LIMIT
 from netcore.stream.record import RecordedStream, Recorder
@@ -303,7 +305,7 @@ class BlockingWebSocket(WebSocketFacade):
         if descriptor < 0:
             time.sleep(_POLL_SECONDS)
         else:
-            _poll(descriptor, select.POLLOUT, seconds)
+            wait_ready(descriptor, read=False, write=True, seconds=seconds)
 
     # -- ending ----------------------------------------------------------------------
 
@@ -550,7 +552,7 @@ class _Race:
         poll = select.poll()
         for _, stream in self._running:
             poll.register(stream.fileno(), select.POLLOUT)
-        poll.poll(max(0.0, until - now) * 1000)
+        poll.poll(max(0.0, min(until - now, LONGEST_SLEEP)) * 1000)
 
     def _defeat(self) -> NetError:
         if len(self._errors) == 1:
@@ -577,8 +579,8 @@ def _finish_connecting(stream: Stream, deadline: float) -> None:
         if left <= 0:
             raise ConnectTimeout(f"no TLS handshake with {stream.info} in time")
         if not stream.buffered:
-            events = select.POLLOUT if stream.want_write else select.POLLIN
-            _poll(stream.fileno(), events, left)
+            write = stream.want_write
+            wait_ready(stream.fileno(), read=not write, write=write, seconds=left)
 
 
 def _upgrade(websocket: WebSocket, deadline: float) -> None:
@@ -614,9 +616,3 @@ def _refusal(websocket: WebSocket) -> NetError:
 
 def _left(deadline: float | None) -> float | None:
     return None if deadline is None else deadline - _clock()
-
-
-def _poll(descriptor: int, events: int, seconds: float | None) -> None:
-    poll = select.poll()
-    poll.register(descriptor, events)
-    poll.poll(None if seconds is None else max(0.0, seconds) * 1000)

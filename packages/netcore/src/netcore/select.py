@@ -3,21 +3,40 @@
 An idle `recv` costs 1.3 to 2 µs for each socket, one `epoll_wait` 0.3 µs for any
 number of them (measured): `DirectSelector` for one or two, `EpollSelector` for more.
 
-What is watched is a `Selectable`: a stream, or a protocol object over one.
+What is watched is a `Selectable`: a stream, or a protocol object over one. Whoever has
+one descriptor and nothing else to do waits for it by `wait_ready`.
 """
 
+import math
 import select
 import selectors
+import time
 from collections.abc import Container, Sequence
 from contextlib import suppress
-from typing import Protocol, final, runtime_checkable
+from typing import Final, Protocol, final, runtime_checkable
 
-__all__ = ["DirectSelector", "EpollSelector", "Readiness", "Selectable", "Selector"]
+__all__ = [
+    "LONGEST_SLEEP",
+    "DirectSelector",
+    "EpollSelector",
+    "Readiness",
+    "Selectable",
+    "Selector",
+    "wait_ready",
+]
 
 Readiness = tuple[int, bool, bool]
 """Key, readable, writable."""
 
 _MAX_EVENTS = 1024  # per poll; the rest comes in the next
+
+LONGEST_SLEEP: Final = 1.0
+"""Seconds that a blocking call stays in the kernel at a time.
+
+A signal that comes after Python has looked for signals and before the kernel sleeps
+wakes nobody (select(2), on pselect): its handler runs when the call returns. Whoever
+presses Ctrl-C then waits for so long, and not until the peer speaks again.
+"""
 
 
 @runtime_checkable
@@ -323,3 +342,32 @@ class _Portable:
 def _check_free(key: int, taken: Container[int]) -> None:
     if key in taken:
         raise ValueError(f"key {key} is registered already")
+
+
+def wait_ready(
+    descriptor: int,
+    *,
+    read: bool = True,
+    write: bool = False,
+    seconds: float | None = None,
+) -> bool:
+    """Block until a descriptor is ready or hung up; return whether it is.
+
+    Args:
+        descriptor: What to wait for; may be above 1023.
+        read: Whether being readable is enough.
+        write: Whether being writable is.
+        seconds: How long at most; None for ever.
+    """
+    poll = select.poll()
+    poll.register(
+        descriptor,
+        (select.POLLIN if read else 0) | (select.POLLOUT if write else 0),
+    )
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    left = math.inf if seconds is None else max(0.0, seconds)
+    while not poll.poll(math.ceil(min(left, LONGEST_SLEEP) * 1000)):
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+    return True

@@ -54,7 +54,7 @@ from netcore.endpoint import (
 from netcore.errors import ConnectTimeout, EndpointLost, ResolveError, ResolveTimeout
 from netcore.idle import IdleStrategy
 from netcore.info import Address
-from netcore.select import Readiness, Selectable, Selector
+from netcore.select import LONGEST_SLEEP, Readiness, Selectable, Selector
 
 __all__ = [
     "Action",
@@ -77,7 +77,6 @@ _NEVER = 1 << 63
 # How often those are visited under a driver that waits, whom no descriptor announces:
 # look-ups under way, streams without a descriptor, `Endpoint.every_turn`.
 _TICK_NS = 1_000_000
-_LONGEST_WAIT = 3600.0  # seconds; whoever waits for nothing looks again sometimes
 
 
 class _Phase(enum.Enum):
@@ -356,9 +355,10 @@ class IOService(Generic[T, C]):
         With a `DirectSelector` it returns at once, as that waits for nothing.
 
         Args:
-            timeout: Seconds, None for as long as it takes (an hour at most).
+            timeout: Seconds, None for as long as it takes, but a second at most, so
+                that Ctrl-C is heard.
         """
-        limits = [_LONGEST_WAIT if timeout is None else timeout]
+        limits = [LONGEST_SLEEP if timeout is None else timeout]
         deadline = self.deadline
         if deadline is not None:
             limits.append((deadline - self.clock.monotonic_ns()) / NANOSECONDS)

@@ -7,8 +7,6 @@ Nothing blocks but `wait`, which scripts call. Busy-polling loops call `poll` in
 
 import contextlib
 import enum
-import math
-import select
 from collections.abc import Sequence
 from types import TracebackType
 from typing import final
@@ -20,6 +18,7 @@ from netcore.fix.fields import FieldValue, Message
 from netcore.fix.session import FixSession
 from netcore.info import ConnectionInfo
 from netcore.models import Timestamp
+from netcore.select import wait_ready
 from netcore.stream.base import RECEIVE_SIZE, Stream
 from netcore.stream.outbox import DEFAULT_LIMIT, Outbox
 
@@ -365,8 +364,4 @@ class FixConnection:
         descriptor = self.fileno()
         if descriptor < 0 or self.buffered:
             return
-        # poll, not select: descriptors can be above 1023.
-        poll = select.poll()
-        wanted = select.POLLOUT if self.want_write else 0
-        poll.register(descriptor, select.POLLIN | wanted)
-        poll.poll(None if timeout is None else math.ceil(timeout * 1000))
+        wait_ready(descriptor, write=self.want_write, seconds=timeout)

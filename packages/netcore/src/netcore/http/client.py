@@ -11,8 +11,6 @@ do it twice: its method is idempotent (RFC 9110 §9.2.2). Others fail with
 """
 
 import enum
-import math
-import select
 from collections.abc import Iterable
 from types import TracebackType
 from typing import final
@@ -30,6 +28,7 @@ from netcore.http.exchange import HttpExchange
 from netcore.http.messages import Response, encode_request
 from netcore.http.pool import ConnectionPool, HttpConnection
 from netcore.http.reader import DEFAULT_LIMITS, Limits
+from netcore.select import wait_ready
 from netcore.stream.base import RECEIVE_SIZE, Stream
 
 __all__ = ["HttpClient", "HttpRequest"]
@@ -296,11 +295,8 @@ class HttpRequest:
         descriptor = self.fileno()
         if descriptor < 0 or self.buffered:
             return
-        poll = select.poll()
-        wanted = select.POLLOUT if self.want_write else 0
-        poll.register(descriptor, select.POLLIN | wanted)
-        left = max(self._deadline - self._clock.monotonic_ns(), 0)
-        poll.poll(math.ceil(left * 1000 / NANOSECONDS))
+        left = (self._deadline - self._clock.monotonic_ns()) / NANOSECONDS
+        wait_ready(descriptor, write=self.want_write, seconds=left)
 
 
 @final

@@ -3,7 +3,6 @@
 What may live here: calls on streams that `netcore.ws.websocket` needs around its own.
 """
 
-import select
 from ssl import SSLContext
 
 from netcore.info import Address, Url
@@ -11,7 +10,7 @@ from netcore.stream.base import Stream
 from netcore.stream.tcp import TcpStream
 from netcore.stream.tls import TlsStream
 
-__all__ = ["start_stream", "wait_ready"]
+__all__ = ["start_stream"]
 
 
 def start_stream(
@@ -36,16 +35,3 @@ def start_stream(
     except BaseException:
         stream.close()
         raise
-
-
-def wait_ready(descriptor: int, *, write: bool, seconds: float | None) -> bool:
-    """Block until a descriptor is readable (or writable); return whether it is.
-
-    Args:
-        descriptor: What to wait for.
-        write: Whether being writable is enough.
-        seconds: How long at most; None for ever.
-    """
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN | (select.POLLOUT if write else 0))
-    return bool(poll.poll(None if seconds is None else seconds * 1000))

@@ -18,6 +18,7 @@ from typing import Final, final
 from netcore.clock import Clock, SystemClock, to_ns
 from netcore.errors import BufferFull, ConnectionClosed, HandshakeError, NetError
 from netcore.info import Address, ConnectionInfo
+from netcore.select import wait_ready
 from netcore.stream.base import Buffer, Stream, clock_of
 from netcore.stream.outbox import Outbox
 from netcore.ws.batch import Batch
@@ -33,7 +34,7 @@ from netcore.ws.options import (
     host_header,
     parse_ws_url,
 )
-from netcore.ws.transport import start_stream, wait_ready
+from netcore.ws.transport import start_stream
 
 __all__ = ["WebSocket"]
 
