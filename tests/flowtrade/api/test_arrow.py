@@ -1,15 +1,21 @@
 """Bulk bids as Arrow columns: the same operations, the same answers."""
 
-from uuid import uuid4
+import math
+from types import SimpleNamespace
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("pyarrow")
 
 import pyarrow as pa
 
-from flowtrade.api.arrow import ARROW_STREAM
+from flowtrade.api.arrow import ARROW_STREAM, _by_columns, _by_rows
+from flowtrade.api.bulk import _read
+from flowtrade.errors import RequestError
 from flowtrade.ids import TimeOrderedIds
 from flowtrade.settings import ServerSettings, Settings, StoreSettings
 from flowtrade.testing.bench import open_bench
@@ -157,3 +163,65 @@ async def test_text_in_a_column_of_numbers_is_refused_row_by_row(client):
     )
 
     assert answer["status"] == 422
+
+
+rows_of_curves = st.lists(
+    st.fixed_dictionaries(
+        {
+            "op": st.sampled_from(["set_curve", "set_curve", "create_demand"]),
+            "id": st.sampled_from([str(UUID(int=5)), "nobody", None]),
+            "app_data": st.sampled_from([None, "1", '{"a": 2}', "{"]),
+            "curve": st.none()
+            | st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "rate": st.sampled_from([0.0, -0.0, -1.0, 1.0, math.nan]),
+                        "price": st.sampled_from([1.0, 1.0, 0.5, math.inf]),
+                    }
+                ),
+                max_size=3,
+            ),
+        }
+    ),
+    max_size=6,
+)
+
+
+@given(rows_of_curves, st.integers(0, 6))
+def test_a_batch_means_the_same_read_by_columns_and_by_rows(rows, cut):
+    (batch,) = pa.Table.from_pylist(rows, schema=SCHEMA).to_batches() or (
+        pa.RecordBatch.from_pylist(rows, schema=SCHEMA),
+    )
+    batch = batch.slice(min(cut, len(rows)))
+
+    by_columns = _by_columns(batch)
+
+    assert by_columns is not None
+    told = [meaning(line) for line in by_columns]
+    assert told == [meaning(line) for line in _by_rows(batch)]
+    assert len(told) == batch.num_rows
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"op": "set_groups", "id": "x"},
+        {"op": "set_curve", "id": "x", "constant": {"price": 1.0}},
+        {"op": "set_curve", "id": "x", "curve": [{"rate": None, "price": 1.0}]},
+        {"op": "set_curve", "id": "x", "curve": [None]},
+        {"op": None},
+    ],
+)
+def test_a_batch_of_other_things_is_read_by_rows(row):
+    rows = [{"op": "set_curve", "id": "x", "curve": []}, row]
+
+    assert _by_columns(pa.RecordBatch.from_pylist(rows, schema=SCHEMA)) is None
+
+
+def meaning(line):
+    """What a row comes to: an operation, or the words of its refusal."""
+    service = SimpleNamespace(new_id=lambda _kind, _data: str(UUID(int=6)))
+    result = _read(service, str(UUID(int=1)), line)
+    if isinstance(result, RequestError):
+        return type(result), str(result)
+    return result, repr(result)

@@ -10,16 +10,22 @@ An IPC stream with a column `op` (text) and, as far as the operations in it need
     basis      likewise
 
 Columns of other names are refused. Needs the extra `flowtrade[arrow]`.
+
+A batch of nothing but curves through points is taken by columns; any other one row by
+row, as JSON would be. Both ways say the same of the same rows.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
 
 from flowtrade.api.problems import BadRequest, UnsupportedMediaType
 from flowtrade.errors import InvalidRequest, RequestError
-from flowtrade.models.bulk import BulkLine
+from flowtrade.models.bulk import BulkCreateDemand, BulkLine, BulkSetCurve
+from flowtrade.models.curve import CurveError, Point, PwlCurve
 
 __all__ = ["ARROW_STREAM", "arrow_lines"]
 
@@ -31,7 +37,10 @@ _COLUMNS: Final = frozenset(
 )
 
 
-def arrow_lines(data: bytes, *, most: int) -> list[BulkLine | RequestError]:
+_CURVES: Final = frozenset({"set_curve", "create_demand"})
+
+
+def arrow_lines(data: bytes, *, most: int) -> Iterator[BulkLine | RequestError]:
     """Read the rows of a stream.
 
     Args:
@@ -39,17 +48,22 @@ def arrow_lines(data: bytes, *, most: int) -> list[BulkLine | RequestError]:
         most: Rows at most.
 
     Returns:
-        For each row its operation, or why it is none.
+        For each row its operation, or why it is none; made as they are asked for.
 
     Raises:
         BadRequest: It is no such stream, has unknown columns or too many rows.
         UnsupportedMediaType: This server has no Arrow.
     """
-    rows = _rows(data, most)
-    return [_line(row) for row in rows]
+    # All batches are read before the first row is carried out.
+    return (line for lines in _batches(data, most) for line in lines)
 
 
-def _rows(data: bytes, most: int) -> Iterator[Mapping[str, Any]]:
+_Lines = Iterator[BulkLine | RequestError]
+_Points = PwlCurve | tuple[Point, ...]
+
+
+def _batches(data: bytes, limit: int) -> list[_Lines]:
+    most = limit
     try:
         import pyarrow as pa
         from pyarrow import ipc
@@ -57,7 +71,7 @@ def _rows(data: bytes, most: int) -> Iterator[Mapping[str, Any]]:
         raise UnsupportedMediaType(
             "this server reads no Arrow; it needs flowtrade[arrow]"
         ) from error
-    found: list[Mapping[str, Any]] = []
+    found: list[_Lines] = []
     try:
         with ipc.open_stream(data) as stream:
             unknown = set(stream.schema.names) - _COLUMNS
@@ -67,14 +81,102 @@ def _rows(data: bytes, most: int) -> Iterator[Mapping[str, Any]]:
                     f", was {', '.join(stream.schema.names)}"
                 )
             for batch in stream:
-                if len(found) + batch.num_rows > most:
-                    raise BadRequest(f"at most {most} rows at once")
+                most -= batch.num_rows
+                if most < 0:
+                    raise BadRequest(f"at most {limit} rows at once")
                 batch.validate(full=True)
-                found += batch.to_pylist(maps_as_pydicts="strict")
+                found.append(_by_columns(batch) or _by_rows(batch))
     # Arrow's own errors are ValueErrors and OSErrors; a key given twice is a KeyError.
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise BadRequest(f"no readable Arrow stream: {error}") from error
-    return iter(found)
+    return found
+
+
+def _by_rows(batch: Any) -> _Lines:  # noqa: ANN401  # pyarrow has no types
+    return map(_line, batch.to_pylist(maps_as_pydicts="strict"))
+
+
+def _by_columns(batch: Any) -> _Lines | None:  # noqa: ANN401  # pyarrow has no types
+    """Return the rows of a batch of curves, or None for any other batch."""
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    constant = columns.get("constant")
+    if constant is not None and constant.null_count < len(constant):
+        return None
+    operations = columns["op"].to_pylist()
+    if not _CURVES.issuperset(operations) or "id" not in columns:
+        return None
+    curves = _curves(columns.get("curve"))
+    if curves is None:
+        return None
+    texts = columns["app_data"].to_pylist() if "app_data" in columns else None
+    rows = zip(
+        operations,
+        columns["id"].to_pylist(),
+        texts or [None] * len(operations),
+        curves,
+        strict=True,
+    )
+    return (_curve_line(*row) for row in rows)
+
+
+def _curves(column: Any) -> Iterator[_Points | None] | None:  # noqa: ANN401  # pyarrow has no types
+    """Return the curves of a column of lists of points without holes, or None."""
+    import pyarrow as pa
+
+    if column is None or not pa.types.is_list(column.type):
+        return None
+    if column.type.value_type != _point_type():
+        return None
+    points = column.flatten()
+    rates, prices = points.flatten()
+    if points.null_count or rates.null_count or prices.null_count:
+        return None
+    made = [
+        Point(rate=rate, price=price)
+        for rate, price in zip(
+            rates.to_numpy().tolist(), prices.to_numpy().tolist(), strict=True
+        )
+    ]
+    lengths = column.value_lengths().to_pylist()
+    ends = accumulate(length or 0 for length in lengths)
+    return (
+        None if length is None else _curve_through(tuple(made[end - length : end]))
+        for length, end in zip(lengths, ends, strict=True)
+    )
+
+
+def _curve_through(points: tuple[Point, ...]) -> _Points:
+    try:
+        return PwlCurve(points=points)
+    except CurveError:
+        return points  # whoever makes the operation will find the same, in its turn
+
+
+@cache
+def _point_type() -> Any:  # noqa: ANN401  # pyarrow has no types
+    import pyarrow as pa
+
+    return pa.struct([("rate", pa.float64()), ("price", pa.float64())])
+
+
+def _curve_line(
+    operation: str,
+    key: object,
+    text: object,
+    curve: _Points | None,
+) -> BulkLine | RequestError:
+    if key is not None and not isinstance(key, str):
+        return _line({"op": operation, "id": key})
+    if operation == "set_curve":
+        if key is None:
+            return _line({"op": operation})
+        return BulkSetCurve(id=key, curve_data=curve)
+    try:
+        data = _app_data({"app_data": text})["app_data"]
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return InvalidRequest(str(error))
+    made = msgspec.UNSET if key is None else key
+    return BulkCreateDemand(id=made, app_data=data, curve_data=curve)
 
 
 def _line(row: Mapping[str, Any]) -> BulkLine | RequestError:

@@ -4,16 +4,22 @@ The body is JSON, one value a line, or an Arrow stream (`flowtrade.api.arrow`).
 
 The lines are queued together and share commits, so ten thousand cost a few fsyncs;
 each is still an operation of its own, with its own timestamp.
+
+Whoever does not want the records back says `Prefer: return=minimal` (RFC 7240 §4.2):
+making them is a third of the work.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Final, TypeAlias
 
 import msgspec
+import trio
 from litestar import Response
 
 from flowtrade.api.arrow import ARROW_STREAM, arrow_lines
+from flowtrade.api.bulklines import read_line
 from flowtrade.api.context import Api, context_of
 from flowtrade.api.problems import BadRequest, UnsupportedMediaType, status_of
 from flowtrade.api.reading import app_data_of, bearer, body_id, group_of
@@ -43,13 +49,16 @@ from flowtrade.models.portfolio import PortfolioRecord
 
 __all__ = ["post_bulk"]
 
-_LINE: "msgspec.json.Decoder[BulkLine]" = msgspec.json.Decoder(BulkLine)
+_ENCODER: Final = msgspec.json.Encoder()
 _MOST: Final = 2_000
 """Lines in one body: half of what may wait in the store's queue by default."""
 
 _NDJSON: Final = "application/x-ndjson"
 _CREATES = (AddDemand, AddPortfolio)
-_Result: TypeAlias = DemandRecord | PortfolioRecord | RequestError
+_Result: TypeAlias = DemandRecord | PortfolioRecord | RequestError | None
+
+_SLICE: Final = 250
+"""Lines after which others get their turn: about a millisecond."""
 
 
 async def post_bulk(request: Api) -> Response[bytes]:
@@ -60,50 +69,58 @@ async def post_bulk(request: Api) -> Response[bytes]:
     if read is None:
         known = " or ".join(_READERS)
         raise UnsupportedMediaType(f"the body must be {known}, was {declared!r}")
+    minimal = _minimal(request)
     lines = read(await request.body())
     context = context_of(request)
     bidder = (await context.authorizer.authorize(token)).can_create_bid()
     if bidder is None:
         raise Forbidden("this token may not place bids")
-    results = await _carry_out(context.service, bidder, lines)
+    read_lines: list[Operation | RequestError] = []
+    while some := list(islice(lines, _SLICE)):
+        read_lines += [_read(context.service, bidder, line) for line in some]
+        await trio.lowlevel.checkpoint()
+    results = await _carry_out(context.service, read_lines, records=not minimal)
     context.auto_solve()
-    answers = [_answer(n, *result) for n, result in enumerate(results, start=1)]
-    data = b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers)
-    return Response(data, media_type=_NDJSON)
+    data = bytearray()
+    for start in range(0, len(results), _SLICE):
+        await trio.lowlevel.checkpoint()
+        end = start + _SLICE
+        pairs = zip(read_lines[start:end], results[start:end], strict=True)
+        data += _ENCODER.encode_lines(
+            [_answer(n, *pair) for n, pair in enumerate(pairs, start=start + 1)]
+        )
+    headers = {"Preference-Applied": "return=minimal"} if minimal else None
+    return Response(bytes(data), media_type=_NDJSON, headers=headers)
 
 
-def _json_lines(body: bytes) -> list[BulkLine | RequestError]:
+def _minimal(request: Api) -> bool:
+    wanted = request.headers.getall("prefer", [])
+    return "return=minimal" in {
+        part.partition(";")[0].strip().lower().replace(" ", "")
+        for value in wanted
+        for part in value.split(",")
+    }
+
+
+def _json_lines(body: bytes) -> Iterator[BulkLine | RequestError]:
     lines = [line for line in body.split(b"\n") if line.strip()]
     if len(lines) > _MOST:
         raise BadRequest(f"at most {_MOST} lines at once, was {len(lines)}")
-    return [_json_line(line) for line in lines]
+    return map(read_line, lines)
 
 
-def _json_line(text: bytes) -> BulkLine | RequestError:
-    try:
-        return _LINE.decode(text)
-    except msgspec.ValidationError as error:
-        return InvalidRequest(str(error))
-    except (msgspec.DecodeError, RecursionError) as error:
-        return BadRequest(f"the line cannot be read: {error}")
-
-
-_READERS: Final[Mapping[str, Callable[[bytes], list[BulkLine | RequestError]]]] = {
+_READERS: Final[Mapping[str, Callable[[bytes], Iterator[BulkLine | RequestError]]]] = {
     _NDJSON: _json_lines,
     ARROW_STREAM: partial(arrow_lines, most=_MOST),
 }
 
 
 async def _carry_out(
-    service: Service, bidder: Id, lines: list[BulkLine | RequestError]
-) -> list[tuple[Operation | None, _Result]]:
-    read = [_read(service, bidder, line) for line in lines]
+    service: Service, read: Sequence[Operation | RequestError], *, records: bool
+) -> list[_Result]:
     operations = [item for item in read if not isinstance(item, RequestError)]
-    done = iter(await service.execute_many(operations))
-    return [
-        (None, item) if isinstance(item, RequestError) else (item, next(done))
-        for item in read
-    ]
+    done = iter(await service.execute_many(operations, records=records))
+    return [item if isinstance(item, RequestError) else next(done) for item in read]
 
 
 def _read(
@@ -121,6 +138,9 @@ def _read(
 
 def _operation(service: Service, bidder: Id, line: BulkLine) -> Operation:
     match line:
+        case BulkSetCurve():
+            curve = parse_curve(line.curve_data)
+            return SetCurve(id=body_id(line.id), curve=curve, owner=bidder)
         case BulkCreateDemand():
             app_data = app_data_of(line.app_data)
             return AddDemand(
@@ -129,9 +149,6 @@ def _operation(service: Service, bidder: Id, line: BulkLine) -> Operation:
                 app_data=app_data,
                 curve=parse_curve(line.curve_data),
             )
-        case BulkSetCurve():
-            curve = parse_curve(line.curve_data)
-            return SetCurve(id=body_id(line.id), curve=curve, owner=bidder)
         case BulkCreatePortfolio():
             app_data = app_data_of(line.app_data)
             return AddPortfolio(
@@ -162,10 +179,13 @@ def _kept(value: object) -> Group | None:
     return None if value is None else group_of(value)
 
 
-def _answer(line: int, operation: Operation | None, result: _Result) -> BulkAnswer:
+def _answer(
+    line: int, operation: Operation | RequestError, result: _Result
+) -> BulkAnswer:
     if isinstance(result, RequestError):
         return BulkAnswer(
             line=line, status=status_of(result), code=result.code, detail=str(result)
         )
     status = 201 if isinstance(operation, _CREATES) else 200
-    return BulkAnswer(line=line, status=status, record=result)
+    record = msgspec.UNSET if result is None else result
+    return BulkAnswer(line=line, status=status, record=record)

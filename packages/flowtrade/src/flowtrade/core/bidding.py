@@ -217,19 +217,23 @@ class Bidding(UseCases):
     # Many at once.
 
     async def execute_many(
-        self, operations: Sequence[Operation]
-    ) -> list[DemandRecord | PortfolioRecord | RequestError]:
+        self, operations: Sequence[Operation], *, records: bool = True
+    ) -> list[DemandRecord | PortfolioRecord | RequestError | None]:
         """Carry out changes of bids in order; a refused one does not stop the rest.
 
         Args:
             operations: Each of a demand or a portfolio.
+            records: Whether to make records of what has happened.
 
         Returns:
-            For each, the record as it stands after all of them, or the refusal.
+            For each, the record as it stands after all of them (None if none are
+            wanted), or the refusal.
         """
         results = await self._store.execute_many(operations)
         return [
-            result if isinstance(result, RequestError) else self._record(result)
+            result
+            if isinstance(result, RequestError)
+            else (self._record(result) if records else None)
             for result in results
         ]
 

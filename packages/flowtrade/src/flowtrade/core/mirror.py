@@ -162,12 +162,13 @@ class Mirror:
     def apply(self, timestamp: Timestamp, changes: Iterable[Change]) -> None:
         """Follow one operation."""
         for change in changes:
+            if type(change) is Changed:  # nearly always; a match takes twice as long
+                self._change(change.part, change.id, change.version)
+                continue
             match change:
                 case Added(entity):
                     self._add(entity)
-                case Changed(part, key, version):
-                    self._change(part, key, version)
-                case Repeated() | Led():
+                case Changed() | Repeated() | Led():
                     pass
                 case Batched(batch):
                     if batch.record.outcome_hash is not None:
@@ -312,10 +313,11 @@ class Mirror:
         self._owned.setdefault((entity.kind, entity.owner), {})[entity.id] = None
 
     def _change(self, part: Part, key: Id, version: Version) -> None:
+        if part is Part.CURVE:
+            self._demands[key].curve = version
+            self._set_activity(key)
+            return
         match part:
-            case Part.CURVE:
-                self._demands[key].curve = version
-                self._set_activity(key)
             case Part.BASIS:
                 self._portfolios[key].basis = version
                 self._touched.add(key)

@@ -17,7 +17,7 @@ from flowtrade.core.state import (
     PortfolioView,
     Version,
 )
-from flowtrade.models.curve import curve_to_builtins
+from flowtrade.models.curve import PwlCurve, curve_to_builtins
 from flowtrade.models.demand import DemandRecord
 from flowtrade.models.page import More, Page, ValueRecord
 from flowtrade.models.portfolio import PortfolioRecord
@@ -148,7 +148,9 @@ def more_before(
 
 
 def value_to_builtins(part: Part | None, value: object) -> object:
-    """Return a version's value as JSON-ready values."""
+    """Return a version's value as the encoder takes it."""
+    if type(value) is PwlCurve:
+        return value.points  # encoded as they are: a dict for each costs three times it
     return curve_to_builtins(cast("Any", value)) if part is Part.CURVE else value
 
 

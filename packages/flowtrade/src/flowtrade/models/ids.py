@@ -13,6 +13,7 @@ Ids are `str` inside the service: they are keys of the solver's maps and of JSON
 objects. `canonical_id` is the one way from foreign text to such a key.
 """
 
+import re
 from enum import IntEnum
 from typing import Annotated, TypeAlias, final
 from uuid import UUID
@@ -25,6 +26,10 @@ Id: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uuid"}
 """A UUID as lower-case text with hyphens."""
 
 _PAYLOAD_BITS = 56
+
+_CANONICAL = re.compile(
+    "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+).fullmatch
 
 
 @final
@@ -47,6 +52,8 @@ def canonical_id(text: str) -> Id:
         IdError: It is no UUID in one of the forms of RFC 9562 (with or without
             hyphens; braces and `urn:uuid:` are refused).
     """
+    if _CANONICAL(text) is not None:  # nearly always
+        return text
     try:
         return str(msgspec.convert(text, UUID))
     except msgspec.ValidationError as error:
