@@ -80,22 +80,24 @@ def listen_to_events(url: str, count: int) -> list[socket.socket]:
     return sockets
 
 
-def count_events(sockets: list[socket.socket], each: int) -> int:
+def count_events(sockets: list[socket.socket], each: int, name: str) -> int:
     """Read until every stream has had so many events; return how many there were."""
-    total = 0
+    total, line = 0, f"event: {name}\n".encode()
     for sock in sockets:
         data = b""
-        while data.count(b"event: reference") < each:
+        while data.count(line) < each or not data.endswith(b"\n\n\r\n"):
             data += sock.recv(2**20)
-        total += data.count(b"event: reference")
+        total += data.count(line)
     return total
 
 
-def plain_sends(count: int, events: int) -> float:
-    """Return the CPU microseconds of one send of an event's bytes to one client."""
-    data = b"x" * 330
+def plain_sends(count: int, events: int, size: int) -> float:
+    """Return the CPU microseconds of one send of so many bytes to one client."""
+    data = b"x" * size
     pairs = []
     with socket.create_server(("127.0.0.1", 0), backlog=count) as listening:
+        # As the server has it: else what has not been acknowledged keeps the rest back.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(count):
             client = socket.create_connection(listening.getsockname())
             pairs.append((client, listening.accept()[0]))

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import crash
 import load
 import server
+import stalls
 
 from flowtrade.auth import FormAuthorizer, JwtAuthorizer, generate_jwt
 from flowtrade.core.mirror import Limits, Mirror
@@ -413,18 +414,24 @@ def measure_sse(rounds: int) -> None:
         idle = ask("cpu")
         time.sleep(1.0)
         idle = ask("cpu") - idle
-        figures, plain = [], []
-        for _ in range(rounds):
-            spent, clients = ask("publish", 10, 0.1)
-            assert clients == 1_000
-            assert load.count_events(sockets, 10) == 10_000  # all of them
-            figures.append((spent - idle) / 10_000 * 1e6)
-            plain.append(load.plain_sends(1_000, 10))
-        ours = show("CPU of the server for one event to one client", figures, "us")
-        theirs = show("of it: the system call, measured alone in turn", plain, "us")
-        print(f"  {'what we add':<58} {ours - theirs:>10.2f} us")
+        for name, size in (("reference", 360), ("batch", 8_000)):
+            figures, plain = [], []
+            for _ in range(rounds):
+                spent, clients = ask("publish", name, 10, 0.1)
+                assert clients == 1_000
+                assert load.count_events(sockets, 10, name) == 10_000  # all of them
+                figures.append((spent - idle) / 10_000 * 1e6)
+                plain.append(load.plain_sends(1_000, 10, size))
+            print(f"  an event `{name}` of some {size:,} bytes to one client")
+            ours = show("CPU of the server", figures, "us")
+            theirs = show("of it: the system call, alone in turn", plain, "us")
+            print(f"  {'what we add':<58} {ours - theirs:>10.2f} us")
         for sock in sockets:
             sock.close()
+
+
+def measure_stalls(rounds: int) -> None:
+    stalls.run(rounds=min(rounds, 3))
 
 
 # -- rights ---------------------------------------------------------------------------
@@ -486,6 +493,7 @@ PARTS = {
     "gather": measure_gather,
     "http": measure_http,
     "sse": measure_sse,
+    "stalls": measure_stalls,
     "auth": measure_auth,
     "lead": measure_lead,
 }

@@ -14,7 +14,8 @@ import trio
 from litestar import Litestar, Response, get
 
 from flowtrade.auth import JwtAuthorizer
-from flowtrade.models.update import ReferenceUpdate
+from flowtrade.models.batch import BatchStatus, ProductResult
+from flowtrade.models.update import BatchUpdate, ReferenceUpdate
 from flowtrade.serve import Auction, run_auction, serve
 from flowtrade.settings import ScheduleSettings, ServerSettings, Settings, StoreSettings
 
@@ -65,12 +66,36 @@ async def main(url: str, pipe: Connection) -> None:
                 return
 
 
-async def publish(auction: Auction, events: int, pause: float) -> tuple[float, int]:
+TIME = "2026-01-01T00:00:00Z"
+UPDATES = {
+    "reference": ReferenceUpdate(
+        time=TIME, mids={f"{n:032d}": float(n) for n in range(5)}
+    ),
+    "batch": BatchUpdate(
+        as_of=TIME,
+        seq=1,
+        status=BatchStatus.CLEARED,
+        gains=1.0,
+        products={
+            f"{n:036d}": ProductResult(
+                price=n + 0.123456, rate=n / 7, reference=n + 0.1, name=f"product {n}"
+            )
+            for n in range(50)
+        },
+        report=None,
+        certificate=None,
+    ),
+}
+"""All that a batch tells one client of the market is one event, and so it is for the
+clients of a product and of a bidder, on streams of their own."""
+
+
+async def publish(
+    auction: Auction, name: str, events: int, pause: float
+) -> tuple[float, int]:
     """Publish and return the CPU seconds of it, and the number of clients."""
-    mids = {f"{n:032d}": float(n) for n in range(5)}
-    update = ReferenceUpdate(time="2026-01-01T00:00:00Z", mids=mids)
     began = time.process_time()
     for _ in range(events):
-        auction.hub.publish(("market", ""), update)
+        auction.hub.publish(("market", ""), UPDATES[name])
         await trio.sleep(pause)
     return time.process_time() - began, auction.hub.clients
