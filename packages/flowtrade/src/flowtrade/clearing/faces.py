@@ -81,10 +81,12 @@ def find_face(form: PriceForm, z: FloatArray, y: FloatArray) -> Face:
         z: Optimal prices.
         y: Optimal flows.
     """
-    lower, upper = price_intervals(form, form.map.forward(z), y)
+    value = form.map.forward(z)
+    lower, upper = price_intervals(form, value, y)
+    # Rounding may leave the present price just outside its own interval.
+    lower, upper = np.minimum(lower, value), np.maximum(upper, value)
     scale = form.row_price
     pinned = upper - lower <= 1e-12 * scale
-    value = form.map.forward(z)
     lower = np.where(pinned, value, lower)
     upper = np.where(pinned, value, upper)
     left = _peel(form.map.table, pinned, form.columns)
@@ -209,8 +211,7 @@ def price_intervals(
         starts = form.row_ptr[filled]
         lower[filled] = np.maximum.reduceat(least, starts)
         upper[filled] = np.minimum.reduceat(most, starts)
-    # Rounding may leave the present price just outside its own interval.
-    return np.minimum(lower, price), np.maximum(upper, price)
+    return lower, upper
 
 
 def _peel(table: Ragged, pinned: BoolArray, columns: int) -> IntArray:

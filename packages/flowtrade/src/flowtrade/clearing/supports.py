@@ -97,7 +97,7 @@ class _Set:
         self.z: list[float] = z.tolist()
         self.level: list[float] = form.column_price.tolist()
         scale = form.row_price.tolist()
-        value = form.map.forward(z).tolist()
+        value = _held_prices(form, z, y)
         pinned: list[_Bound] = []
         bounds: list[_Bound] = []
         ends = zip(lower.tolist(), upper.tolist(), strict=True)
@@ -225,6 +225,32 @@ class _Set:
         for column, i in place.items():
             out[column] = above[i] / (below << p)
         return out, [float(value) for value in above[count:]]
+
+
+def _held_prices(form: PriceForm, z: FloatArray, y: FloatArray) -> list[float]:
+    """Prices of rows, told by the flows where a piece is inside.
+
+    Then they do not depend on which of many prices the rows' columns happen to have.
+    """
+    out: list[float] = form.map.forward(z).tolist()
+    flattest = [inf] * len(out)
+    pieces = zip(
+        form.row.tolist(),
+        y.tolist(),
+        form.low.tolist(),
+        form.high.tolist(),
+        form.top.tolist(),
+        form.bottom.tolist(),
+        strict=True,
+    )
+    for r, flow, low, high, top, bottom in pieces:
+        if not low < flow < high:
+            continue
+        drop = top - bottom
+        price = top - drop * ((flow - low) / (high - low)) if drop else top
+        if drop < flattest[r] or (drop == flattest[r] and price < out[r]):
+            flattest[r], out[r] = drop, price
+    return out
 
 
 def _row_equation(
