@@ -1,10 +1,11 @@
 """A store on a database: one writer thread with group commit, readers beside it.
 
-Theory. Operations queue to one thread. It takes all that wait (up to a bound), opens
-one transaction, carries out each operation on its own (a refused one fails alone),
-writes their rows together, commits once, and hands the results to the event loop, which
-tells the listeners and wakes the callers in order. One fsync serves all that waited
-while the one before ran: that is where the throughput comes from.
+Theory. Operations queue to one thread, those of one turn of the event loop together.
+It takes all that wait (up to a bound), opens one transaction, carries out each
+operation on its own (a refused one fails alone), writes their rows together, commits
+once, and hands the results to the event loop, which tells the listeners and wakes the
+callers in order. One fsync serves all that waited while the one before ran: that is
+where the throughput comes from.
 
 Where several processes share the database, the transaction begins with reading what
 the others have written since: the listeners hear of that first, so in every process
@@ -120,6 +121,7 @@ class GroupStore:
         self._group_limit = settings.group
         self._listeners: list[Listener] = []
         self._queue: SimpleQueue[_Ticket | _Order] = SimpleQueue()
+        self._asked: list[_Ticket] = []
         self._waiting = 0
         self._writer: Session | None = None
         self._open = False
@@ -163,6 +165,7 @@ class GroupStore:
                     await self._closing.wait()
                 finally:
                     self._open = False
+                    self._hand_over()
                     self._queue.put(_Order.CLOSE)
                     nursery.cancel_scope.cancel()
             if self._crash is not None:
@@ -261,9 +264,17 @@ class GroupStore:
             for start in range(0, len(operations), size)
         ]
         self._waiting += len(operations)
-        for ticket in tickets:
-            self._queue.put(ticket)
+        if not self._asked:
+            trio.lowlevel.current_trio_token().run_sync_soon(self._hand_over)
+        self._asked += tickets
         return tickets
+
+    def _hand_over(self) -> None:
+        # Once in a turn of the event loop: handed over one by one, the first of those
+        # that ask in one turn would have a commit to itself, and the rest wait for it.
+        asked, self._asked = self._asked, []
+        for ticket in asked:
+            self._queue.put(ticket)
 
     # The writer thread.
 
