@@ -14,8 +14,10 @@ from integration.models import ExchangeId
 
 # Session, and whether a loss can be noticed at all.
 SESSIONS = {
+    "binance_spot_blzeth": "binance_spot",
     "binance_spot_nknusdt": "binance_spot",
     "binance_futures_akrousdt": "binance_futures_usd",
+    "gateio_spot_hai_eth": "gateio_spot",
     "gateio_spot_neo_btc": "gateio_spot",
     "gateio_futures_quick_usdt": "gateio_perpetuals_usd",
     "deribit_btc-24sep21-8000-p": "deribit",
