@@ -1,16 +1,27 @@
-"""How long a solve keeps the event loop waiting.
+"""How long a solve keeps the event loop waiting, and which lines do it.
 
     python benchmarks/clearing/loop.py mixed 100000 500
 
 A trio task wakes up every millisecond while an auction is cleared in a worker thread,
-as the auctioneer does it. Printed are the longest gaps between two of its turns, while
-nothing happens and while the solve runs: the difference is what the solve costs.
+as the auctioneer does it, with the interpreter's switch interval that the service
+sets. Turns with a solve and turns with an idle thread take each other's place, so
+that what else the machine does is seen by both; the difference of their gaps is what
+the solve costs.
+
+Which calls hold the interpreter's lock is told apart from what a busy machine does by
+two clocks of the kernel's: a gap counts as far as the worker used the processor in it,
+and less what the loop's own thread waited for a processor though it could have run. A
+line is named if it kept the loop waiting in most of the runs, as chance does not.
 """
 
 import argparse
 import os
+import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
+from threading import get_ident
 
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -20,26 +31,88 @@ import trio  # noqa: E402 - as above
 
 from flowtrade.clearing import Market, clear  # noqa: E402 - as above
 from flowtrade.clearing.generate import generate  # noqa: E402 - as above
+from flowtrade.core.switches import quick_switches  # noqa: E402 - as above
 
 _TICK = 0.001
 
+_SCHEDULED = Path("/proc/thread-self/schedstat")
 
-async def gaps(work: Callable[[], object]) -> np.ndarray:
-    """Run work in a thread; the loop's waits beyond its tick meanwhile, in ms."""
-    late: list[float] = []
-    done = trio.Event()
 
-    async def tick() -> None:
-        while not done.is_set():
+class Watch:
+    """The loop's waits beyond its tick during one run, and who was at work then."""
+
+    def __init__(self) -> None:
+        self.late: list[float] = []
+        self.used: list[float] = []
+        self.lines: dict[str, float] = defaultdict(float)
+        self.worker = 0
+        self.begun = trio.Event()
+        self.done = False
+
+    async def run(self, work: Callable[[], object]) -> None:
+        """Do the work in a thread and tick meanwhile."""
+
+        def at_work() -> None:
+            self.worker = get_ident()
+            trio.from_thread.run_sync(self.begun.set)
+            try:
+                work()
+            finally:
+                # Its clock dies with the thread; trio keeps the thread for a while.
+                self.done = True
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tick)
+            await trio.to_thread.run_sync(at_work)
+            nursery.cancel_scope.cancel()
+
+    async def _tick(self) -> None:
+        await self.begun.wait()
+        clock = time.pthread_getcpuclockid(self.worker)
+        before, waited = time.clock_gettime(clock), _run_delay()
+        while not self.done:
             start = time.perf_counter()
             await trio.sleep(_TICK)
-            late.append(time.perf_counter() - start - _TICK)
+            late = time.perf_counter() - start - _TICK
+            frame = sys._current_frames().get(self.worker)
+            after, queued = time.clock_gettime(clock), _run_delay()
+            self.late.append(1e3 * late)
+            held = 1e3 * max(min(late - (queued - waited), after - before), 0.0)
+            before, waited = after, queued
+            self.used.append(held)
+            where = "?"
+            # The thread stands where it let go: at the line that held the lock.
+            while frame is not None:
+                path = Path(frame.f_code.co_filename)
+                if "clearing" in path.parts:
+                    where = f"{path.name}:{frame.f_lineno} {frame.f_code.co_name}"
+                    break
+                frame = frame.f_back
+            self.lines[where] = max(self.lines[where], held)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(tick)
-        await trio.to_thread.run_sync(work)
-        done.set()
-    return 1e3 * np.array(late)
+
+def _run_delay() -> float:
+    """Seconds that this thread was able to run but had no processor, on Linux."""
+    try:
+        return int(_SCHEDULED.read_text().split()[1]) * 1e-9
+    except OSError:
+        return 0.0
+
+
+def report(runs: list[Watch], limit: float) -> None:
+    """Print the lines that kept the loop waiting in most runs."""
+    worst: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        for where, held in run.lines.items():
+            worst[where].append(held)
+    found = []
+    for where, gaps in worst.items():
+        gaps += [0.0] * (len(runs) - len(gaps))
+        found.append((float(np.median(gaps)), where))
+    shown = [(gap, where) for gap, where in sorted(found, reverse=True) if gap >= limit]
+    print(f"lines that hold the lock for {limit:g} ms or more in most runs:")
+    for gap, where in shown or [(0.0, "none")]:
+        print(f"  {gap:6.1f} ms  {where}")
 
 
 async def main() -> None:
@@ -48,26 +121,41 @@ async def main() -> None:
     parser.add_argument("kind")
     parser.add_argument("orders", type=int)
     parser.add_argument("products", type=int)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--limit", type=float, default=3.0, help="milliseconds")
     arguments = parser.parse_args()
     source = generate(arguments.kind, arguments.orders, arguments.products, seed=1)
     columns = source.columns
 
-    def solve() -> object:
+    def solve() -> None:
         market = Market.from_columns(
             products=columns.products,
             curves=columns.curves,
             usage=columns.usage,
             basis=columns.basis,
         )
-        return clear(market, time_limit=600.0)
+        clear(market, time_limit=600.0)
 
+    start = time.perf_counter()
     solve()
-    for label, work in (("idle", lambda: time.sleep(0.5)), ("solving", solve)):
-        worst = [await gaps(work) for _ in range(arguments.runs)]
-        peaks = ", ".join(f"{one.max():.1f}" for one in worst)
-        middle = float(np.median(np.concatenate(worst)))
-        print(f"{label:8} longest gap per run: {peaks} ms; median {middle:.2f} ms")
+    spent = time.perf_counter() - start
+    idle, solving = [], []
+    with quick_switches():
+        for _ in range(arguments.runs):
+            for runs, work in ((idle, lambda: time.sleep(spent)), (solving, solve)):
+                watch = Watch()
+                await watch.run(work)
+                runs.append(watch)
+    for label, runs in (("idle", idle), ("solving", solving)):
+        peaks = [max(run.late) for run in runs]
+        held = [max(run.used) for run in runs]
+        middle = float(np.median(np.concatenate([run.late for run in runs])))
+        print(
+            f"{label:8} longest gap per run, ms: median {np.median(peaks):.1f}, "
+            f"worst {max(peaks):.1f}; while the worker computed: median "
+            f"{np.median(held):.1f}, worst {max(held):.1f}; median gap {middle:.2f}"
+        )
+    report(solving, arguments.limit)
 
 
 if __name__ == "__main__":
