@@ -209,21 +209,26 @@ def _session_items(
     """
     name = folder.path / session
     yield _Begin(_first_time(name), session)
-    time_ns, reason = 0, "the connection was closed"
+    reason = "the connection was closed"
     try:
         stream = ReplayStream(name, would_blocks=False)
+    except RecordingError as error:
+        raise RecordingFault(str(error)) from error
+    try:
         with WebSocket(stream) as socket:
-            time_ns = stream.clock.now_ns()
             while True:
                 batch = socket.read_batch()
-                time_ns = stream.clock.now_ns()
                 if batch is not None:
                     yield _Read(batch.timestamp_ns, session, batch)
     except RecordingError as error:
         raise RecordingFault(str(error)) from error
     except NetError as error:
         reason = str(error)
+    time_ns = stream.clock.now_ns()  # of the last byte, a farewell perhaps
     successor = following is not None and following.endswith(_SUCCESSOR)
+    if successor:
+        # Make before break: it was open, though quiet, when its successor began.
+        time_ns = max(time_ns, _first_time(folder.path / str(following)) + 1)
     # The last session of a connection that was up was ended by us.
     lost = following is not None or _connection(session) in folder.manifest.down
     yield _End(time_ns, session, reason, lost, successor)
@@ -360,6 +365,8 @@ class _Line:
             return []
         if self.current is None or item.session != self.current.name:
             return []
+        if _stopped(item, self._manifest):
+            return []  # a successor beside it had not taken over yet
         self.current, self._shadow = self._shadow, None
         if self.current is not None:
             return self._promoted(self.current, item.time_ns)
@@ -583,6 +590,11 @@ class _Tally:
                     self.outages += 1
                 case StreamError():
                     self.faults[type(event.error).__name__] += 1
+
+
+def _stopped(item: _End, manifest: Manifest) -> bool:
+    """Whether a session ended because the recording did: it was open until then."""
+    return manifest.stopped_ns is not None and item.time_ns >= manifest.stopped_ns
 
 
 def _connection(session: str) -> str:
