@@ -1,7 +1,9 @@
 """The figures that operators watch, read as a collector reads them."""
 
+import re
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
@@ -96,6 +98,29 @@ async def test_requests_are_shown_by_route_and_class_of_status():
     assert figures[f"{name}_bucket", "+Inf", "2xx", "GET /health"] == 2
     assert figures[f"{name}_sum", "2xx", "GET /health"] > 0
     assert BIDDER not in text
+
+
+async def test_every_figure_is_documented_and_no_other():
+    async with running(port=0) as server, httpx.AsyncClient() as client:
+        await client.get(f"{server.auction.url}/health")
+        text, _ = await read(server.metrics_url)
+    families = {family.name for family in text_string_to_metric_families(text)}
+    shown = {name for name in families if not name.endswith("_created")}
+    page = Path(__file__).parents[2] / "docs" / "operating.md"
+    words = re.findall("flowtrade_[a-z_]+", page.read_text())
+    named = {word.removesuffix("_total") for word in words}
+
+    assert "flowtrade_request_seconds" in shown
+    assert shown <= named
+    assert named - shown == {  # there with a schedule, with a rival, after a batch
+        "flowtrade_schedule_late",
+        "flowtrade_schedule_skipped",
+        "flowtrade_leads",
+        "flowtrade_last_batch_demands",
+        "flowtrade_last_batch_portfolios",
+        "flowtrade_last_batch_gains",
+        "flowtrade_last_batch_relative_gap",
+    }
 
 
 async def test_only_figures_are_there():
