@@ -119,9 +119,10 @@ class FlowtradeClient:
             "POST", "/demand", DemandRecord, body=body, headers=_once(key)
         )
 
-    async def demands(self) -> list[DemandRecord]:
-        """List the active demands of the token's bidders."""
-        return await self._json("GET", "/demand", list[DemandRecord])
+    async def demands(self, *, as_of: Timestamp | None = None) -> list[DemandRecord]:
+        """List the active demands of the token's bidders, now or as of some moment."""
+        query = _times(as_of=as_of)
+        return await self._json("GET", "/demand", list[DemandRecord], query=query)
 
     async def demand(
         self, demand_id: Id, *, as_of: Timestamp | None = None
@@ -181,9 +182,12 @@ class FlowtradeClient:
             "POST", "/portfolio", PortfolioRecord, body=body, headers=_once(key)
         )
 
-    async def portfolios(self) -> list[PortfolioRecord]:
-        """List the non-empty portfolios of the token's bidders."""
-        return await self._json("GET", "/portfolio", list[PortfolioRecord])
+    async def portfolios(
+        self, *, as_of: Timestamp | None = None
+    ) -> list[PortfolioRecord]:
+        """List the non-empty portfolios of the token's bidders, now or as of then."""
+        query = _times(as_of=as_of)
+        return await self._json("GET", "/portfolio", list[PortfolioRecord], query=query)
 
     async def portfolio(
         self,
@@ -253,11 +257,12 @@ class FlowtradeClient:
 
     # Submissions.
 
-    async def position(self, portfolio_id: Id) -> PositionRecord:
+    async def position(
+        self, portfolio_id: Id, *, as_of: Timestamp | None = None
+    ) -> PositionRecord:
         """Read what a portfolio has traded, and how much it may."""
-        return await self._json(
-            "GET", f"/portfolio/{portfolio_id}/position", PositionRecord
-        )
+        path = f"/portfolio/{portfolio_id}/position"
+        return await self._json("GET", path, PositionRecord, query=_times(as_of=as_of))
 
     async def set_cap(self, portfolio_id: Id, cap: TradeCap | None) -> PositionRecord:
         """Limit how much a portfolio may trade in all; None takes the limit away."""
@@ -266,9 +271,10 @@ class FlowtradeClient:
             return await self._json("DELETE", path, PositionRecord)
         return await self._json("PUT", path, PositionRecord, body=cap)
 
-    async def submission(self) -> SubmissionRecord:
-        """Read all active bids of the token's bidder."""
-        return await self._json("GET", "/submission", SubmissionRecord)
+    async def submission(self, *, as_of: Timestamp | None = None) -> SubmissionRecord:
+        """Read all active bids of the token's bidder, now or as of some moment."""
+        query = _times(as_of=as_of)
+        return await self._json("GET", "/submission", SubmissionRecord, query=query)
 
     async def submit(self, submission: Submission) -> SubmissionRecord:
         """Replace all bids of the token's bidder at once."""
@@ -312,6 +318,7 @@ class FlowtradeClient:
         thru: Timestamp | None = None,
         leaves: bool = False,
         after: Id | None = None,
+        as_of: Timestamp | None = None,
     ) -> ProductPage:
         """List products in order of making."""
         query = {"leaves": "true" if leaves else "false"}
@@ -319,6 +326,7 @@ class FlowtradeClient:
         query |= {"after": after} if after is not None else {}
         query |= {"from": format_timestamp(start)} if start is not None else {}
         query |= {"thru": format_timestamp(thru)} if thru is not None else {}
+        query |= _times(as_of=as_of)
         return await self._json("GET", "/product", ProductPage, query=query)
 
     async def product(

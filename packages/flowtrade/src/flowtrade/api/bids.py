@@ -87,10 +87,12 @@ async def create_demand(request: Api) -> Response[bytes]:
 
 async def list_demands(request: Api) -> Response[bytes]:
     """List the active demands of the bidders that the token names."""
-    token = bearer(request)
+    token, at = bearer(request), as_of(request)
     context = context_of(request)
     bidders = _queried(await context.authorizer.authorize(token))
-    return json_answer(context.service.demands(bidders))
+    if at is None:
+        return json_answer(context.service.demands(bidders))
+    return json_answer(await context.service.history.active_demands(bidders, at))
 
 
 async def get_demand(request: Api) -> Response[bytes]:
@@ -151,10 +153,12 @@ async def create_portfolio(request: Api) -> Response[bytes]:
 
 async def list_portfolios(request: Api) -> Response[bytes]:
     """List the non-empty portfolios of the bidders that the token names."""
-    token = bearer(request)
+    token, at = bearer(request), as_of(request)
     context = context_of(request)
     bidders = _queried(await context.authorizer.authorize(token))
-    return json_answer(context.service.portfolios(bidders))
+    if at is None:
+        return json_answer(context.service.portfolios(bidders))
+    return json_answer(await context.service.history.active_portfolios(bidders, at))
 
 
 async def get_portfolio(request: Api) -> Response[bytes]:
@@ -220,9 +224,12 @@ async def get_position(request: Api) -> Response[bytes]:
     """Read what a portfolio has traded, and how much it may."""
     token = bearer(request)
     key = path_id(request, "portfolio_id")
+    at = as_of(request)
     context = context_of(request)
     await _may_read(context, token, context.service.portfolio_owner, key)
-    return json_answer(context.service.position(key))
+    if at is None:
+        return json_answer(context.service.position(key))
+    return json_answer(await context.service.position_at(key, at))
 
 
 async def put_cap(request: Api) -> Response[bytes]:
@@ -241,10 +248,12 @@ async def delete_cap(request: Api) -> Response[bytes]:
 
 async def get_submission(request: Api) -> Response[bytes]:
     """Read all active bids of the token's bidder."""
-    token = bearer(request)
+    token, at = bearer(request), as_of(request)
     context = context_of(request)
     bidder = _creator(await context.authorizer.authorize(token))
-    return json_answer(context.service.submission(bidder))
+    if at is None:
+        return json_answer(context.service.submission(bidder))
+    return json_answer(await context.service.history.submission(bidder, at))
 
 
 async def put_submission(request: Api) -> Response[bytes]:

@@ -69,6 +69,7 @@ async def list_products(request: Api) -> Response[bytes]:
         thru=parse_timestamp(query["thru"]) if "thru" in query else None,
         leaves=flag(request, "leaves"),
         after=query.get("after"),
+        at=as_of(request),
     )
     await _may_view(context, token)
     return json_answer(context.service.products(wanted))

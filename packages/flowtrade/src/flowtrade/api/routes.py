@@ -123,6 +123,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=bids.list_demands,
         right=Right.QUERY,
         reply=list[DemandRecord],
+        query=(_AS_OF,),
     ),
     Route(
         method="POST",
@@ -186,6 +187,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=bids.list_portfolios,
         right=Right.QUERY,
         reply=list[PortfolioRecord],
+        query=(_AS_OF,),
     ),
     Route(
         method="POST",
@@ -266,6 +268,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=bids.get_position,
         right=Right.READ,
         reply=PositionRecord,
+        query=(_AS_OF,),
         errors=(404,),
     ),
     Route(
@@ -291,6 +294,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=bids.get_submission,
         right=Right.CREATE,
         reply=SubmissionRecord,
+        query=(_AS_OF,),
     ),
     Route(
         method="PUT",
@@ -322,6 +326,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             Query("thru", _TIME, "Only products delivered until this moment."),
             Query("leaves", {"type": "boolean"}, "Only products that are undivided."),
             Query("after", {"type": "string"}, "Only products made after this one."),
+            _AS_OF,
         ),
         errors=(404,),
     ),

@@ -239,6 +239,14 @@ class Bidding(UseCases):
 
     # Caps.
 
+    async def position_at(self, key: Id, at: Timestamp) -> PositionRecord:
+        """Return what a portfolio had traded at a moment.
+
+        Raises:
+            NotFound: There was no such portfolio then.
+        """
+        return await self.history.position(key, at, unit=self._settings.rate_unit)
+
     async def set_cap(self, key: Id, cap: TradeCap | None) -> PositionRecord:
         """Limit what a portfolio may trade in total; None takes the limits away.
 

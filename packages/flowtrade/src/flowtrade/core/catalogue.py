@@ -34,6 +34,7 @@ class ProductFilter(msgspec.Struct, frozen=True, kw_only=True):
         leaves: Only products that are not divided.
         after: Only products made after this one.
         limit: At most so many.
+        at: As it was at this moment, or None for the present.
     """
 
     limit: int
@@ -42,6 +43,7 @@ class ProductFilter(msgspec.Struct, frozen=True, kw_only=True):
     thru: Timestamp | None = None
     leaves: bool = False
     after: Id | None = None
+    at: Timestamp | None = None
 
 
 class Catalogue(UseCases):
@@ -111,11 +113,13 @@ class Catalogue(UseCases):
         """List products in order of making."""
         chosen: list[ProductRecord] = []
         for product in self._products_after(wanted.after):
+            if wanted.at is not None and product.created > wanted.at:
+                break  # they are in order of making
             if not self._matches(product, wanted):
                 continue
             if len(chosen) == wanted.limit:
                 return ProductPage(results=chosen, more=chosen[-1].id)
-            chosen.append(product_record(product, self.mirror.products))
+            chosen.append(product_record(product, self.mirror.products, wanted.at))
         return ProductPage(results=chosen)
 
     def watch_products(self, listener: Callable[[Id, bytes], None]) -> None:
@@ -143,7 +147,9 @@ class Catalogue(UseCases):
         return products
 
     def _matches(self, product: Entity, wanted: ProductFilter) -> bool:
-        if wanted.leaves and self.mirror.products.parts(product.id):
+        divided = self.mirror.products.divided_at(product.id)
+        gone = divided is not None and (wanted.at is None or divided <= wanted.at)
+        if wanted.leaves and gone:
             return False
         terms = product_terms(product.app_data)
         return (

@@ -17,7 +17,14 @@ from flowtrade.core.records import (
     portfolio_record,
     product_record,
 )
-from flowtrade.core.state import Group, Kind, Part
+from flowtrade.core.state import (
+    DemandView,
+    Group,
+    Kind,
+    Part,
+    PortfolioView,
+    Position,
+)
 from flowtrade.errors import NotFound
 from flowtrade.models.batch import (
     BatchPage,
@@ -30,8 +37,9 @@ from flowtrade.models.curve import Curve, utility
 from flowtrade.models.demand import DemandRecord
 from flowtrade.models.ids import Id
 from flowtrade.models.page import Page
-from flowtrade.models.portfolio import PortfolioRecord
+from flowtrade.models.portfolio import PortfolioRecord, PositionRecord, TradeCap
 from flowtrade.models.product import ProductNode, ProductRecord
+from flowtrade.models.submission import SubmissionRecord
 from flowtrade.models.time import format_timestamp, parse_timestamp
 from flowtrade.ports import Store, Window
 from netcore.models import Timestamp
@@ -128,6 +136,81 @@ class History:
         tree = self._mirror.products if expand else None
         return portfolio_record(view, tree=tree, at=at)
 
+    async def active_demands(
+        self, bidders: Iterable[Id], at: Timestamp, *, attached: bool = False
+    ) -> list[DemandRecord]:
+        """Return the demands of these bidders that had a curve, in order of making.
+
+        Args:
+            bidders: Whose.
+            at: When.
+            attached: Whether to name the portfolios that used them.
+        """
+        return [
+            demand_record(view, attached=attached)
+            for bidder in dict.fromkeys(bidders)
+            for key in _made(self._mirror.demands_of(bidder), at)
+            if (view := await self._store.demand_at(key, at)) is not None
+            and view.curve.value is not None
+        ]
+
+    async def active_portfolios(
+        self, bidders: Iterable[Id], at: Timestamp
+    ) -> list[PortfolioRecord]:
+        """Return the portfolios of these bidders that had a demand or a basis."""
+        return [
+            portfolio_record(view)
+            for bidder in dict.fromkeys(bidders)
+            for key in _made(self._mirror.portfolios_of(bidder), at)
+            if (view := await self._store.portfolio_at(key, at)) is not None
+            and (view.demand.value or view.basis.value)
+        ]
+
+    async def submission(self, bidder: Id, at: Timestamp) -> SubmissionRecord:
+        """Return a bidder's active bids as they were."""
+        return SubmissionRecord(
+            as_of=format_timestamp(at),
+            demands=await self.active_demands([bidder], at, attached=True),
+            portfolios=await self.active_portfolios([bidder], at),
+        )
+
+    async def position(self, key: Id, at: Timestamp, *, unit: float) -> PositionRecord:
+        """Return what a portfolio had traded until then.
+
+        Args:
+            key: The portfolio.
+            at: When.
+            unit: Seconds in the unit of time of quantities.
+
+        Raises:
+            NotFound: There was no such portfolio then.
+        """
+        if await self._store.portfolio_at(key, at) is None:
+            raise NotFound("portfolio", f"{key} at {format_timestamp(at)}")
+        position = await self._position(key, at)
+        valid = position.until is None or at < position.until
+        caps = await self._store.history(Part.CAP, key, _last_until(at))
+        live = [cap for cap in caps if cap.valid_until is None or at < cap.valid_until]
+        return PositionRecord(
+            id=key,
+            as_of=format_timestamp(at),
+            traded=position.at(at) / unit,
+            rate=position.rate if valid else 0.0,
+            cap=cast("TradeCap", live[0].value) if live else None,
+        )
+
+    async def _position(self, key: Id, at: Timestamp) -> Position:
+        last = await self._store.outcomes(Kind.PORTFOLIO, key, _last_until(at))
+        stored = await self._store.batch(last[0].valid_from) if last else None
+        if stored is None:  # it had been in no batch yet
+            return Position(0.0, 0.0, at)
+        return Position(
+            stored.traded.get(key, 0.0),
+            stored.portfolios[key].rate,
+            stored.as_of,
+            last[0].valid_until,
+        )
+
     async def bids(self, bidders: Iterable[Id], as_of: Timestamp) -> BidderBatch:
         """Return what these bidders' bids got in the batch of exactly this moment.
 
@@ -217,6 +300,15 @@ class History:
     async def _outcomes(self, kind: Kind, key: Id, window: Window) -> Page:
         versions = await self._store.outcomes(kind, key, _one_more(window))
         return page(versions, window, part=None)
+
+
+def _made(views: Iterable[DemandView | PortfolioView], at: Timestamp) -> list[Id]:
+    # Listed at once: while the past is read, the present goes on.
+    return [view.entity.id for view in views if view.entity.created <= at]
+
+
+def _last_until(at: Timestamp) -> Window:
+    return Window(limit=1, before=at + 1)
 
 
 def _one_more(window: Window) -> Window:
