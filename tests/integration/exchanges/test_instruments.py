@@ -12,6 +12,7 @@ from integration.models import (
     ExchangeId,
     FutureContract,
     InstrumentKind,
+    MarketDataInstrument,
     OptionContract,
     OptionKind,
     PerpetualContract,
@@ -911,3 +912,20 @@ def test_a_refusal_with_a_good_status_is_an_error(exchange, document, code):
 def test_another_document_is_refused_whole(exchange, document):
     with pytest.raises(Deserialise):
         page(exchange, document)
+
+
+def test_perpetuals_of_bitfinex_are_told_from_pairs():
+    listing = listing_for(ExchangeId.BITFINEX)
+    row = ["BTCF0:USTF0", [None, None, None, "0.00002", "100.0", None, None, None]]
+
+    read = listing.read(listing.first()[1], json.dumps([[row]]).encode())
+
+    (swap,) = read.instruments
+    assert [fetch.path() for fetch in listing.first()] == [
+        "/v2/conf/pub:info:pair",
+        "/v2/conf/pub:info:pair:futures",
+    ]
+    assert isinstance(swap.kind, PerpetualContract)
+    assert (swap.kind.contract_size, swap.kind.settlement_asset) == (1, "ust")
+    assert swap.name_exchange == "tBTCF0:USTF0"
+    assert swap.market_data() == MarketDataInstrument.perpetual("btc", "ust")

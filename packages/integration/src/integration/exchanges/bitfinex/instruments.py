@@ -1,4 +1,4 @@
-"""Bitfinex's pair configuration; spot only.
+"""Bitfinex's pair configuration: spot, and perpetuals settled in their quote.
 
 https://docs.bitfinex.com/reference/rest-public-conf. Prices have five
 significant digits and no fixed step, amounts eight decimals.
@@ -21,7 +21,14 @@ from integration.instruments import (
     power_of_ten,
     read_each,
 )
-from integration.models import ExchangeId, Instrument, SpotContract
+from integration.models import (
+    ExchangeId,
+    Instrument,
+    InstrumentKind,
+    PerpetualContract,
+    SpotContract,
+    asset_name_internal,
+)
 
 __all__ = ["LISTINGS", "BitfinexListing"]
 
@@ -42,8 +49,11 @@ class BitfinexListing(Listing):
         super().__init__(ExchangeId.BITFINEX, "https://api-pub.bitfinex.com")
 
     def first(self) -> tuple[Fetch, ...]:
-        """Ask for everything at once."""
-        return (Fetch(endpoint="/v2/conf/pub:info:pair"),)
+        """Ask for pairs and for perpetuals, which are spelled alike."""
+        return (
+            Fetch(endpoint="/v2/conf/pub:info:pair"),
+            Fetch(endpoint="/v2/conf/pub:info:pair:futures"),
+        )
 
     def read(self, fetch: Fetch, document: bytes) -> Page:
         """Read the pairs."""
@@ -67,8 +77,13 @@ class BitfinexListing(Listing):
             maximum=str(record[_MAXIMUM]),
             asset=read.base,
         )
+        kind: SpotContract | PerpetualContract = SpotContract()
+        if read.kind is InstrumentKind.PERPETUAL:
+            # Amounts of perpetuals count their base.
+            settled = asset_name_internal(read.quote)
+            kind = PerpetualContract(contract_size=Decimal(1), settlement_asset=settled)
         return make_instrument(
-            self.exchange, symbol, read.base, read.quote, SpotContract(), spec=spec
+            self.exchange, symbol, read.base, read.quote, kind, spec=spec
         )
 
 
