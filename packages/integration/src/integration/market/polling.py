@@ -4,8 +4,8 @@ To a consumer they look like the others: `open_market_streams` confirms them (by
 first answer), their events come out of the same queue, and they can be added and
 ended at run time. Every topic is asked for once per `StreamConfig.poll_interval`,
 through the venue's limiter; an answer that fails is reported (`StreamError`) and the
-topic asked for again when it is due. Answers are no raw bytes of a connection: a
-recording does not hold them.
+topic asked for again when it is due. A recording keeps the answers in its journal of
+HTTP; a replay, which plays connections and the images of their books, passes them over.
 """
 
 import heapq
