@@ -46,7 +46,7 @@ class _CreateDemand(
 
 
 _QUICK: Final = msgspec.json.Decoder(_SetCurve | _CreateDemand)
-_PLAIN: "Final[msgspec.json.Decoder[BulkLine]]" = msgspec.json.Decoder(BulkLine)
+_PLAIN: msgspec.json.Decoder[BulkLine] = msgspec.json.Decoder(BulkLine)
 
 
 def read_line(text: bytes) -> BulkLine | RequestError:

@@ -235,16 +235,19 @@ class _Search:
         outside = sum(a * b for a, b in zip(self.offset, move, strict=True))
         low, high, step = 0.0, inf, 1.0
         at_low, at_high = start, -inf
+        flow, slope = list[float](), list[float]()
+        at = 0.0
         for _ in range(_LINE):
-            ahead = [a + step * b for a, b in zip(price, along, strict=True)]
+            at = step
+            ahead = [a + at * b for a, b in zip(price, along, strict=True)]
             flow, slope = _respond(ahead, lines)
             value = sum(a * b for a, b in zip(flow, along, strict=True)) + outside
             if abs(value) <= 0.1 * abs(start):
                 break
             if value > 0.0:
-                low, at_low = step, value
+                low, at_low = at, value
             else:
-                high, at_high = step, value
+                high, at_high = at, value
             if high == inf:
                 step *= 4.0
                 if step > 1e6:
@@ -255,7 +258,7 @@ class _Search:
                 break
             guess = low + span * at_low / (at_low - at_high)
             step = min(max(guess, low + 0.1 * span), high - 0.1 * span)
-        return step, flow, slope
+        return at, flow, slope
 
     def _answer(
         self,
