@@ -212,7 +212,7 @@ async def test_a_planned_change_of_connection_loses_and_repeats_nothing(tmp_path
         assert played[topic][: len(found)] == found
         # A change just before the end brings images that nobody waited for any more.
         rest = [type(event.kind).__name__ for event in played[topic][len(found) :]]
-        assert rest in ([], ["OrderBookSnapshot"])
+        assert rest in ([], ["OrderBookSnapshot"], ["OrderBookL1"])
     assert replay.report.outages == 0
     assert replay.report.whole
 
