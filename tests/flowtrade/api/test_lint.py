@@ -1,0 +1,106 @@
+"""Rules for the table of routes and its description that no schema of OpenAPI says.
+
+What linters of descriptions ask for, as far as it means something here, and that there
+is no way into the application beside the table: a route without a rule fails.
+"""
+
+import re
+
+import pytest
+
+from flowtrade.api.openapi import describe
+from flowtrade.api.routes import ROUTES, Right
+from flowtrade.testing.bench import open_bench
+
+DOCUMENT = describe(ROUTES)
+OPERATIONS = [
+    (method, path, operation)
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+]
+EACH = pytest.mark.parametrize(
+    ("method", "path", "operation"),
+    OPERATIONS,
+    ids=[f"{method} {path}" for method, path, _ in OPERATIONS],
+)
+AUTOMATIC = {"OPTIONS"}
+"""Answered by the framework for browsers; reads and changes nothing."""
+
+
+async def test_the_application_answers_no_route_that_is_not_in_the_table():
+    async with open_bench() as bench:
+        served = {
+            (method, route.path_format)
+            for route in bench.app.routes
+            for method in route.methods
+            if method not in AUTOMATIC
+        }
+
+    assert served == {(r.method, re.sub(r":\w+}", "}", r.path)) for r in ROUTES}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda r: f"{r.method} {r.path}")
+def test_every_route_has_a_rule_and_only_reads_may_be_public(route):
+    assert isinstance(route.right, Right)
+    assert route.method == "GET" or route.right is not Right.PUBLIC
+
+
+@EACH
+def test_an_operation_says_what_it_does_in_a_line_of_its_own(method, path, operation):
+    assert operation["summary"].strip()
+    assert not operation["summary"].endswith(".")
+    assert len(operation["summary"]) < 100
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", operation["operationId"])
+
+
+def test_paths_are_plain():
+    for path in DOCUMENT["paths"]:
+        assert path == "/" or not path.endswith("/")
+        assert "?" not in path
+        assert "//" not in path
+    shapes = [re.sub(r"{\w+}", "{}", path) for path in DOCUMENT["paths"]]
+    assert len(set(shapes)) == len(shapes)  # none could be taken for another
+
+
+@EACH
+def test_parameters_of_the_path_are_declared_once_and_required(method, path, operation):
+    declared = [(p["in"], p["name"]) for p in operation.get("parameters", ())]
+
+    assert len(set(declared)) == len(declared)
+    named = {parameter[1] for parameter in declared if parameter[0] == "path"}
+    assert named == set(re.findall(r"{(\w+)}", path))
+    for parameter in operation.get("parameters", ()):
+        assert parameter["schema"]
+        assert parameter["in"] != "path" or parameter["required"] is True
+
+
+@EACH
+def test_answers_are_one_success_and_problems_in_one_shape(method, path, operation):
+    good = [s for s in operation["responses"] if s.startswith("2")]
+    bad = {s: r for s, r in operation["responses"].items() if s[0] in "45"}
+
+    assert good
+    assert all(response["description"] for response in operation["responses"].values())
+    for status, response in bad.items():
+        if status != "503" or "application/problem+json" in response["content"]:
+            assert list(response["content"]) == ["application/problem+json"], status
+    if operation.get("security"):
+        assert {"400", "401"} <= set(bad)
+    assert not (method == "get" and "requestBody" in operation)
+    if "requestBody" in operation:
+        assert {"413", "415"} & set(bad) or "422" in bad
+
+
+def test_every_component_is_used():
+    text = str(DOCUMENT)
+    schemas = DOCUMENT["components"]["schemas"]
+
+    unused = [n for n in schemas if f"'#/components/schemas/{n}'" not in text]
+    assert unused == []
+    used = {
+        name
+        for _, _, operation in OPERATIONS
+        for entry in operation.get("security", ())
+        for name in entry
+    }
+    assert used == set(DOCUMENT["components"]["securitySchemes"])
