@@ -8,7 +8,6 @@ import cyclopts
 import trio
 from cyclopts import App, Parameter
 
-from exchange_sim.run import OptionError, Options, run_exchange
 from integration.errors import IntegrationError
 from integration.program import (
     EXIT_USAGE,
@@ -83,6 +82,9 @@ def serve(
         json: Log JSON lines; by default unless stderr is a terminal.
         debug: Log every connection.
     """
+    # The simulator takes longer to load than the help to be read.
+    from exchange_sim.run import OptionError, Options, run_exchange
+
     configure_logging(json=json, debug=debug)
     options = Options(
         seed=seed,

@@ -6,15 +6,13 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import trio
 from cyclopts import Parameter
 
-from flowtrade.auth import JwtAuthorizer, JwtPolicy, key_source
 from flowtrade.commands.config import resolve_config
 from flowtrade.commands.reporting import program_name
-from flowtrade.commands.running import RunningServer, run_server
 from flowtrade.errors import (
     AddressInUse,
     FlowtradeError,
@@ -26,6 +24,11 @@ from flowtrade.models.clearing import SolverMode
 from flowtrade.program import EXIT_USAGE, run_program
 from flowtrade.settings import Settings
 from integration.errors import IntegrationError
+
+# The server, its solver and its keys take a second to load: only to run it.
+if TYPE_CHECKING:
+    from flowtrade.auth import JwtAuthorizer
+    from flowtrade.commands.running import RunningServer
 
 __all__ = ["USAGE_ERRORS", "make_authorizer", "serve", "show_config"]
 
@@ -65,6 +68,8 @@ def serve(
         keys: Key set of the bearer tokens: an https URL or a file.
         secret: Key of the bearer tokens (HS256), 32 bytes at least, instead of a set.
     """
+    from flowtrade.commands.running import run_server
+
     name = program_name()
     flags = _flags(
         host=host,
@@ -99,12 +104,14 @@ async def make_authorizer(
     secret: str | None,
     *,
     ssl_context: ssl.SSLContext | None = None,
-) -> JwtAuthorizer:
+) -> "JwtAuthorizer":
     """Return the authorizer of tokens signed with a secret or a key of a set.
 
     Raises:
         InvalidRequest: There is neither, or both, or no usable key.
     """
+    from flowtrade.auth import JwtAuthorizer, JwtPolicy, key_source
+
     auth = settings.auth
     policy = JwtPolicy(
         leeway=auth.leeway,
