@@ -185,6 +185,17 @@ def test_each_kind_of_key_signs_and_verifies(algorithm, private):
         {"kty": "oct", "k": segment(SECRET), "alg": "none"},
         {"kty": "oct", "k": segment(SECRET), "use": "enc"},
         {"kty": "oct", "k": segment(SECRET), "key_ops": ["encrypt"]},
+        {"kty": "oct", "k": segment(SECRET), "key_ops": 5},
+        {"kty": "oct", "k": segment(SECRET), "key_ops": [["verify"]]},
+        {"kty": "oct", "k": segment(SECRET), "key_ops": {"verify": True}},
+        {"kty": "oct", "k": segment(SECRET), "use": ["sig"]},
+        {"kty": "oct", "k": segment(SECRET), "kid": 5},
+        {"kty": "oct", "k": 5},
+        {"kty": ["oct"], "k": segment(SECRET)},
+        {"kty": "RSA", "n": 5, "e": "AQAB"},
+        {"kty": "OKP", "crv": ["Ed25519"], "x": "AA"},
+        None,
+        [{"kty": "oct", "k": segment(SECRET)}],
         {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},
         {"kty": "OKP", "crv": "X25519", "x": segment(b"x" * 32)},
         {**RFC_ES256[0], "alg": "HS256"},
@@ -196,6 +207,12 @@ def test_an_unusable_key_is_refused_without_quoting_it(jwk):
         SigningKey(jwk)
 
     assert segment(SECRET) not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [None, 5, b"a.b.c", ["a", "b", "c"], "\ud800.a.b"])
+def test_what_is_no_text_is_refused(token):
+    with pytest.raises(Unauthorized, match="no text"):
+        verify(token, {"kty": "oct", "k": segment(SECRET)})
 
 
 def test_a_key_that_names_no_algorithm_takes_those_that_fit_it():

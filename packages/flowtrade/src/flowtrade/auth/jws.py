@@ -66,11 +66,15 @@ class SigningKey:
     """
 
     def __init__(self, jwk: Mapping[str, Any]) -> None:
+        if not isinstance(jwk, Mapping):
+            raise InvalidRequest(f"a key is a JSON object, was {type(jwk).__name__}")
         kind, named = jwk.get("kty"), jwk.get("alg")
         if jwk.get("use", "sig") != "sig":
             raise InvalidRequest(f"the key is for {jwk['use']!r}, not for signatures")
-        operations = jwk.get("key_ops")
-        if operations is not None and not {"sign", "verify"} & set(operations):
+        operations = jwk.get("key_ops", ["verify"])
+        if not isinstance(operations, list) or not (
+            "sign" in operations or "verify" in operations
+        ):
             raise InvalidRequest("the key's key_ops allow no signatures")
         fitting = _ALGORITHMS.get(kind, ()) if isinstance(kind, str) else ()
         wanted = fitting if named is None else [a for a in fitting if a == named]
@@ -84,7 +88,10 @@ class SigningKey:
                 f"no usable key of type {kind!r} for algorithm {named or 'any'!r}: "
                 "malformed, too short, or of another type"
             )
-        self.kid: str | None = jwk.get("kid")
+        kid = jwk.get("kid")
+        if kid is not None and not isinstance(kid, str):
+            raise InvalidRequest(f"the id of a key is text, was {type(kid).__name__}")
+        self.kid: str | None = kid
         self.algorithms: tuple[str, ...] = tuple(self._keys)
         private = kind == "oct" or "d" in jwk
         self._signing = _load(jwk, self.algorithms[0]) if private else None
@@ -161,8 +168,10 @@ def token_header(token: str) -> dict[str, Any]:
         Unauthorized: The token is too long, not three segments of base64url without
             padding, or its header is no JSON object with distinct members.
     """
-    if len(token) > _LONGEST or not token.isascii():
-        raise Unauthorized("the token was refused: too long or not ASCII")
+    # A host of ours may be untyped, and what it hands on is anything.
+    text = isinstance(token, str)
+    if not text or len(token) > _LONGEST or not token.isascii():
+        raise Unauthorized("the token was refused: no text, too long or not ASCII")
     segments = token.split(".")
     if len(segments) != 3 or "=" in token or not all(segments[::2]):
         raise Unauthorized("the token was refused: not three segments of base64url")
