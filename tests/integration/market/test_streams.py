@@ -32,6 +32,7 @@ from integration.models import (
     SubKind,
     Subscription,
 )
+from integration.rest.httpx_transport import HttpxTransport
 from integration.stream.reconnect import Backoff, ReconnectPolicy
 from integration.testing import SimulatedExchange, SyntheticMarket
 from integration.testing.faults import (
@@ -320,6 +321,43 @@ async def test_an_announced_shutdown_is_left_before_it_comes():
 
         assert_seamless(events)
         assert_same_book(sim, streams, "BTCUSDT", BTC)
+
+
+class Swallowing:
+    """A transport that never answers one request, if so told."""
+
+    def __init__(self):
+        self._inner = HttpxTransport()
+        self.swallows = False
+        self.swallowed = trio.Event()
+
+    async def send(self, prepared):
+        if self.swallows:
+            self.swallows = False
+            self.swallowed.set()
+            await trio.sleep_forever()
+        return await self._inner.send(prepared)
+
+    async def aclose(self):
+        await self._inner.aclose()
+
+
+async def test_an_image_that_the_old_connection_waited_for_is_fetched_by_the_new():
+    transport = Swallowing()
+    async with streaming(books_of(BTC), http_transport=transport) as (sim, streams):
+        await take_until(sim, streams, live(streams, BTC))
+        transport.swallows = True
+        await sim.inject(Gap(symbol="BTCUSDT"))
+        await take_until(sim, streams, seen(BookStale))
+        await transport.swallowed.wait()
+        await sim.inject(ShutdownNotice())
+        await take_until(sim, streams, changed(streams))
+        await take_until(sim, streams, live(streams, BTC))
+        await step(sim, 3)
+        await caught_up(sim, streams, "BTCUSDT", BTC)
+
+        assert_same_book(sim, streams, "BTCUSDT", BTC)
+    await transport.aclose()
 
 
 async def test_a_change_that_fails_is_reported_and_the_old_connection_serves_on():

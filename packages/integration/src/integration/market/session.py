@@ -257,11 +257,22 @@ class Session:
         self.role = Role.CURRENT
         self._connection.silence.started(trio.current_time())
         kept, self._kept = self._kept, []
+        self._take_over_images()
         return [
             event
             for output, time in kept
             for event in self._seen(self._intake.take((output,), time))
         ]
+
+    def _take_over_images(self) -> None:
+        """Fetch what the other session was fetching: it is closed before it comes."""
+        keeper = self._connection.keeper
+        for manager in keeper.managers.values():
+            if manager.images is ImageSource.HTTP and manager.awaits_image:
+                manager.image_failed()
+                keeper.wanting[manager] = None
+        if keeper.wanting:
+            self._get_images()
 
     # What the venue says besides data
 
@@ -394,7 +405,10 @@ class Session:
         job = ImageJob(
             request=self._connector.image_request(topic, manager.book.max_depth),
             urgent=manager.was_live,
-            wanted=lambda: not self.closed and connection.keeps(manager),
+            # Two sessions that change places may both have asked: one image is enough.
+            wanted=lambda: (
+                not self.closed and connection.keeps(manager) and manager.awaits_image
+            ),
             deliver=deliver,
             failed=failed,
         )
