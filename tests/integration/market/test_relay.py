@@ -5,6 +5,7 @@ from integration.market.relay import Overlap, Replays
 from integration.market.reports import BookStale, Reconnecting, StaleReason
 from integration.models import (
     ExchangeId,
+    Level,
     MarketDataInstrument,
     MarketEvent,
     OrderBookL1,
@@ -54,6 +55,21 @@ def test_what_was_delivered_is_not_delivered_again():
 
     assert first == [trade(1), quote(7), trade(2)]
     assert second == [trade(3, 9)]
+
+
+def test_quotes_numbered_by_connection_are_told_apart_by_what_they_say():
+    def numbered(sequence, price, time):
+        level = Level(Decimal(price), Decimal(1))
+        kind = OrderBookL1(time, level, None, sequence)
+        return MarketEvent(time, time, ExchangeId.COINBASE_ADVANCED, BTC, kind)
+
+    overlap = Overlap()
+    overlap.begin()
+    overlap.once([numbered(5, "100", 1)], 0.0)
+
+    same, other = numbered(900, "100", 1), numbered(5, "101", 2)
+
+    assert overlap.once([same, other], 0.0) == [other]
 
 
 def test_books_and_reports_are_never_dropped_here():
