@@ -340,3 +340,25 @@ def test_the_interior_point_meets_kinks_to_the_bit():
         met += int((at_kink & settled).sum())
         assert (price[rows] == ends)[at_kink & settled].all()
     assert met > 50
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_lots_and_prices_worlds_apart_have_an_exact_answer(seed):
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    curves, portfolios = {}, {}
+    for j in range(8):
+        width, price = 10 ** chance.uniform(-9, 9), 10 ** chance.uniform(-3, 3)
+        start = 0 if j % 2 else -width
+        curves[f"d{j}"] = [
+            {"rate": start, "price": 1.1 * price},
+            {"rate": start + width, "price": price},
+        ]
+        weight = 10 ** chance.uniform(-3, 3)
+        portfolios[f"x{j}"] = {"demand": f"d{j}", "basis": {"A": weight}}
+
+    clearing = clear(
+        Market.from_auction({"demand_curves": curves, "portfolios": portfolios})
+    )
+
+    assert clearing.report.solver == "active-set"
+    assert clearing.certificate.worst <= 1e-12

@@ -3,10 +3,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowtrade.clearing import ClearingStatus, Market, UnboundedMarket, clear
+from flowtrade.clearing import (
+    ClearingStatus,
+    Market,
+    UnboundedMarket,
+    certificate,
+    clear,
+)
 from flowtrade.clearing.certificate import Terms, audit
+from flowtrade.clearing.columns import Curves
 from flowtrade.clearing.exact import audit_exactly
 from flowtrade.clearing.generate import generate
+from flowtrade.clearing.segments import disaggregate
 from flowtrade.clearing.testing import Oddity, odd_auction
 from flowtrade.clearing.verify import demand_regret
 
@@ -170,3 +178,26 @@ def test_certificates_of_markets_that_cannot_trade_are_judged_sensibly():
     assert clearing.gains == 0.0
     assert clearing.certificate.value_scale > 0.0
     assert clearing.status is ClearingStatus.CERTIFIED
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("share", [0.0, 1e-3, 0.5, 1.0, 1.5])
+def test_a_curve_of_many_pieces_is_filled_as_one_of_few(monkeypatch, sign, share):
+    rng = np.random.default_rng(4)
+    width = rng.uniform(0.1, 2.0, 200)
+    ends = np.sort(sign * np.concatenate([[0.0], np.cumsum(width)]))
+    price = np.linspace(90.0, 10.0, 201)
+    price += 3.0 * np.sin(np.arange(201) / 40)
+    curves = Curves(
+        np.array([0, 201, 203]), np.append(ends, [0, 9]), np.append(price, [5, 4])
+    )
+    segments = disaggregate(curves)
+    net = np.array([sign * share * width.sum(), 3.0])
+
+    filled, rest = certificate._fill(segments, net)
+    monkeypatch.setattr(certificate, "_LONG", 1000)
+    by_place, left = certificate._fill(segments, net)
+
+    assert len(segments) == 201
+    assert filled == pytest.approx(by_place, abs=1e-12)
+    assert rest == pytest.approx(left, abs=1e-12)

@@ -41,8 +41,8 @@ _STEPS = 40
 _LINE = 20
 
 _QUIET = 1e-7
-"""Imbalance against what could be traded at which a round ends: the exact equations
-take it from there."""
+"""Imbalance against gross volume at which a round ends: the exact equations take it
+from there."""
 
 _REPAIRS = 12
 """Sets tried in exact arithmetic after one that floats found."""
@@ -127,7 +127,6 @@ class _Search:
         ]
         self.steps = 0
         self.floor = self._floor()
-        self.volume = self._capacity()
         self.exact = ExactAuction(
             self.rows,
             self.row,
@@ -139,7 +138,7 @@ class _Search:
     def run(self, deadline: float) -> ActivePoint | None:
         """Rounds of ever harder flat pieces until one shows the set."""
         y = [self._middle(s) for s in range(self.count)]
-        z = self._first_prices(y)
+        z = self._first_prices(y) if self.columns > 1 else [self._crossing()]
         for soft in _SOFT:
             if monotonic() > deadline:
                 break
@@ -174,6 +173,28 @@ class _Search:
             flow[r] += y[s] + steep * 0.5 * (self.top[s] + self.bottom[s])
         return _solve(self._matrix(slope, self.floor), self._balance(flow))
 
+    def _crossing(self) -> float:
+        """The price of the only column, but for the place on its line.
+
+        Lots and prices may be worlds apart here, and all kinks are known: half a dozen
+        looks at demand and supply tell between which two they meet.
+        """
+        lines = self._soften([self._middle(s) for s in range(self.count)], 1e-15)
+        kinks: set[float] = set()
+        for s, r in enumerate(self.row):
+            for _, weight in self.rows[r]:  # none where portfolios cancel out
+                kinks |= {self.top[s] / weight, self.bottom[s] / weight}
+        ends = sorted(kinks) or [0.0]
+        low, high = 0, len(ends)
+        while low < high:
+            middle = (low + high) // 2
+            flow, _ = _respond(self._forward([ends[middle]]), lines)
+            if self._balance(flow)[0] > 0.0:
+                low = middle + 1
+            else:
+                high = middle
+        return 0.5 * (ends[max(low - 1, 0)] + ends[min(low, len(ends) - 1)])
+
     def _soften(self, y: list[float], soft: float) -> list[_Line]:
         """Each piece as a line: row, flow, its price there, slope and ends.
 
@@ -204,7 +225,7 @@ class _Search:
         flow, slope = _respond(price, lines)
         force = self._balance(flow)
         for _ in range(_STEPS):
-            size = _size(force, self.volume)
+            size = _size(force, self._volume(price, lines))
             if size <= _QUIET or not isfinite(size):
                 break
             shift = [
@@ -311,12 +332,14 @@ class _Search:
                     out[column] += weight * value
         return out
 
-    def _capacity(self) -> list[float]:
-        """What could be traded in each column at the most."""
-        out = [self.rate] * self.columns
-        for s, r in enumerate(self.row):
-            for column, weight in self.rows[r]:
-                out[column] += abs(weight) * self.width[s]
+    def _volume(self, price: list[float], lines: list[_Line]) -> list[float]:
+        """Gross volume of each column at row prices."""
+        out = [1e-12 * self.rate] * self.columns
+        for r, flow, level, gain, low, high in lines:
+            size = abs(min(max(flow + (level - price[r]) * gain, low), high))
+            if size:
+                for column, weight in self.rows[r]:
+                    out[column] += abs(weight) * size
         return out
 
     def _matrix(self, slope: list[float], shift: list[float]) -> list[list[float]]:

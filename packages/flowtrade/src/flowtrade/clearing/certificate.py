@@ -38,6 +38,10 @@ _POTENTIAL = 1e-3
 """Share of the tradable value in the value scale: zero trade must be judged, too."""
 
 
+_LONG = 64
+"""Pieces from which on a curve is filled by itself, not together with all others."""
+
+
 @dataclass(frozen=True, eq=False)
 class Terms:
     """What was asked for: everything the proof is about.
@@ -215,6 +219,13 @@ def _fill(segments: Segments, net: FloatArray) -> tuple[FloatArray, FloatArray]:
     lengths = np.diff(segments.ptr)
     filled = np.zeros(len(segments))
     rest = net.copy()
+    if int(lengths.max(initial=0)) > _LONG:
+        long = np.flatnonzero((lengths > _LONG) & (net != 0.0))
+        for curve in long.tolist():
+            part = slice(segments.ptr[curve], segments.ptr[curve + 1])
+            rest[curve] = _fill_long(segments, part, float(net[curve]), filled[part])
+        net = np.where(lengths > _LONG, 0.0, net)
+        lengths = np.where(lengths > _LONG, 0, lengths)
     for place in range(int(lengths.max(initial=0))):
         curves = np.flatnonzero((lengths > place) & (net > 0.0))
         at = segments.ptr[curves] + place
@@ -225,6 +236,24 @@ def _fill(segments: Segments, net: FloatArray) -> tuple[FloatArray, FloatArray]:
         filled[at] = np.maximum(rest[curves], segments.low[at])
         rest[curves] -= filled[at]
     return filled, rest
+
+
+def _fill_long(
+    segments: Segments, part: slice, net: float, filled: FloatArray
+) -> float:
+    """Fill one curve of many pieces by its own running sum; returns what is left."""
+    ends, out = segments.high[part], filled
+    if net < 0.0:
+        ends, out = segments.low[part][::-1], filled[::-1]
+    reach = np.cumsum(np.abs(ends))
+    whole = int(np.searchsorted(reach, abs(net)))
+    out[:whole] = ends[:whole]
+    before = float(reach[whole - 1]) if whole else 0.0
+    rest = net - np.copysign(before, net)
+    if whole == len(ends):
+        return float(rest)
+    out[whole] = rest
+    return 0.0
 
 
 def _admissible(segments: Segments, price: FloatArray) -> FloatArray:
