@@ -179,28 +179,44 @@ def solve_quadratic(
     Raises:
         SolverFailed: HiGHS refused the model or gave no finite point.
     """
-    import highspy
-
     highs = new_highs()
     _choose(highs, core, tolerance)
     left = max(deadline - monotonic(), 0.0)
     if np.isfinite(left):
         checked(highs.setOptionValue("time_limit", left), "set a time limit")
+    _pass_rows(highs, cost, matrix, (row_lower, row_upper), (lower, upper))
+    _pass_hessian(highs, hessian)
+    # Its status is no verdict: a point whose duals miss HiGHS' own tolerance by a hair
+    # is an error to it, and good enough to be polished. No point at all is seen below.
+    highs.run()
+    return _read_point(highs, matrix.shape)
+
+
+def _pass_rows(
+    highs: Any,  # noqa: ANN401 - untyped
+    cost: FloatArray,
+    matrix: sparse.csc_array,
+    of_rows: tuple[FloatArray, FloatArray],
+    of_columns: tuple[FloatArray, FloatArray],
+) -> None:
+    import highspy
+
     model = highspy.HighsLp()
     rows, columns = matrix.shape
     model.num_col_, model.num_row_ = columns, rows
-    model.col_cost_, model.col_lower_, model.col_upper_ = cost, lower, upper
-    model.row_lower_, model.row_upper_ = row_lower, row_upper
+    model.col_cost_ = cost
+    model.col_lower_, model.col_upper_ = of_columns
+    model.row_lower_, model.row_upper_ = of_rows
     model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     model.a_matrix_.num_col_, model.a_matrix_.num_row_ = columns, rows
     model.a_matrix_.start_ = matrix.indptr.astype(np.int32)
     model.a_matrix_.index_ = matrix.indices.astype(np.int32)
     model.a_matrix_.value_ = matrix.data
     checked(highs.passModel(model), "pass the model")
-    _pass_hessian(highs, hessian)
-    # Its status is no verdict: a point whose duals miss HiGHS' own tolerance by a hair
-    # is an error to it, and good enough to be polished. No point at all is seen below.
-    highs.run()
+
+
+def _read_point(highs: Any, shape: tuple[int, ...]) -> HighsPoint:  # noqa: ANN401 - untyped
+    rows, columns = shape
     solution, info = highs.getSolution(), highs.getInfo()
     x, dual = np.array(solution.col_value), np.array(solution.row_dual)
     status = highs.modelStatusToString(highs.getModelStatus())
