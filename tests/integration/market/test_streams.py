@@ -223,7 +223,7 @@ async def test_messages_that_swap_places_are_noticed():
         assert_same_book(sim, streams, "BTCUSDT", BTC)
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1006, 1012])
+@pytest.mark.parametrize("code", [1000, 1001, 1006, 1008, 1012, 1013])
 async def test_a_lost_connection_makes_every_book_stale_and_comes_back(code):
     async with streaming(books_of(BTC, ETH)) as (sim, streams):
         await take_until(sim, streams, live(streams, BTC, ETH))
