@@ -292,6 +292,25 @@ def test_a_server_that_rotates_itself_does_not_repeat_addresses():
     assert sorted(seen, key=str) == [A, B, C]
 
 
+def test_an_address_is_not_overtaken_by_others_that_come_and_go():
+    resolver = RoundRobin(StaticResolver({}))
+    answers = [[A, C], [B, C]] * 3
+
+    first = [resolver.rotate("a", answer)[0] for answer in answers]
+
+    assert first == [A, C, A, B, C, B]
+
+
+def test_changing_answers_do_not_pile_up():
+    resolver = RoundRobin(StaticResolver({}))
+    for number in range(10 * MAX_ADDRESSES):
+        always = Address("192.0.2.1", 1)
+        resolver.rotate("a", [Address(f"198.51.100.{number % 250}", number), always])
+        resolver.rotate("a", [Address(f"203.0.113.{number % 250}", number)])
+
+    assert len(resolver._used["a"]) <= 4 * MAX_ADDRESSES + 2
+
+
 @given(
     st.lists(
         st.permutations([A, B, C, SIX]).flatmap(

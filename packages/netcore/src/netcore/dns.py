@@ -5,11 +5,12 @@ is an outcome of its query: it never stops a resolver or its thread.
 """
 
 import errno
+import heapq
 import os
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Protocol, Self, final
@@ -33,6 +34,7 @@ __all__ = [
 MAX_ADDRESSES = 32
 """More than any venue publishes; what a hostile answer may cost us."""
 
+_REMEMBERED = 4 * MAX_ADDRESSES  # addresses of one host whose turns are remembered
 _MAX_WAITING = 256  # queries before one thread; more means that nobody answers
 
 # The machine cannot speak this family at all, whatever the address.
@@ -355,7 +357,8 @@ class RoundRobin:
         self._clock: Clock = clock or SystemClock()
         self._retry_family_ns = to_ns(retry_family)
         self._turn = 0
-        # host -> address text -> the turn in which it was handed out last
+        # host -> address text -> the turn in which it was handed out last, or seen
+        # first; also of those that the latest answer leaves out, which may come again
         self._used: dict[str, dict[str, int]] = {}
         self._down_until: dict[socket.AddressFamily, int] = {}
 
@@ -381,21 +384,31 @@ class RoundRobin:
         """Return the addresses in this attempt's order and note the first as used."""
         if not addresses:
             return []
-        old = self._used.get(host, {})
-        # Only what is in the answer is kept, so that changing answers cost nothing.
-        used = {a.host: old[a.host] for a in addresses if a.host in old}
+        used = self._used.setdefault(host, {})
+        for address in addresses:
+            # New ones come after those that have waited longer, and before the one
+            # that was handed out in the turn before.
+            used.setdefault(address.host, self._turn - 1)
         now = self._clock.monotonic_ns()
         ordered = sorted(
             addresses,
             key=lambda a: (
                 self._down_until.get(a.family, now) > now,
-                used.get(a.host, 0),
+                used[a.host],
             ),
         )
-        self._turn += 1
+        self._turn += 2
         used[ordered[0].host] = self._turn
-        self._used[host] = used
+        self._forget(used, {a.host for a in addresses})
         return ordered
+
+    @staticmethod
+    def _forget(used: dict[str, int], present: Container[str]) -> None:
+        """Keep what changing answers bring from piling up; the oldest goes first."""
+        surplus = max(0, len(used) - _REMEMBERED)
+        for name in heapq.nsmallest(surplus, used, key=used.__getitem__):
+            if name not in present:
+                del used[name]
 
 
 @final
