@@ -15,7 +15,7 @@ Most venues have one server and wire their modules through `PlainConnector`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -41,6 +41,9 @@ from integration.models import (
 )
 from integration.rest.limiter import Feedback
 from netcore.models import Model, Timestamp
+
+if TYPE_CHECKING:
+    from integration.market.shapes import Scanner
 
 __all__ = [
     "FAULTY",
@@ -278,6 +281,8 @@ class VenueTransformer(ABC, Generic[MessageT]):
         handlers: by a message's type, what makes outputs of it and of the time it was
             received; for venues where the type says enough. `transform` does the same
             with a frame more; who is in a hurry looks here first.
+        scanner: reads trades that are spelled as ever without decoding them, where
+            the venue has such a short cut; it gives what `feed` would.
     """
 
     heartbeats: ClassVar[tuple[bytes, ...]] = ()
@@ -287,6 +292,7 @@ class VenueTransformer(ABC, Generic[MessageT]):
         self.exchange = exchange
         self.routes = RouteTable() if routes is None else routes
         self.handlers: Handlers = {}
+        self.scanner: Scanner | None = None
 
     def add(
         self,

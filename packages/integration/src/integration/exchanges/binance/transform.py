@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from integration.errors import Exchange, RateLimited
-from integration.exchanges.binance import channels, messages
+from integration.exchanges.binance import channels, messages, shapes
 from integration.exchanges.shared import level_of, told
 from integration.fields import decimal_of
 from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Info, InfoAction, Output, Refusal
 from integration.market.numbers import exact, exact_pair
+from integration.market.shapes import Scanner
 from integration.models import (
     AmountUnit,
     Candle,
@@ -63,6 +64,11 @@ class BinanceTransformer(VenueTransformer[messages.Message]):
         self._agg_trades = self.routes.channel(channels.AGG_TRADE)
         self._books = self.routes.channel(channels.BOOK)
         self._tickers = self.routes.channel(channels.TICKER)
+        trades = [(text, self._trades) for text in shapes.TRADES]
+        aggregated = [(text, self._agg_trades) for text in shapes.AGG_TRADES]
+        self.scanner = Scanner.of(
+            *trades, *aggregated, exchange=exchange, units=(self._unit, self._unit)
+        )
         self.handlers = {
             messages.Trade: self._trade,
             messages.AggTrade: self._agg_trade,

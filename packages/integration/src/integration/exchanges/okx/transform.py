@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from integration.errors import Exchange
-from integration.exchanges.okx import channels, messages, symbols
+from integration.exchanges.okx import channels, messages, shapes, symbols
 from integration.exchanges.shared import level_of, side_of, told
 from integration.fields import decimal_of
 from integration.market.connector import RouteTable, Topic, VenueTransformer
 from integration.market.notices import Ack, Ignored, Info, InfoAction, Output, Refusal
 from integration.market.numbers import exact, exact_pair
+from integration.market.shapes import Scanner
 from integration.models import (
     AmountUnit,
     Candle,
@@ -58,6 +59,12 @@ class OkxTransformer(VenueTransformer[messages.Message]):
         # One topic serves all instruments of a kind: rows are routed one by one.
         self._liquidated = self.routes.channel(channels.LIQUIDATION)
         self._dealt = self.routes.channel(channels.TRADE)
+        self.scanner = Scanner.of(
+            (shapes.TRADES, self._dealt),
+            exchange=exchange,
+            units=(_BASE, _CONTRACT),
+            unsaid=1,
+        )
         self._handlers: dict[
             type, Callable[[Any, MarketDataInstrument, int], Iterable[Output]]
         ] = {
