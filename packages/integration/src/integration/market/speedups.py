@@ -1,7 +1,7 @@
 """Say whether compiled `integration.market._speedups` are there and wanted.
 
-What may live here: the choice, made once at import. What each loop does is told by
-`integration.market.intake`, `.shapes` and `.books`; all work without.
+What may live here: the choice, made once at import. What is done with it is told by
+`integration.market.shapes`; all works without.
 """
 
 import os
@@ -16,4 +16,4 @@ BUILT: Final = isinstance(getattr(_speedups, "__loader__", None), ExtensionFileL
 """Whether the package was installed where there was a C compiler."""
 
 COMPILED: Final = BUILT and os.environ.get("INTEGRATION_PURE", "0") in {"", "0"}
-"""Whether compiled code reads trades and keeps books; INTEGRATION_PURE=1 forbids it."""
+"""Whether compiled code reads trades; INTEGRATION_PURE=1 forbids it."""
