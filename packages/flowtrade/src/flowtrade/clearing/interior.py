@@ -54,7 +54,7 @@ segments, most. Measured: an iteration less costs the polish more than it saves.
 
 _RHO = 1e-7
 _DELTA = 1e-10
-_START_FORCE = 0.2
+_START_FORCE = 0.1
 """First multipliers, against the row's price scale."""
 
 
