@@ -60,7 +60,7 @@ _ROUNDING = 5e-16
 _NEAR = 1e-11
 """Distance from a flat piece's price, against the price scale, that is rounding."""
 
-_KINK = 2e-12
+_KINK = 1e-11
 """Distance from a kink's price, likewise: beside a kink two slopes take turns, and the
 last digits with them. What such a move costs is its square: nothing that could show."""
 
