@@ -1,4 +1,4 @@
-"""The compiled reader of trades and its source, interpreted, give the same."""
+"""The compiled loops and their source, interpreted, give the same."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integration import market
-from integration.market import _speedups
+from integration.market import _speedups, books, checksums
 from integration.market.speedups import BUILT
 from integration.models import AmountUnit, ExchangeId, MarketDataInstrument
 
@@ -43,7 +43,8 @@ def shape(module):
     )
 
 
-PLAIN, USED = shape(interpreted()), shape(_speedups)
+SOURCE_MODULE = interpreted()
+PLAIN, USED = shape(SOURCE_MODULE), shape(_speedups)
 TRADE = b'{"s":"BTC","i":12,"p":"1.50","q":".25","T":1749354825200,"m":true}'
 
 
@@ -71,6 +72,72 @@ def test_both_take_and_leave_the_same_messages(data):
 def test_a_message_cut_short_has_no_shape(size):
     assert PLAIN.read(TRADE[:size], NOW) is None
     assert USED.read(TRADE[:size], NOW) is None
+
+
+NUMBERS = st.one_of(
+    st.decimals(0, 10**9, places=3).map(str),
+    st.decimals(0, 10**12, places=9).map(lambda number: f"{number:f}"),
+    st.text("0123456789.-e\u0664 ", max_size=20),
+    st.sampled_from(["0", "0.000", "", ".", "1.", ".5", "007.50", "1" * 70]),
+)
+RAW = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=8)
+
+
+@given(RAW, st.sampled_from([1, -1]), st.integers(0, 12))
+def test_both_parse_and_refuse_the_same_levels(raw, sign, scale):
+    plain, used = {}, {}
+
+    fits = _speedups.changes(raw, sign, scale, used)
+
+    assert SOURCE_MODULE.changes(raw, sign, scale, plain) == fits
+    if fits:
+        assert list(plain.items()) == list(used.items())
+
+
+@given(RAW, st.sampled_from([1, -1]), st.integers(0, 12))
+def test_levels_parsed_by_loops_are_those_of_the_book(raw, sign, scale):
+    """The plain way, whatever spellings the loops take."""
+    found = {}
+    if not SOURCE_MODULE.changes(raw, sign, scale, found):
+        return
+    side = books._Side(sign)
+    side._rescale(scale)
+
+    parsed = side._parse(raw)
+
+    assert side.scale == scale
+    assert parsed == found
+
+
+TICKS = st.integers(-30, 30) | st.integers(-(10**20), 10**20)
+
+
+@given(
+    st.dictionaries(TICKS, st.tuples(st.text(), st.text()), max_size=40),
+    st.dictionaries(TICKS, st.none() | st.tuples(st.text(), st.text()), max_size=40),
+)
+def test_both_change_and_sort_a_side_alike(levels, parsed):
+    sides = []
+    for module in (SOURCE_MODULE, _speedups):
+        by_tick, moved, keys = dict(levels), set(), sorted(levels)
+        module.apply(by_tick, moved, parsed)
+        done = module.mend(keys, by_tick, moved)
+        assert keys == sorted(by_tick if done else levels)
+        sides.append(
+            (by_tick, moved, keys, done, module.top(keys, {**levels, **by_tick}, 7))
+        )
+
+    assert sides[0] == sides[1]
+    assert sides[0][0] == {
+        tick: level for tick, level in {**levels, **parsed}.items() if level is not None
+    }
+
+
+@given(RAW, RAW)
+def test_both_join_bids_and_asks_in_turn(bids, asks):
+    joined = _speedups.in_turn(bids, asks)
+
+    assert joined == SOURCE_MODULE.in_turn(bids, asks) == checksums._in_turn(bids, asks)
 
 
 @pytest.mark.parametrize("pure", [None, "", "0", "1"])

@@ -58,3 +58,41 @@ cdef class Shape:
 cpdef Py_ssize_t scan(
     list payloads, Py_ssize_t place, object time, list shapes, list events
 ) except -1
+
+
+@cython.locals(
+    price=unicode,
+    amount=unicode,
+    size=Py_ssize_t,
+    i=Py_ssize_t,
+    c=Py_UCS4,
+    tick="long long",
+    digits=int,
+    points=int,
+    decimals=int,
+    something=bint,
+)
+cpdef bint changes(list raw, int sign, int scale, dict parsed) except -1
+
+
+cpdef object apply(dict by_tick, set moved, dict parsed)
+
+
+@cython.locals(
+    wanted="long long",
+    found="long long",
+    low=Py_ssize_t,
+    high=Py_ssize_t,
+    middle=Py_ssize_t,
+    there=bint,
+    size=Py_ssize_t,
+)
+cpdef bint mend(list keys, dict by_tick, set moved) except -1
+
+
+@cython.locals(out=list, at=Py_ssize_t)
+cpdef list top(list keys, dict by_tick, Py_ssize_t depth)
+
+
+@cython.locals(parts=list, at=Py_ssize_t, of_bids=Py_ssize_t, of_asks=Py_ssize_t)
+cpdef str in_turn(list bids, list asks)

@@ -1,10 +1,10 @@
 # cython: annotation_typing=False, boundscheck=False, wraparound=False
 # cython: freethreading_compatible=True
-"""The inner loop of market data, written to be compiled.
+"""The inner loops of market data, written to be compiled.
 
-What may live here: reading a trade out of its bytes. Whatever is unusual is left to the
-plain code that calls this loop: it stops before a message that is not spelled in the
-common way, and never guesses.
+What may live here: reading a trade out of its bytes, and the work per level of a book.
+Whatever is unusual is left to the plain code that calls these loops: they stop before
+a message, or refuse levels, that are not spelled in the common way, and never guess.
 
 The C types stand in `_speedups.pxd`, so that this file is plain typed Python: where
 the package was built without a compiler it is imported as it is, gives the same results
@@ -20,11 +20,12 @@ from integration.models import (
     MarketDataInstrument,
     MarketEvent,
     PublicTrade,
+    RawLevel,
     Side,
     TradeFlag,
 )
 
-__all__ = ["Shape", "scan"]
+__all__ = ["Shape", "apply", "changes", "in_turn", "mend", "scan", "top"]
 
 # Names that the `.pxd` declares are C's own: one that is looked up costs 15 ns, and an
 # attribute of an Enum 30.
@@ -51,6 +52,8 @@ _decimal = Context(prec=64).create_decimal
 the thread's context: 15 ns."""
 _MAX_DIGITS = 18
 """An integer of so many digits fits into 64 bits."""
+_MOST = 10**18
+"""Ticks that fit into 64 bits."""
 _MAX_MS = 9_000_000_000_000
 """Milliseconds whose nanoseconds fit into 64 bits: the year 2255."""
 
@@ -293,3 +296,172 @@ def scan(
         events.append(event)
         place += 1
     return place
+
+
+# Books
+
+
+def changes(
+    raw: list[RawLevel],
+    sign: int,
+    scale: int,
+    parsed: dict[int, RawLevel | None],
+) -> bool:
+    """Put each level under its tick, or None where the amount is zero.
+
+    Args:
+        raw: levels as the venue spelled them.
+        sign: of ticks.
+        scale: how many decimals a tick has.
+        parsed: where to put them; of a price given twice the last counts.
+
+    Returns:
+        Whether every level is written with digits, at most one point and no more
+        decimals than the scale; else what was put is worth nothing.
+    """
+    for level in raw:
+        if type(level) is not tuple or len(level) != 2:
+            return False
+        price, amount = level[0], level[1]
+        if type(price) is not str or type(amount) is not str:
+            return False
+        size = len(price)
+        if size > 40:
+            return False
+        tick = digits = points = decimals = 0
+        for i in range(size):
+            c = price[i]
+            if "0" <= c <= "9":
+                if points == 0 or decimals < scale:
+                    tick = tick * 10 + (ord(c) - 48)
+                    decimals += points
+                    # Zeros in front fill no place.
+                    digits += tick > 0
+                    if digits > 17:
+                        return False
+                elif c != "0":
+                    return False
+            elif c == "." and points == 0:
+                points = 1
+            else:
+                return False
+        if size == points:
+            return False
+        while decimals < scale:
+            tick = tick * 10
+            digits += tick > 0
+            if digits > 17:
+                return False
+            decimals += 1
+        size = len(amount)
+        if size > _MAX_NUMBER:
+            return False
+        something = points = 0
+        for i in range(size):
+            c = amount[i]
+            if "0" < c <= "9":
+                something = 1
+            elif c == ".":
+                points += 1
+            elif c != "0":
+                return False
+        if points > 1 or size == points:
+            return False
+        parsed[sign * tick] = level if something else None
+    return True
+
+
+def apply(
+    by_tick: dict[int, RawLevel],
+    moved: set[int],
+    parsed: dict[int, RawLevel | None],
+) -> None:
+    """Put levels into a side, or take them out, and note the ticks that came or went.
+
+    Args:
+        by_tick: the side's levels.
+        moved: gets ticks that the side had not, or has no longer.
+        parsed: level by tick; None takes one out.
+    """
+    for tick, level in parsed.items():
+        if level is not None:
+            if tick not in by_tick:
+                moved.add(tick)
+            by_tick[tick] = level
+        elif tick in by_tick:
+            del by_tick[tick]
+            moved.add(tick)
+
+
+def mend(keys: list[int], by_tick: dict[int, RawLevel], moved: set[int]) -> bool:
+    """Sort in the ticks that came, and leave out those that went.
+
+    Args:
+        keys: ticks in ascending order.
+        by_tick: the levels that there are.
+        moved: ticks that may have come or gone since.
+
+    Returns:
+        Whether all ticks are of few enough digits to be compared here; else nothing
+        was changed.
+    """
+    size = len(keys)
+    # Nothing counts from the end when compiled.
+    if size > 0 and not (
+        -_MOST <= keys[0] <= _MOST and -_MOST <= keys[size - 1] <= _MOST
+    ):
+        return False
+    for tick in moved:
+        if not -_MOST <= tick <= _MOST:
+            return False
+    for tick in moved:
+        wanted = tick
+        low, high = 0, len(keys)
+        while low < high:
+            middle = (low + high) >> 1
+            found = keys[middle]
+            if found < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        there = False
+        if low < len(keys):
+            found = keys[low]
+            there = found == wanted
+        if tick in by_tick:
+            if not there:
+                keys.insert(low, tick)
+        elif there:
+            del keys[low]
+    return True
+
+
+def top(keys: list[int], by_tick: dict[int, RawLevel], depth: int) -> list[RawLevel]:
+    """Return the levels of the last `depth` ticks, the last one first."""
+    out: list[RawLevel] = []
+    at = len(keys) - 1
+    while at >= 0 and depth > 0:
+        out.append(by_tick[keys[at]])
+        at -= 1
+        depth -= 1
+    return out
+
+
+def in_turn(bids: list[RawLevel], asks: list[RawLevel]) -> str:
+    """Return `price:amount` of bid and ask in turn, joined by colons.
+
+    A side that ends early is skipped.
+    """
+    parts: list[str] = []
+    at, of_bids, of_asks = 0, len(bids), len(asks)
+    while at < of_bids or at < of_asks:
+        if at < of_bids:
+            level = bids[at]
+            parts.append(level[0])
+            parts.append(level[1])
+        if at < of_asks:
+            level = asks[at]
+            parts.append(level[0])
+            parts.append(level[1])
+        at += 1
+    return ":".join(parts)

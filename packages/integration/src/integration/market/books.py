@@ -7,7 +7,9 @@ computed over and becomes `Decimal` only when somebody reads the level. The scal
 turns a price into ticks is the largest number of decimals seen so far; a finer price
 rescales the side once. Ticks of asks are negative, so that on both sides the best
 level is the *last* one and changes near it move few elements. The list is mended when
-somebody reads: who takes events in batches pays for their sum, not for each.
+somebody reads: who takes events in batches pays for their sum, not for each. The loops
+over levels have compiled twins where the package was built with a compiler; what is
+not spelled in the common way is always the plain ones'.
 
 A book is changed by its manager (`integration.market.manager`) and read by everybody
 else. An update is parsed completely before the first level is touched: a malformed
@@ -22,7 +24,9 @@ from enum import StrEnum
 from html import escape
 from typing import final
 
+from integration.market._speedups import apply, changes, mend, top
 from integration.market.numbers import MAX_LENGTH, exact, is_zero, plain
+from integration.market.speedups import COMPILED
 from integration.models import Level, OrderBookSnapshot, RawLevel, levels
 from integration.models import mid_price as _mid_price
 from integration.models import volume_weighted_mid as _volume_weighted_mid
@@ -92,6 +96,10 @@ class _Side:
 
         Of a price given twice the last counts.
         """
+        if COMPILED and type(raw) is list:
+            found: dict[int, RawLevel | None] = {}
+            if changes(raw, self.sign, self.scale, found):
+                return found
         scale = self.scale
         parsed = self._parse(raw)
         # A finer price part-way through has rescaled the ticks before it.
@@ -150,7 +158,7 @@ class _Side:
         keys, by_tick, moved = self._keys, self.by_tick, self._moved
         if len(moved) > _FEW:
             self._keys = sorted(by_tick)
-        else:
+        elif not (COMPILED and mend(keys, by_tick, moved)):
             for tick in moved:
                 at = bisect_left(keys, tick)
                 found = at < len(keys) and keys[at] == tick
@@ -163,15 +171,18 @@ class _Side:
 
     def upsert(self, parsed: dict[int, RawLevel | None]) -> None:
         by_tick, moved = self.by_tick, self._moved
-        for tick, level in parsed.items():
-            if level is not None:
-                if tick not in by_tick:
+        if COMPILED:
+            apply(by_tick, moved, parsed)
+        else:
+            for tick, level in parsed.items():
+                if level is not None:
+                    if tick not in by_tick:
+                        moved.add(tick)
+                    by_tick[tick] = level
+                # Removing what is not there is no error: venues shorten books.
+                elif tick in by_tick:
+                    del by_tick[tick]
                     moved.add(tick)
-                by_tick[tick] = level
-            # Removing what is not there is not an error: venues shorten books.
-            elif tick in by_tick:
-                del by_tick[tick]
-                moved.add(tick)
         if len(moved) > _MANY:
             # Nobody reads this book; what moved must not outgrow it.
             self._sort()
@@ -193,6 +204,8 @@ class _Side:
 
     def top(self, depth: int | None) -> list[RawLevel]:
         by_tick, keys = self.by_tick, self.keys
+        if COMPILED:
+            return top(keys, by_tick, len(keys) if depth is None else depth)
         chosen = keys if depth is None else keys[max(0, len(keys) - depth) :]
         return [by_tick[tick] for tick in reversed(chosen)]
 
