@@ -9,7 +9,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from flowtrade.clearing import Market, SolverMode, UnboundedMarket, clear, policy
+from flowtrade.clearing import (
+    Market,
+    SolverMode,
+    UnboundedMarket,
+    active,
+    clear,
+    policy,
+)
 from flowtrade.clearing.active import is_tiny, solve_active
 from flowtrade.clearing.exact import audit_exactly
 from flowtrade.clearing.generate import generate
@@ -367,3 +374,23 @@ def test_lots_and_prices_worlds_apart_have_an_exact_answer(seed):
 
     assert clearing.report.solver == "active-set"
     assert clearing.certificate.worst <= 1e-12
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3, 50])
+def test_a_line_search_tells_the_flows_of_the_place_where_it_ends(looks, monkeypatch):
+    search, seen = active._Search._search, []
+
+    def watched(self, price, along, lines, force, move):
+        step, flow, slope = search(self, price, along, lines, force, move)
+        there = [a + step * b for a, b in zip(price, along, strict=True)]
+        assert active._respond(there, lines) == (flow, slope)
+        seen.append(step)
+        return step, flow, slope
+
+    monkeypatch.setattr(active, "_LINE", looks)
+    monkeypatch.setattr(active._Search, "_search", watched)
+    for seed in range(30):
+        auction = whole_numbers(seed, orders=6, products=2)
+        solve_active(form_of(Market.from_auction(auction)))
+
+    assert seen

@@ -74,6 +74,15 @@ def test_a_message_cut_short_has_no_shape(size):
     assert USED.read(TRADE[:size], NOW) is None
 
 
+@pytest.mark.parametrize("number", [b"", b".", b"1..5", b"1.2.3", b"-1", b"1e3", b"+1"])
+@pytest.mark.parametrize("field", [b'"p":"1.50"', b'"q":".25"'])
+def test_what_is_no_plain_number_is_left_to_the_decoder(number, field):
+    message = TRADE.replace(field, field[:5] + number + b'"')
+
+    assert PLAIN.read(message, NOW) is None
+    assert USED.read(message, NOW) is None
+
+
 NUMBERS = st.one_of(
     st.decimals(0, 10**9, places=3).map(str),
     st.decimals(0, 10**12, places=9).map(lambda number: f"{number:f}"),
