@@ -112,3 +112,16 @@ def test_the_program_counts_bad_batches(tmp_path, capsys):
     assert verify.main([str(good), str(bad)]) == 1
 
     assert "is_optimal=True" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["portfolios", "products", "demands"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_does_not_pass(part, value):
+    field = "rate" if part == "portfolios" else "price"
+    for key in OUTCOME[part]:
+        outcome = copy.deepcopy(OUTCOME)
+        if outcome[part][key][field] is None:
+            continue
+        outcome[part][key][field] = value
+
+        assert not verify.verify(AUCTION, outcome).is_optimal

@@ -16,17 +16,20 @@ equal the weighted marginal prices of its demands.
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 __all__ = ["Finding", "demand_regret", "verify"]
 
 _TOLERANCE = 1e-6
+
+_AllTerms: TypeAlias = Mapping[str, tuple[dict[str, float], dict[str, float]]]
+"""Of each portfolio: the weights of its demands, and of its products."""
 
 
 @dataclass(frozen=True)
@@ -74,39 +77,21 @@ def verify(
     terms = {key: _terms(value, curves) for key, value in auction["portfolios"].items()}
     rates = {key: outcome["portfolios"][key]["rate"] for key in terms}
     prices = {key: row["price"] for key, row in outcome["products"].items()}
-    net: dict[str, float] = dict.fromkeys(curves, 0.0)
-    balance: dict[str, float] = dict.fromkeys(prices, 0.0)
-    volume: dict[str, float] = dict.fromkeys(prices, 0.0)
-    fed: set[str] = set()
-    failures = []
-    for key, (demand, basis) in terms.items():
-        if not demand or not basis:
-            if rates[key] != 0.0:
-                failures.append(f"portfolio {key} takes no part but has a rate")
-            continue
-        for name, weight in demand.items():
-            net[name] += weight * rates[key]
-            fed.add(name)
-        for name, weight in basis.items():
-            balance[name] += weight * rates[key]
-            volume[name] += abs(weight * rates[key])
-    marginal = {name: outcome["demands"][name]["price"] for name in fed}
-    price_scale, rate_scale = _scales([curves[name] for name in fed])
-    money, worst_domain = _Money(), 0.0
-    for name in fed:
-        money.add(curves[name], net[name], marginal[name])
-        worst_domain = max(worst_domain, _outside(curves[name], net[name]))
-    mismatch = 0.0
-    for demand, basis in terms.values():
-        if demand and basis:
-            ours = sum(weight * prices[name] for name, weight in basis.items())
-            theirs = sum(weight * marginal[name] for name, weight in demand.items())
-            size = sum(abs(weight) for weight in demand.values())
-            mismatch = max(mismatch, abs(ours - theirs) / (size * price_scale))
-    imbalance = max(
-        (abs(balance[name]) / max(volume[name], 1e-6 * rate_scale) for name in balance),
-        default=0.0,
-    )
+    failures = [
+        f"portfolio {key} takes no part but has a rate"
+        for key, (demand, basis) in terms.items()
+        if not (demand and basis) and rates[key] != 0.0
+    ]
+    live = {key: term for key, term in terms.items() if term[0] and term[1]}
+    net = _net_rates(live, rates)
+    marginal = {name: outcome["demands"][name]["price"] for name in net}
+    price_scale, rate_scale = _scales([curves[name] for name in net])
+    money = _Money()
+    for name, rate in net.items():
+        money.add(curves[name], rate, marginal[name])
+    worst_domain = _most(_outside(curves[name], rate) for name, rate in net.items())
+    mismatch = _mismatch(live, prices, marginal) / price_scale
+    imbalance = _imbalance(live, rates, prices, least=1e-6 * rate_scale)
     worth = abs(money.gains) + 1e-3 * money.potential
     checks = {
         "an outcome with higher gains may exist": money.gap / worth if worth else 0.0,
@@ -129,6 +114,50 @@ def verify(
         domain=worst_domain / rate_scale,
         failures=tuple(failures),
     )
+
+
+def _net_rates(terms: _AllTerms, rates: Mapping[str, float]) -> dict[str, float]:
+    """Return what each demand receives of all its portfolios."""
+    net: dict[str, float] = {}
+    for key, (demand, _) in terms.items():
+        for name, weight in demand.items():
+            net[name] = net.get(name, 0.0) + weight * rates[key]
+    return net
+
+
+def _mismatch(
+    terms: _AllTerms, prices: Mapping[str, float], marginal: Mapping[str, float]
+) -> float:
+    """Return the most that a portfolio's price differs from its demands'."""
+
+    def of(demand: dict[str, float], basis: dict[str, float]) -> float:
+        ours = sum(weight * prices[name] for name, weight in basis.items())
+        theirs = sum(weight * marginal[name] for name, weight in demand.items())
+        return abs(ours - theirs) / sum(abs(weight) for weight in demand.values())
+
+    return _most(of(demand, basis) for demand, basis in terms.values())
+
+
+def _imbalance(
+    terms: _AllTerms,
+    rates: Mapping[str, float],
+    prices: Mapping[str, float],
+    *,
+    least: float,
+) -> float:
+    """Return the largest imbalance of a product, relative to its volume."""
+    balance, volume = dict.fromkeys(prices, 0.0), dict.fromkeys(prices, 0.0)
+    for key, (_, basis) in terms.items():
+        for name, weight in basis.items():
+            balance[name] += weight * rates[key]
+            volume[name] += abs(weight * rates[key])
+    return _most(abs(balance[name]) / max(least, volume[name]) for name in balance)
+
+
+def _most(values: Iterable[float]) -> float:
+    """Return the largest, 0 of none; NaN if one is, which `max` would pass over."""
+    found = list(values)
+    return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)
 
 
 def demand_regret(curve: object, net: float, price: float) -> float:
