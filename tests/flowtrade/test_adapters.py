@@ -84,3 +84,32 @@ async def test_the_server_starts_serves_and_ends_on_sigterm(tmp_path, mode):
 
     assert process.returncode == 0
     assert output == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "required: port"),
+        (["99999"], "'99999'"),
+        (["0", "short"], "at least 32"),
+        (["0", "--store", "foo:bar"], "'foo:bar'"),
+        (["0", "--authorizer", "none"], "invalid choice"),
+        (["{taken}"], "in use by another program"),
+    ],
+)
+def test_what_the_server_cannot_use_is_one_line(arguments, reason):
+    with listen("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        words = [word.replace("{taken}", port) for word in arguments]
+        ended = subprocess.run(  # noqa: S603  # ours
+            [sys.executable, str(ADAPTERS / "server.py"), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("server.py: ")
+    assert reason in line

@@ -149,3 +149,17 @@ async def test_it_serves_until_a_signal_and_takes_its_keys_from_a_file(tmp_path)
         assert await process.wait() == 0
 
     assert [p["app_data"]["name"] for p in listed["results"]] == ["BTC"]
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [("192.0.2.1", "192.0.2.1:0"), ("no host.invalid", "cannot listen on no host")],
+)
+def test_an_address_that_is_not_ours_is_one_line(run, monkeypatch, host, reason):
+    monkeypatch.setenv("FLOWTRADE_SECRET", SECRET)
+
+    code, _, err = run("serve", "--host", host, "--port", "0")
+
+    assert code == 2
+    assert reason in err
+    assert len(err.splitlines()) == 1

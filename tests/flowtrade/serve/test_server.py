@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from flowtrade.errors import AddressInUse
+from flowtrade.errors import AddressInUse, CannotListen
 from flowtrade.ports import CONNECTION
 from flowtrade.serve import listen, serve
 from flowtrade.serve import server as server_module
@@ -142,7 +142,7 @@ async def test_a_port_that_is_taken_is_named():
 
 
 async def test_an_address_that_is_not_ours_is_an_error():
-    with pytest.raises(OSError, match="assign"):
+    with pytest.raises(CannotListen, match="assign"):
         listen("203.0.113.1", 0)  # RFC 5737: nobody's
 
 

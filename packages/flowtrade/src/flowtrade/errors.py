@@ -22,7 +22,8 @@
         + NotLeader             another process runs the auctions
         + SchemaMismatch        the file belongs to another program or version
         + SolverFailed          no solver gave an answer that could be certified
-        + AddressInUse          the port is taken
+        + CannotListen          the address cannot be listened on
+          . AddressInUse        the port is taken
         + ConnectionFailed      the client's view: the server is out of reach
       x ApiError                the client's view: a problem that the server reported
 
@@ -37,6 +38,7 @@ __all__ = [
     "ApiError",
     "BatchExists",
     "BatchFailed",
+    "CannotListen",
     "Conflict",
     "ConnectionFailed",
     "FlowtradeError",
@@ -284,18 +286,25 @@ class SolverFailed(ServiceError):
     code = "solver-failed"
 
 
-class AddressInUse(ServiceError):
+class CannotListen(ServiceError):
+    """The address cannot be listened on: not this machine's, say, or not allowed."""
+
+    code = "cannot-listen"
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"cannot listen on {host}:{port}: {reason}")
+        self.host = host
+        self.port = port
+
+
+class AddressInUse(CannotListen):
     """Another program listens on the address already."""
 
     code = "address-in-use"
 
     def __init__(self, host: str, port: int) -> None:
-        super().__init__(
-            f"{host}:{port} is in use by another program; stop it or choose another "
-            "port"
-        )
-        self.host = host
-        self.port = port
+        reason = "it is in use by another program; stop it or choose another port"
+        super().__init__(host, port, reason)
 
 
 class ConnectionFailed(ServiceError):

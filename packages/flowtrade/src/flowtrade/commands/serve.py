@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from flowtrade.commands.config import resolve_config
 from flowtrade.commands.reporting import program_name
 from flowtrade.errors import (
-    AddressInUse,
+    CannotListen,
     FlowtradeError,
     InvalidRequest,
     SchemaMismatch,
@@ -34,7 +34,7 @@ __all__ = ["USAGE_ERRORS", "make_authorizer", "serve", "show_config"]
 
 _SECRET = "FLOWTRADE_SECRET"  # noqa: S105  # the variable's name, not the secret
 
-USAGE_ERRORS = (InvalidRequest, AddressInUse, SchemaMismatch, StoreFailed)
+USAGE_ERRORS = (InvalidRequest, CannotListen, SchemaMismatch, StoreFailed)
 """What the operator can mend before starting again."""
 
 ConfigFile = Annotated[Path | None, Parameter(name=["--config", "-c"])]

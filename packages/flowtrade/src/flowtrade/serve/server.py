@@ -22,7 +22,7 @@ from typing import Final, final
 
 import trio
 
-from flowtrade.errors import AddressInUse
+from flowtrade.errors import AddressInUse, CannotListen
 from flowtrade.serve.connection import ServedConnection
 from flowtrade.serve.exchange import AsgiApp
 from netcore.http import Limits
@@ -94,7 +94,7 @@ async def serve(
 
     Raises:
         AddressInUse: Another program listens there.
-        OSError: The address cannot be used for another reason.
+        CannotListen: The address cannot be used for another reason.
     """
     listening = listen(host, port) if listening is None else listening
     shutdown = trio.Event() if shutdown is None else shutdown
@@ -121,7 +121,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises:
         AddressInUse: Another program listens there.
-        OSError: The address cannot be used for another reason.
+        CannotListen: The address cannot be used for another reason.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -129,7 +129,10 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(host, port) from error
-        raise
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        raise CannotListen(host, port, reason) from error
+    except (OverflowError, UnicodeError) as error:  # no port, no name of a host
+        raise CannotListen(host, port, str(error)) from error
     listening.setblocking(False)
     with suppress(AttributeError, OSError):  # Linux only
         listening.setsockopt(
