@@ -49,6 +49,8 @@ from integration.models import (
 
 DATA = Path(__file__).resolve().parents[3] / "../shared/data/wire"
 NOW = 1_700_000_000_123_456_789
+RECEIVED = 1_700_000_000_000_000_000  # what `fed` says of all it feeds
+BTC = MarketDataInstrument.perpetual("btc", "usdt")
 
 # What the rows call an error, in our tree; the venue's code is compared besides.
 ERRORS = {
@@ -474,6 +476,60 @@ def venue(request):
 @pytest.fixture
 def make_venue():
     return lambda exchange: Venue(exchange, exchange.value, ())
+
+
+def _transformer(exchange, *topics, instrument=BTC, kind=None):
+    """Make a transformer that expects topics."""
+    made = connector_for(ExchangeId(exchange)).transformer()
+    for channel, market in topics:
+        made.add(Topic(channel, market), instrument, kind=kind)
+    return made
+
+
+def _topic_of(exchange, instrument, kind, interval=None):
+    """Find the topic of a subscription."""
+    connector = connector_for(ExchangeId(exchange))
+    return connector.topic(Subscription(exchange, instrument, kind, interval))
+
+
+def _listener(exchange, *wanted):
+    """Make a transformer that expects some kinds of some instruments."""
+    made = connector_for(ExchangeId(exchange)).transformer()
+    for instrument, kind, *interval in wanted:
+        topic = _topic_of(exchange, instrument, kind, *interval)
+        if hasattr(made, "bind"):
+            made.bind(7, topic)
+        made.add(topic, instrument, kind=kind)
+    return made
+
+
+def _fed(made, message):
+    """Feed one message, given as text or as what it says; return what came of it."""
+    text = message if isinstance(message, str) else json.dumps(message)
+    return list(made.feed(text.encode(), RECEIVED))
+
+
+# The functions themselves: nothing to reset.
+
+
+@pytest.fixture(scope="session")
+def transformer():
+    return _transformer
+
+
+@pytest.fixture(scope="session")
+def topic_of():
+    return _topic_of
+
+
+@pytest.fixture(scope="session")
+def listener():
+    return _listener
+
+
+@pytest.fixture(scope="session")
+def fed():
+    return _fed
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ from decimal import Decimal
 import pytest
 
 from integration.errors import InvalidLevel, Unidentifiable, UnsupportedSubKind
-from integration.exchanges.registry import connector_for, exchanges
-from integration.market.notices import Ack, Ignored
+from integration.exchanges.registry import connector_for
+from integration.market.notices import Ignored
 from integration.models import (
     AmountUnit,
-    Candle,
     ExchangeId,
     FundingRate,
     IndexPrice,
@@ -26,48 +25,56 @@ from integration.models import (
     OrderBookL1,
     Side,
     SubKind,
-    Subscription,
 )
 
 D = Decimal
+
+
 NOW = 1_700_000_000_000_000_000
+
+
 EXPIRY = 1_800_000_000 * 10**9
+
+
 USDT = MarketDataInstrument.perpetual("btc", "usdt")
+
+
 USD = MarketDataInstrument.perpetual("btc", "usd")
+
+
 XBT = MarketDataInstrument.perpetual("xbt", "usd")
+
+
 UST = MarketDataInstrument.perpetual("btc", "ust")
+
+
 SPOT = MarketDataInstrument.spot("btc", "usdt")
+
+
 FUTURE = MarketDataInstrument.future("btc", "usd", expiry=EXPIRY)
+
+
 DELIVERY = MarketDataInstrument.future("btc", "usdt", expiry=EXPIRY)
+
+
 OPTION = MarketDataInstrument.option(
     "btc", "usdt", kind=OptionKind.CALL, strike=D(35000), expiry=EXPIRY
 )
+
+
 FUNDING, MARK = SubKind.FUNDING_RATES, SubKind.MARK_PRICES
+
+
 INDEX, OPEN = SubKind.INDEX_PRICES, SubKind.OPEN_INTEREST
+
+
 FACTS = (FUNDING, MARK, INDEX, OPEN)
+
+
 CONTRACT, QUOTE = AmountUnit.CONTRACT, AmountUnit.QUOTE
+
+
 MS = 10**6
-
-
-def topic_of(exchange, instrument, kind, interval=None):
-    connector = connector_for(ExchangeId(exchange))
-    wanted = Subscription(exchange, instrument, kind, interval)
-    return connector.topic(wanted)
-
-
-def listener(exchange, *wanted):
-    """A transformer that expects some kinds of some instruments."""
-    made = connector_for(ExchangeId(exchange)).transformer()
-    for instrument, kind, *interval in wanted:
-        topic = topic_of(exchange, instrument, kind, *interval)
-        if hasattr(made, "bind"):
-            made.bind(7, topic)
-        made.add(topic, instrument, kind=kind)
-    return made
-
-
-def fed(made, message):
-    return list(made.feed(json.dumps(message).encode(), NOW))
 
 
 BINANCE = {
@@ -79,6 +86,8 @@ BINANCE = {
     "r": "-0.0001",
     "T": 9,
 }
+
+
 BYBIT = {
     "topic": "tickers.BTCUSDT",
     "type": "snapshot",
@@ -93,6 +102,8 @@ BYBIT = {
         "nextFundingTime": "9",
     },
 }
+
+
 GATE = {
     "time": 0,
     "time_ms": 5,
@@ -109,6 +120,8 @@ GATE = {
         }
     ],
 }
+
+
 DERIBIT = {
     "jsonrpc": "2.0",
     "method": "subscription",
@@ -124,6 +137,8 @@ DERIBIT = {
         },
     },
 }
+
+
 HYPERLIQUID = {
     "channel": "activeAssetCtx",
     "data": {
@@ -137,10 +152,20 @@ HYPERLIQUID = {
         },
     },
 }
+
+
 STATUS = [None] * 23
+
+
 STATUS[0], STATUS[2], STATUS[3], STATUS[7] = 5, 101, 100.9, 9
+
+
 STATUS[11], STATUS[14], STATUS[17] = -0.0001, 101.1, 42.5
+
+
 BITFINEX = [7, STATUS]
+
+
 BITMEX = {
     "table": "instrument",
     "action": "partial",
@@ -264,7 +289,7 @@ def funding(due, *, prices=True):
     ],
 )
 def test_of_all_that_a_message_tells_only_what_was_asked_for_comes(
-    exchange, instrument, kind, message, expected, time
+    exchange, instrument, kind, message, expected, time, listener, fed
 ):
     (event,) = fed(listener(exchange, (instrument, kind)), message)
 
@@ -282,7 +307,7 @@ def test_of_all_that_a_message_tells_only_what_was_asked_for_comes(
     ],
 )
 def test_four_subscriptions_share_one_topic_and_each_gets_its_kind(
-    exchange, instrument, message
+    exchange, instrument, message, topic_of, listener, fed
 ):
     topics = {topic_of(exchange, instrument, kind) for kind in FACTS}
     made = listener(exchange, *((instrument, kind) for kind in FACTS))
@@ -297,7 +322,7 @@ def test_four_subscriptions_share_one_topic_and_each_gets_its_kind(
     assert {type(event.kind) for event in fewer} == types - {OpenInterest}
 
 
-def test_an_index_reaches_every_contract_that_follows_it():
+def test_an_index_reaches_every_contract_that_follows_it(topic_of, listener, fed):
     made = listener("okx", (USDT, INDEX), (DELIVERY, INDEX))
     message = okx("index-tickers", "BTC-USDT", idxPx="1")
 
@@ -309,7 +334,9 @@ def test_an_index_reaches_every_contract_that_follows_it():
     assert [event.instrument for event in later] == [DELIVERY]
 
 
-def test_a_kind_that_nobody_asked_for_is_ignored_and_a_symbol_is_unidentifiable():
+def test_a_kind_that_nobody_asked_for_is_ignored_and_a_symbol_is_unidentifiable(
+    listener, fed
+):
     made = listener("binance_futures_usd", (USDT, INDEX))
     without = {key: value for key, value in BINANCE.items() if key != "i"}
 
@@ -320,7 +347,7 @@ def test_a_kind_that_nobody_asked_for_is_ignored_and_a_symbol_is_unidentifiable(
     assert isinstance(unknown, Unidentifiable)
 
 
-def test_news_of_an_instrument_of_bitmex_tell_only_what_changed():
+def test_news_of_an_instrument_of_bitmex_tell_only_what_changed(listener, fed):
     made = listener("bitmex", *((XBT, kind) for kind in (MARK, INDEX, OPEN)))
     row = {"symbol": "XBTUSD", "markPrice": 5}
 
@@ -330,7 +357,7 @@ def test_news_of_an_instrument_of_bitmex_tell_only_what_changed():
 
 
 @pytest.mark.parametrize("number", ["NaN", "-1", "", "1_0"])
-def test_a_price_that_is_none_voids_the_message(number):
+def test_a_price_that_is_none_voids_the_message(number, listener, fed):
     made = listener("binance_futures_usd", (USDT, MARK))
 
     (fault,) = fed(made, BINANCE | {"p": number})
@@ -349,7 +376,7 @@ def test_a_price_that_is_none_voids_the_message(number):
     ],
 )
 def test_open_interest_of_binance_is_asked_for(
-    exchange, instrument, path, symbol, unit
+    exchange, instrument, path, symbol, unit, topic_of
 ):
     connector = connector_for(ExchangeId(exchange))
     topic = topic_of(exchange, instrument, OPEN)
@@ -366,7 +393,7 @@ def test_open_interest_of_binance_is_asked_for(
     assert polled.time_exchange == 1589437530011 * MS
 
 
-def test_a_venue_that_has_a_stream_is_not_asked():
+def test_a_venue_that_has_a_stream_is_not_asked(topic_of):
     connector = connector_for(ExchangeId.OKX)
     topic = topic_of("okx", USDT, OPEN)
 
@@ -375,283 +402,10 @@ def test_a_venue_that_has_a_stream_is_not_asked():
         connector.polled(topic, {})
 
 
-# Candles
-
-
-@pytest.mark.parametrize(
-    ("exchange", "instrument", "interval", "message", "expected"),
-    [
-        (
-            "gateio_spot",
-            SPOT,
-            "1m",
-            {
-                "time": 1606292600,
-                "channel": "spot.candlesticks",
-                "event": "update",
-                "result": {
-                    "t": "1606292580",
-                    "v": "2362.32035",
-                    "c": "19128.1",
-                    "h": "19129",
-                    "l": "19128",
-                    "o": "19128.5",
-                    "n": "1m_BTC_USDT",
-                    "a": "3.8283",
-                    "w": True,
-                },
-            },
-            Candle(
-                "1m",
-                1606292580 * 10**9,
-                None,
-                D("19128.5"),
-                D("19129"),
-                D("19128"),
-                D("19128.1"),
-                D("3.8283"),
-                closed=True,
-            ),
-        ),
-        (
-            "gateio_perpetuals_usd",
-            USDT,
-            "1w",
-            {
-                "channel": "futures.candlesticks",
-                "event": "update",
-                "result": [
-                    {
-                        "t": 1545129300,
-                        "v": 27525555,
-                        "c": "95.4",
-                        "h": "96.9",
-                        "l": "89.5",
-                        "o": "94.3",
-                        "n": "7d_BTC_USDT",
-                    }
-                ],
-            },
-            Candle(
-                "1w",
-                1545129300 * 10**9,
-                None,
-                D("94.3"),
-                D("96.9"),
-                D("89.5"),
-                D("95.4"),
-                D(27525555),
-                amount_unit=CONTRACT,
-            ),
-        ),
-        (
-            "deribit",
-            USD,
-            "1h",
-            {
-                "method": "subscription",
-                "params": {
-                    "channel": "chart.trades.BTC-PERPETUAL.60",
-                    "data": {
-                        "volume": 0.05,
-                        "tick": 1573645080000,
-                        "open": 8869.79,
-                        "low": 8788.25,
-                        "high": 8870.31,
-                        "cost": 460,
-                        "close": 8791.25,
-                    },
-                },
-            },
-            Candle(
-                "1h",
-                1573645080000 * MS,
-                None,
-                D("8869.79"),
-                D("8870.31"),
-                D("8788.25"),
-                D("8791.25"),
-                D("0.05"),
-            ),
-        ),
-        (
-            "hyperliquid",
-            USD,
-            "15m",
-            {
-                "channel": "candle",
-                "data": {
-                    "t": 1000,
-                    "T": 900999,
-                    "s": "BTC",
-                    "i": "15m",
-                    "o": "2",
-                    "c": "3",
-                    "h": "4",
-                    "l": "1",
-                    "v": "9.5",
-                    "n": 7,
-                },
-            },
-            Candle(
-                *("15m", 10**9, 900999 * MS, D(2), D(4), D(1), D(3), D("9.5")),
-                trade_count=7,
-            ),
-        ),
-        (
-            "bitfinex",
-            SPOT,
-            "1d",
-            [7, [1000, 2, 3, 4, 1, 9.5]],
-            Candle("1d", 10**9, None, D(2), D(4), D(1), D(3), D("9.5")),
-        ),
-        (
-            "bitmex",
-            XBT,
-            "5m",
-            {
-                "table": "tradeBin5m",
-                "action": "insert",
-                "data": [
-                    {
-                        "timestamp": "1970-01-01T00:10:00.000Z",
-                        "symbol": "XBTUSD",
-                        "open": 2,
-                        "high": 4,
-                        "low": 1,
-                        "close": 3.5,
-                        "trades": 7,
-                        "volume": 900,
-                    }
-                ],
-            },
-            Candle(
-                *("5m", 300 * 10**9, 600 * 10**9 - MS),
-                *(D(2), D(4), D(1), D("3.5"), D(900)),
-                trade_count=7,
-                closed=True,
-                amount_unit=CONTRACT,
-            ),
-        ),
-    ],
-)
-def test_a_candle_has_its_interval_and_its_numbers(
-    exchange, instrument, interval, message, expected
-):
-    made = listener(exchange, (instrument, SubKind.CANDLES, interval))
-
-    (event,) = fed(made, message)
-
-    assert (event.instrument, event.kind) == (instrument, expected)
-
-
-@pytest.mark.parametrize(
-    ("exchange", "instrument", "asked"),
-    [
-        ("gateio_spot", SPOT, ["5m", "BTC_USDT"]),
-        ("gateio_options", OPTION, ["5m", "BTC_USDT-20270115-35000-C"]),
-        ("deribit", USD, ["chart.trades.BTC-PERPETUAL.5"]),
-        ("hyperliquid", USD, {"type": "candle", "coin": "BTC", "interval": "5m"}),
-        ("bitfinex", SPOT, "trade:5m:tBTC:USDT"),
-        ("bitmex", XBT, ["tradeBin5m:XBTUSD"]),
-    ],
-)
-def test_candles_are_asked_for_as_the_venue_spells_it(exchange, instrument, asked):
-    connector = connector_for(ExchangeId(exchange))
-    topic = topic_of(exchange, instrument, SubKind.CANDLES, "5m")
-
-    (request,) = connector.subscribe([topic], first_id=1, time=NOW)
-
-    assert json.dumps(asked, separators=(",", ":")) in request.payload.decode()
-
-
-def test_candles_of_two_intervals_are_two_topics():
-    for exchange in exchanges():
-        for instrument in (SPOT, USDT, USD, XBT, OPTION):
-            try:
-                topics = {
-                    topic_of(exchange, instrument, SubKind.CANDLES, interval)
-                    for interval in ("1m", "1d")
-                }
-            except UnsupportedSubKind:
-                continue
-            assert len({topic.id for topic in topics}) == 2 or all(
-                topic.parameters for topic in topics
-            )
-
-
-@pytest.mark.parametrize(
-    ("exchange", "instrument", "message"),
-    [
-        ("bitfinex", SPOT, [7, [[1000, 2, 3, 4, 1, 9.5]]]),
-        (
-            "bitmex",
-            XBT,
-            {
-                "table": "tradeBin1m",
-                "action": "insert",
-                "data": [
-                    {
-                        "timestamp": "2020-01-01T00:00:00Z",
-                        "symbol": "XBTUSD",
-                        "volume": 0,
-                    }
-                ],
-            },
-        ),
-    ],
-)
-def test_candles_from_before_and_without_trades_are_ignored(
-    exchange, instrument, message
-):
-    (output,) = fed(listener(exchange, (instrument, SubKind.CANDLES)), message)
-
-    assert isinstance(output, Ignored)
-
-
-@pytest.mark.parametrize(
-    ("exchange", "instrument", "answer"),
-    [
-        (
-            "hyperliquid",
-            USD,
-            {
-                "channel": "subscriptionResponse",
-                "data": {
-                    "method": "subscribe",
-                    "subscription": {"type": "candle", "coin": "BTC", "interval": "1m"},
-                },
-            },
-        ),
-        ("deribit", USD, {"id": 1, "result": ["chart.trades.BTC-PERPETUAL.1"]}),
-        ("bitmex", XBT, {"success": True, "subscribe": "tradeBin1m:XBTUSD"}),
-        (
-            "bitfinex",
-            SPOT,
-            {
-                "event": "subscribed",
-                "channel": "candles",
-                "chanId": 8,
-                "key": "trade:1m:tBTC:USDT",
-            },
-        ),
-    ],
-)
-def test_the_answer_to_a_request_for_candles_names_its_topic(
-    exchange, instrument, answer
-):
-    topic = topic_of(exchange, instrument, SubKind.CANDLES)
-
-    (ack,) = fed(listener(exchange), answer)
-
-    assert isinstance(ack, Ack)
-    assert ack.topics == (topic.id,)
-
-
 # Bitfinex's perpetuals
 
 
-def test_best_levels_of_bitfinex_come_from_its_ticker():
+def test_best_levels_of_bitfinex_come_from_its_ticker(listener, fed):
     made = listener("bitfinex", (UST, SubKind.ORDER_BOOKS_L1))
 
     (event,) = fed(made, [7, [100.5, 2, 100.75, 3.5, 0, 0, 100, 9, 101, 99]])
@@ -662,7 +416,9 @@ def test_best_levels_of_bitfinex_come_from_its_ticker():
     assert (top.best_ask.price, top.best_ask.amount) == (D("100.75"), D("3.5"))
 
 
-def test_liquidations_of_bitfinex_come_once_and_only_of_whom_was_asked_for():
+def test_liquidations_of_bitfinex_come_once_and_only_of_whom_was_asked_for(
+    topic_of, listener, fed
+):
     def row(symbol, amount, is_match=0):
         base, price = 100.5, 99.5
         return ["pos", 1, 5, None, symbol, amount, base, None, is_match, 0, None, price]
@@ -715,7 +471,9 @@ def test_symbols_of_bitfinex_tell_perpetuals_from_pairs(instrument, symbol):
         ("coinbase", SPOT, SubKind.CANDLES),
     ],
 )
-def test_a_kind_that_a_venue_lacks_is_refused_by_name(exchange, instrument, kind):
+def test_a_kind_that_a_venue_lacks_is_refused_by_name(
+    exchange, instrument, kind, topic_of
+):
     with pytest.raises(UnsupportedSubKind) as caught:
         topic_of(exchange, instrument, kind)
 

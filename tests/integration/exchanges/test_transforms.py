@@ -10,7 +10,6 @@ from integration.errors import (
     DataError,
     Deserialise,
     Exchange,
-    HttpResponse,
     InvalidLevel,
     RateLimited,
     SequenceGap,
@@ -26,7 +25,6 @@ from integration.market.notices import (
     Heartbeat,
     Ignored,
     Info,
-    LevelLost,
     Pong,
     Refusal,
     TopicLost,
@@ -36,174 +34,24 @@ from integration.models import (
     ExchangeId,
     MarketDataInstrument,
     OptionKind,
-    OrderBookUpdate,
     Side,
     SubKind,
     TradeFlag,
 )
 
 NOW = 1_700_000_000_000_000_000
+
+
 BTC = MarketDataInstrument.perpetual("btc", "usdt")
+
+
 WIRE = Path(__file__).resolve().parents[3] / "../shared/data/wire"
-
-
-def transformer(exchange, *topics, instrument=BTC, kind=None):
-    made = connector_for(ExchangeId(exchange)).transformer()
-    for channel, market in topics:
-        made.add(Topic(channel, market), instrument, kind=kind)
-    return made
-
-
-def fed(made, message):
-    text = message if isinstance(message, str) else json.dumps(message)
-    return list(made.feed(text.encode(), NOW))
-
-
-# Binance
-
-
-def test_a_liquidation_of_binance_has_a_side():
-    made = transformer("binance_futures_usd", ("@forceOrder", "BTCUSDT"))
-    order = {"s": "BTCUSDT", "S": "BOTH", "q": "1", "p": "1", "T": 1}
-
-    (fault,) = fed(made, {"e": "forceOrder", "E": 1, "o": order})
-
-    assert isinstance(fault, Deserialise)
-
-
-def test_a_contract_of_binance_without_funding_says_nothing_about_it():
-    kind, topic = SubKind.FUNDING_RATES, ("@markPrice", "BTCUSDT")
-    made = transformer("binance_futures_usd", topic, kind=kind)
-    mark = {"e": "markPriceUpdate", "E": 1, "s": "BTCUSDT", "p": "1", "r": "", "T": 0}
-
-    (output,) = fed(made, mark)
-
-    assert isinstance(output, Ignored)
-
-
-def test_coin_margined_amounts_of_binance_count_contracts():
-    made = transformer(
-        "binance_futures_coin",
-        ("@trade", "BTCUSD_PERP"),
-        ("@depth@100ms", "BTCUSD_PERP"),
-        ("@bookTicker", "BTCUSD_PERP"),
-    )
-    trade = {"e": "trade", "s": "BTCUSD_PERP", "t": 1, "p": "1", "q": "2", "T": 1}
-    book = {"e": "depthUpdate", "E": 1, "s": "BTCUSD_PERP", "U": 1, "u": 2, "pu": 0}
-    top = {"e": "bookTicker", "u": 1, "s": "BTCUSD_PERP", "b": "1", "B": "1"}
-
-    outputs = [
-        *fed(made, trade | {"m": True, "X": "ADL"}),
-        *fed(made, book | {"b": [], "a": []}),
-        *fed(made, top | {"a": "0", "A": "0"}),
-    ]
-
-    assert {event.kind.amount_unit for event in outputs} == {AmountUnit.CONTRACT}
-    assert outputs[0].kind.flags == TradeFlag.NONE
-    assert outputs[2].kind.best_ask is None
-    assert outputs[2].time_exchange == NOW
-
-
-@pytest.mark.parametrize(
-    ("flag", "expected"),
-    [
-        ("LIQUIDATION", TradeFlag.LIQUIDATION),
-        ("INSURANCE_FUND", TradeFlag.INSURANCE_FUND),
-    ],
-)
-def test_trades_of_binance_that_are_no_matches_are_flagged(flag, expected):
-    made = transformer("binance_futures_usd", ("@trade", "BTCUSDT"))
-    trade = {
-        "e": "trade",
-        "s": "BTCUSDT",
-        "t": 1,
-        "p": "1",
-        "q": "2",
-        "T": 1,
-        "m": True,
-    }
-
-    (event,) = fed(made, trade | {"X": flag})
-
-    assert event.kind.flags == expected
-
-
-def test_an_envelope_of_binance_is_opened_in_any_spelling():
-    made = transformer("binance_spot", ("@bookTicker", "BTCUSDT"))
-    inner = {"u": 1, "s": "BTCUSDT", "b": "1", "B": "1", "a": "2", "A": "1"}
-
-    (compact,) = made.feed(
-        json.dumps({"stream": "x", "data": inner}, separators=(",", ":")).encode(), NOW
-    )
-    (spaced,) = fed(made, {"data": inner, "stream": "x"})
-
-    assert compact == spaced
-    assert compact.kind.sequence == 1
-
-
-def test_an_envelope_of_binance_hides_no_field_of_a_futures_quote():
-    """It has the fields of spot's and more, and ends as spot's does."""
-    made = transformer("binance_futures_usd", ("@bookTicker", "BTCUSDT"))
-    inner = {"e": "bookTicker", "u": 1, "E": 3, "T": 2, "s": "BTCUSDT"}
-    inner |= {"b": "1", "B": "1", "a": "2", "A": "1"}
-    envelope = {"stream": "btcusdt@bookTicker", "data": inner}
-
-    compact = json.dumps(envelope, separators=(",", ":")).encode()
-    (event,) = made.feed(compact, NOW)
-
-    assert (event.time_exchange, event.time_published) == (2_000_000, 3_000_000)
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b'{"error":{"code":2,"msg":"bad"},"id":1}',
-        b'{"code":2,"msg":"bad","id":1}',
-    ],
-)
-def test_an_error_of_binance_is_not_taken_for_an_event(payload):
-    (refusal,) = transformer("binance_spot").feed(payload, NOW)
-
-    assert isinstance(refusal, Refusal)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "kind"),
-    [
-        (400, {"code": -1121, "msg": "Invalid symbol."}, Exchange),
-        (429, {"code": -1003, "msg": "slow down"}, RateLimited),
-        (502, "<html>", HttpResponse),
-    ],
-)
-def test_http_errors_of_binance_keep_their_headers(status, body, kind):
-    parser = connector_for(ExchangeId.BINANCE_SPOT).rest_parser()
-    payload = body if isinstance(body, str) else json.dumps(body)
-
-    with pytest.raises(kind) as caught:
-        parser.parse(status, {"retry-after": "7"}, payload.encode(), dict)
-
-    assert caught.value.retry_after == 7.0
-    assert caught.value.status == status
-
-
-def test_an_image_of_binance_is_as_deep_as_asked_and_costs_accordingly():
-    connector = connector_for(ExchangeId.BINANCE_SPOT)
-    topic = Topic("@depth@100ms", "BTCUSDT")
-
-    requests = [connector.image_request(topic, d) for d in (None, 5, 500, 10_000)]
-
-    assert [(r.limit, r.weight) for r in requests] == [
-        (1000, 50),
-        (100, 5),
-        (500, 25),
-        (5000, 250),
-    ]
 
 
 # Bybit
 
 
-def test_a_ticker_of_bybit_tells_funding_when_funding_changes():
+def test_a_ticker_of_bybit_tells_funding_when_funding_changes(transformer, fed):
     kind, topic = SubKind.FUNDING_RATES, ("tickers", "BTCUSDT")
     made = transformer("bybit_perpetuals_usd", topic, kind=kind)
 
@@ -225,7 +73,7 @@ def test_a_ticker_of_bybit_tells_funding_when_funding_changes():
     assert second.kind.next_funding_time == 1_000_000_000
 
 
-def test_a_ticker_of_bybit_without_funding_is_ignored():
+def test_a_ticker_of_bybit_without_funding_is_ignored(transformer, fed):
     made = transformer("bybit_perpetuals_usd", ("tickers", "BTCUSDT"))
     data = {"symbol": "BTCUSDT", "fundingRate": ""}
 
@@ -234,7 +82,7 @@ def test_a_ticker_of_bybit_without_funding_is_ignored():
     assert isinstance(output, Ignored)
 
 
-def test_a_hole_in_the_best_levels_of_bybit_is_a_lost_topic():
+def test_a_hole_in_the_best_levels_of_bybit_is_a_lost_topic(transformer, fed):
     made = transformer("bybit_spot", ("orderbook.1", "BTCUSDT"))
 
     def top(kind, u):
@@ -256,7 +104,7 @@ def test_a_hole_in_the_best_levels_of_bybit_is_a_lost_topic():
     assert isinstance(late, Ignored)
 
 
-def test_answers_of_bybit_to_other_requests_are_ignored():
+def test_answers_of_bybit_to_other_requests_are_ignored(transformer, fed):
     made = transformer("bybit_spot")
 
     assert fed(made, {"op": "unsubscribe", "success": True, "ret_msg": ""}) == [
@@ -264,7 +112,7 @@ def test_answers_of_bybit_to_other_requests_are_ignored():
     ]
 
 
-def test_a_block_trade_of_bybit_is_flagged():
+def test_a_block_trade_of_bybit_is_flagged(transformer, fed):
     made = transformer("bybit_spot", ("publicTrade", "BTCUSDT"))
     row = {"T": 1, "s": "BTCUSDT", "S": "Buy", "v": "1", "p": "1", "i": "x", "BT": True}
 
@@ -276,7 +124,9 @@ def test_a_block_trade_of_bybit_is_flagged():
 # OKX
 
 
-def test_liquidations_of_okx_reach_only_those_who_asked_for_the_instrument():
+def test_liquidations_of_okx_reach_only_those_who_asked_for_the_instrument(
+    fed, transformer
+):
     made = transformer("okx", ("liquidation-orders", "SWAP"))
     detail = {"bkPx": "1", "side": "sell", "sz": "2", "ts": "1"}
     rows = [
@@ -304,13 +154,13 @@ def test_liquidations_of_okx_reach_only_those_who_asked_for_the_instrument():
         ({"event": "error", "code": "60012", "msg": "bad"}, Refusal),
     ],
 )
-def test_events_of_okx(message, expected):
+def test_events_of_okx(message, expected, fed, transformer):
     (output,) = fed(transformer("okx"), message)
 
     assert isinstance(output, expected)
 
 
-def test_a_side_of_okx_may_be_empty():
+def test_a_side_of_okx_may_be_empty(transformer, fed):
     made = transformer("okx", ("bbo-tbt", "BTC-USDT-SWAP"))
     arg = {"channel": "bbo-tbt", "instId": "BTC-USDT-SWAP"}
 
@@ -325,7 +175,7 @@ def test_a_side_of_okx_may_be_empty():
 # Kraken
 
 
-def test_precision_of_kraken_v2_makes_its_checksums_verifiable():
+def test_precision_of_kraken_v2_makes_its_checksums_verifiable(transformer, fed):
     path = WIRE / "checksums.json"
     if not path.exists():
         pytest.skip(f"{path} absent")
@@ -365,7 +215,9 @@ def test_precision_of_kraken_v2_makes_its_checksums_verifiable():
     assert played(reference, wrong).book.state != "live"
 
 
-def test_trades_of_kraken_v2_from_before_the_subscription_are_backfill():
+def test_trades_of_kraken_v2_from_before_the_subscription_are_backfill(
+    fed, transformer
+):
     made = transformer("kraken_v2", ("trade", "BTC/USD"))
     row = {"symbol": "BTC/USD", "side": "buy", "price": 1, "qty": 1, "trade_id": 1}
     row["timestamp"] = "2023-10-06T17:35:55.440295Z"
@@ -389,19 +241,19 @@ def test_trades_of_kraken_v2_from_before_the_subscription_are_backfill():
         ),
     ],
 )
-def test_answers_of_kraken_v2_that_confirm_nothing(message, expected):
+def test_answers_of_kraken_v2_that_confirm_nothing(message, expected, fed, transformer):
     (output,) = fed(transformer("kraken_v2"), message)
 
     assert isinstance(output, expected)
 
 
-def test_fields_in_another_order_are_data_of_kraken_v2_too():
+def test_fields_in_another_order_are_data_of_kraken_v2_too(transformer, fed):
     (output,) = fed(transformer("kraken_v2"), {"data": [], "channel": "heartbeat"})
 
     assert isinstance(output, Heartbeat)
 
 
-def test_events_of_kraken_that_say_nothing_are_ignored():
+def test_events_of_kraken_that_say_nothing_are_ignored(transformer, fed):
     made = transformer("kraken", ("ticker", "XBT/USD"))
     status = {
         "event": "subscriptionStatus",
@@ -419,9 +271,6 @@ def test_events_of_kraken_that_say_nothing_are_ignored():
     assert len(outputs) == 3
 
 
-# Coinbase
-
-
 def match(number):
     return {
         "type": "match",
@@ -435,7 +284,10 @@ def match(number):
     }
 
 
-def test_a_hole_in_the_trade_ids_of_coinbase_is_a_loss():
+# Coinbase
+
+
+def test_a_hole_in_the_trade_ids_of_coinbase_is_a_loss(transformer, fed):
     made = transformer("coinbase", ("matches", "BTC-USD"))
     fed(made, match(10))
     fed(made, match(11))
@@ -447,7 +299,7 @@ def test_a_hole_in_the_trade_ids_of_coinbase_is_a_loss():
     assert event.kind.id == "14"
 
 
-def test_a_heartbeat_of_coinbase_that_knows_a_later_trade_is_a_loss():
+def test_a_heartbeat_of_coinbase_that_knows_a_later_trade_is_a_loss(transformer, fed):
     made = transformer("coinbase", ("matches", "BTC-USD"))
     beat = {"type": "heartbeat", "product_id": "BTC-USD", "sequence": 1}
     (before,) = fed(made, beat | {"last_trade_id": 5})
@@ -470,7 +322,9 @@ def envelope(channel, sequence, events):
     }
 
 
-def test_a_hole_in_the_numbers_of_coinbase_advanced_concerns_the_connection():
+def test_a_hole_in_the_numbers_of_coinbase_advanced_concerns_the_connection(
+    fed, transformer
+):
     made = transformer("coinbase_advanced")
     fed(made, envelope("heartbeats", 0, []))
 
@@ -480,7 +334,7 @@ def test_a_hole_in_the_numbers_of_coinbase_advanced_concerns_the_connection():
     assert isinstance(beat, Heartbeat)
 
 
-def test_what_coinbase_advanced_sends_besides():
+def test_what_coinbase_advanced_sends_besides(transformer, fed):
     made = transformer("coinbase_advanced")
 
     (refusal,) = fed(made, {"type": "error", "message": "no"})
@@ -495,7 +349,7 @@ def test_what_coinbase_advanced_sends_besides():
 # Gate.io
 
 
-def test_liquidations_of_gateio_read_the_side_from_the_sign():
+def test_liquidations_of_gateio_read_the_side_from_the_sign(transformer, fed):
     made = transformer(
         "gateio_perpetuals_usd", ("futures.public_liquidates", "BTC_USDT")
     )
@@ -516,7 +370,7 @@ def test_liquidations_of_gateio_read_the_side_from_the_sign():
 
 
 @pytest.mark.parametrize("event", ["unsubscribe", "all"])
-def test_other_messages_of_gateio_are_ignored(event):
+def test_other_messages_of_gateio_are_ignored(event, fed, transformer):
     (output,) = fed(
         transformer("gateio_spot"), {"channel": "spot.gossip", "event": event}
     )
@@ -524,7 +378,7 @@ def test_other_messages_of_gateio_are_ignored(event):
     assert isinstance(output, Ignored)
 
 
-def test_an_empty_side_of_gateio_is_an_empty_text():
+def test_an_empty_side_of_gateio_is_an_empty_text(transformer, fed):
     made = transformer("gateio_spot", ("spot.book_ticker", "BTC_USDT"))
     top = {"t": 1, "u": 1, "s": "BTC_USDT", "b": "", "B": "", "a": "2", "A": "1"}
 
@@ -567,7 +421,7 @@ def test_image_requests_of_gateio_name_market_and_path():
 # Bitfinex
 
 
-def test_numbered_messages_of_bitfinex_show_a_loss():
+def test_numbered_messages_of_bitfinex_show_a_loss(transformer, fed):
     made = transformer("bitfinex", ("trades", "tBTCUSD"))
     made.bind(7, Topic("trades", "tBTCUSD"))
 
@@ -581,7 +435,7 @@ def test_numbered_messages_of_bitfinex_show_a_loss():
     assert isinstance(third, Heartbeat)
 
 
-def test_a_channel_of_bitfinex_that_was_left_is_forgotten():
+def test_a_channel_of_bitfinex_that_was_left_is_forgotten(transformer, fed):
     made = transformer("bitfinex", ("trades", "tBTCUSD"))
     made.bind(7, Topic("trades", "tBTCUSD"))
 
@@ -590,108 +444,17 @@ def test_a_channel_of_bitfinex_that_was_left_is_forgotten():
     assert isinstance(fed(made, {"event": "conf", "status": "OK"})[0], Ignored)
 
 
-def test_a_kind_of_bitfinex_that_is_not_known_is_ignored():
+def test_a_kind_of_bitfinex_that_is_not_known_is_ignored(transformer, fed):
     made = transformer("bitfinex", ("trades", "tBTCUSD"))
     made.bind(7, Topic("trades", "tBTCUSD"))
 
     assert isinstance(fed(made, [7, "fte", [1, 2, 3]])[0], Ignored)
 
 
-# BitMEX
-
-
-def rows(action, *rows, table="orderBookL2_25", **more):
-    return {"table": table, "action": action, "data": list(rows), **more}
-
-
-def level(number, symbol="XBTUSD", side="Buy", **fields):
-    return {"symbol": symbol, "id": number, "side": side, **fields}
-
-
-def test_rows_of_several_symbols_of_bitmex_are_routed_one_by_one():
-    made = transformer("bitmex", ("orderBookL2_25", "XBTUSD"))
-    made.add(Topic("orderBookL2_25", "ETHUSD"), MarketDataInstrument.spot("eth", "usd"))
-
-    first, second = fed(
-        made,
-        rows(
-            "partial",
-            level(1, price=1, size=1),
-            level(1, symbol="ETHUSD", side="Sell", price=2, size=1),
-        ),
-    )
-
-    assert [first.instrument.base, second.instrument.base] == ["btc", "eth"]
-    assert list(first.kind.bids) == [("1", "1")]
-    assert list(second.kind.asks) == [("2", "1")]
-
-
-def test_a_change_of_an_unknown_level_of_bitmex_is_a_loss_until_the_next_image():
-    made = transformer("bitmex", ("orderBookL2_25", "XBTUSD"))
-    (early,) = fed(made, rows("update", level(1, size=1)))
-    fed(made, rows("partial", level(1, price=1, size=1)))
-
-    (lost,) = fed(made, rows("update", level(9, size=1)))
-    (after,) = fed(made, rows("update", level(1, size=2)))
-    (image,) = fed(made, rows("partial", level(1, price=1, size=3)))
-    (update,) = fed(made, rows("update", level(1, size=4)))
-
-    assert isinstance(early, Ignored)
-    assert isinstance(lost, LevelLost)
-    assert isinstance(after, Ignored)
-    assert list(image.kind.bids) == [("1", "3")]
-    assert isinstance(update.kind, OrderBookUpdate)
-
-
-def test_an_image_of_an_empty_book_of_bitmex_is_an_image():
-    made = transformer("bitmex", ("orderBookL2_25", "XBTUSD"))
-
-    (image,) = fed(made, rows("partial", filter={"symbol": "XBTUSD"}))
-
-    assert (list(image.kind.bids), list(image.kind.asks)) == ([], [])
-
-
-def test_a_level_of_bitmex_without_a_size_makes_no_sense():
-    made = transformer("bitmex", ("orderBookL2_25", "XBTUSD"))
-    fed(made, rows("partial", level(1, price=1, size=1)))
-
-    assert isinstance(fed(made, rows("update", level(1)))[0], Deserialise)
-
-
-def test_losses_of_subscriptions_nobody_made_are_nobodys():
-    made = transformer("bitmex", ("orderBookL2_25", "XBTUSD"))
-    fed(made, rows("partial", level(1, price=1, size=1)))
-    made.remove(Topic("orderBookL2_25", "XBTUSD"))
-
-    assert isinstance(fed(made, rows("delete", level(9)))[0], Unidentifiable)
-
-
-def test_fundings_and_liquidations_of_bitmex():
-    made = transformer("bitmex", ("funding", "XBTUSD"), ("liquidation", "XBTUSD"))
-    funding = {"timestamp": "2024-11-22T20:00:00.000Z", "symbol": "XBTUSD"}
-
-    (rate,) = fed(
-        made, rows("insert", funding | {"fundingRate": -0.0001}, table="funding")
-    )
-    order = {"orderID": "x", "symbol": "XBTUSD"}
-    (bare,) = fed(made, rows("insert", order, table="liquidation"))
-    (later,) = fed(made, rows("update", order, table="liquidation"))
-
-    assert rate.kind.rate == Decimal("-0.0001")
-    assert isinstance(bare, Ignored)
-    assert isinstance(later, Ignored)
-
-
-def test_answers_of_bitmex_without_consequences_are_ignored():
-    (output,) = fed(transformer("bitmex"), {"success": True, "unsubscribe": "x:y"})
-
-    assert isinstance(output, Ignored)
-
-
 # Bitstamp, Deribit, Hyperliquid
 
 
-def test_what_bitstamp_says_besides():
+def test_what_bitstamp_says_besides(transformer, fed):
     made = transformer("bitstamp")
 
     (left,) = fed(made, {"event": "bts:unsubscription_succeeded", "channel": "a_b"})
@@ -710,7 +473,7 @@ def test_what_bitstamp_says_besides():
     assert vague.topics == ()
 
 
-def test_trades_of_deribit_show_losses_and_flags():
+def test_trades_of_deribit_show_losses_and_flags(transformer, fed):
     made = transformer("deribit", ("trades", "BTC-PERPETUAL"))
 
     def trades(*numbers):
@@ -738,7 +501,7 @@ def test_trades_of_deribit_show_losses_and_flags():
     assert second.kind.sequence == 4
 
 
-def test_options_of_deribit_count_the_base():
+def test_options_of_deribit_count_the_base(transformer, fed):
     option = MarketDataInstrument.option(
         "btc", "usd", kind=OptionKind.PUT, strike=Decimal(8000), expiry=NOW
     )
@@ -751,7 +514,7 @@ def test_options_of_deribit_count_the_base():
     assert event.kind.best_bid is None
 
 
-def test_what_deribit_says_besides():
+def test_what_deribit_says_besides(transformer, fed):
     made = transformer("deribit", ("gossip", "X"))
 
     (beat,) = fed(made, {"method": "heartbeat", "params": {"type": "heartbeat"}})
@@ -768,7 +531,7 @@ def test_what_deribit_says_besides():
     assert isinstance(other, Ignored)
 
 
-def test_what_hyperliquid_says_besides():
+def test_what_hyperliquid_says_besides(transformer, fed):
     made = transformer("hyperliquid", ("bbo", "BTC"))
     levels = [{"px": "1", "sz": "2", "n": 1}, None]
     bbo = {"coin": "BTC", "time": 1, "bbo": levels}
@@ -786,7 +549,7 @@ def test_what_hyperliquid_says_besides():
 # Shared helpers
 
 
-def test_plain_text_heartbeats_are_pongs():
+def test_plain_text_heartbeats_are_pongs(transformer, fed):
     assert fed(transformer("okx"), "pong") == [Pong()]
     assert isinstance(fed(transformer("kraken"), "pong")[0], Deserialise)
 
@@ -814,7 +577,7 @@ def test_a_tag_is_read_only_where_the_message_starts_as_expected():
     assert tag(b'{ "a":"x"}') is None
 
 
-def test_confirmations_of_a_group_of_instruments_name_the_group():
+def test_confirmations_of_a_group_of_instruments_name_the_group(transformer, fed):
     arg = {"channel": "liquidation-orders", "instType": "SWAP"}
 
     assert fed(transformer("okx"), {"event": "subscribe", "arg": arg}) == [
