@@ -1,4 +1,8 @@
+"""Orders in few words, and venues that live clients trade with."""
+
+import random
 from decimal import Decimal
+from functools import partial
 
 import pytest
 
@@ -16,13 +20,19 @@ from integration.execution import (
     Trade,
     TradeId,
 )
+from integration.execution.binance import BinanceConfig, UserStream, binance_client
+from integration.execution.bybit import BybitConfig, bybit_client
+from integration.execution.matching import Fees, MatchingEngine
 from integration.models import (
     ExchangeId,
     Instrument,
     InstrumentNameExchange,
     InstrumentSpec,
+    MarketDataInstrument,
     NotionalSpec,
+    OrderBookSnapshot,
     PriceSpec,
+    PublicTrade,
     QuantitySpec,
     QuantityUnit,
     Side,
@@ -31,6 +41,10 @@ from integration.models import (
     asset_name_internal,
     instrument_name_internal,
 )
+from integration.rest.retry import RetryPolicy
+from integration.signing import Credentials
+from integration.stream.reconnect import Backoff, Jitter, ReconnectPolicy
+from integration.testing.private import PrivateVenue
 
 BINANCE = ExchangeId.BINANCE_SPOT
 
@@ -139,6 +153,112 @@ class Kit:
             liquidity=Liquidity.MAKER,
             cid=cid,
         )
+
+
+MARKET = MarketDataInstrument.spot("btc", "usdt")
+BTC, USDT = asset_name_internal("btc"), asset_name_internal("usdt")
+KEYS = {"key-1": ("secret-1", "ann")}
+QUICK = ReconnectPolicy(
+    backoff=Backoff(0.001, maximum=0.01, jitter=Jitter.NONE), close_timeout=0.05
+)
+RETRY = RetryPolicy(initial=0.001, maximum=0.01, rng=random.Random(1))  # noqa: S311 - repeatable on purpose
+
+DIALECTS = ["binance", "binance listen key", "bybit"]
+
+
+class House:
+    """A venue, and how to become its client."""
+
+    def __init__(self, dialect, kit, **funds):
+        self.dialect = dialect
+        self.kit = kit
+        bybit = dialect == "bybit"
+        self.exchange = ExchangeId.BYBIT_SPOT if bybit else ExchangeId.BINANCE_SPOT
+        self.instrument = kit.spot(exchange=self.exchange)
+        amounts = {BTC: Decimal(10), USDT: Decimal(10_000)}
+        self.other = kit.spot("ETHUSDT", "eth", exchange=self.exchange)
+        self.engine = MatchingEngine(
+            self.exchange,
+            [self.instrument, self.other],
+            {"ann": amounts},
+            fees=Fees(),
+            **funds,
+        )
+        name = "bybit" if bybit else "binance_spot"
+        self.venue = PrivateVenue(self.engine, dialect=name, keys=KEYS)
+        self._clients = []
+
+    async def __aenter__(self):
+        await self.venue.__aenter__()
+        self.book()
+        return self
+
+    async def __aexit__(self, *error):
+        for client in self._clients:
+            await client.aclose()
+        return await self.venue.__aexit__(*error)
+
+    def book(self, bids=(("99", "2"),), asks=(("101", "2"), ("102", "5"))):
+        self.venue.on_book(MARKET, OrderBookSnapshot(list(bids), list(asks)))
+
+    def fall(self, price="90", amount="50"):
+        trade = PublicTrade("1", Decimal(price), Decimal(amount), Side.SELL)
+        self.venue.on_trade(MARKET, trade)
+
+    def client(self, key="key-1", secret="secret-1", window=5000, **more):  # noqa: S107 - of a simulated venue
+        credentials = Credentials(key=key, secret=secret)
+        instruments = [self.instrument, self.other]
+        shared = {
+            "rest_url": self.venue.rest_url,
+            "recv_window_ms": window,
+            "policy": QUICK,
+            "retry": RETRY,
+            **more,
+        }
+        if self.dialect == "bybit":
+            config = BybitConfig(stream_url=self.venue.stream_url, **shared)
+            made = bybit_client(credentials, instruments, config=config)
+        else:
+            listen = self.dialect == "binance listen key"
+            config = BinanceConfig(
+                websocket_api_url=self.venue.stream_url,
+                stream_url=self.venue.stream_base,
+                user_stream=(
+                    UserStream.LISTEN_KEY if listen else UserStream.WEBSOCKET_API
+                ),
+                **shared,
+            )
+            made = binance_client(credentials, instruments, config=config)
+        self._clients.append(made)
+        return made
+
+    # Orders of this exchange
+
+    def limit(self, cid="a", **terms):
+        return self.kit.limit(cid, exchange=self.exchange, **terms)
+
+    def market(self, cid="a", **terms):
+        return self.kit.market(cid, exchange=self.exchange, **terms)
+
+    def key(self, cid="a"):
+        return self.kit.key(cid, exchange=self.exchange)
+
+    def placed(self):
+        """How often an order was asked for."""
+        path = "/v5/order/create" if self.dialect == "bybit" else "/api/v3/order"
+        return self.venue.requests[f"POST {path}"]
+
+
+@pytest.fixture
+def make_house(kit):
+    """Make a venue of a dialect, to be entered."""
+    return partial(House, kit=kit)
+
+
+@pytest.fixture(params=DIALECTS)
+async def house(request, make_house):
+    async with make_house(request.param) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
