@@ -4,6 +4,7 @@ import re
 from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from flowtrade.api.routes import ROUTES
@@ -112,6 +113,11 @@ async def test_every_endpoint_has_a_method(client, calls):
         ]
     )
     assert (made.status, refused.status) == (201, 404)
+    assert made.record.portfolios is None
+    (brief,) = await client.bulk(
+        [BulkCreateDemand(app_data=None, curve_data=None)], records=False
+    )
+    assert (brief.status, brief.record) == (201, msgspec.UNSET)
 
     assert await client.demand(seller.id)
     assert await client.set_curve(seller.id, BUY)

@@ -71,6 +71,29 @@ def test_every_guarded_route_names_the_scheme():
         assert operation["summary"]
 
 
+@pytest.mark.parametrize(
+    ("flag", "request_header", "reply_header"),
+    [
+        ("guarded", "If-Match", None),
+        ("once", "Idempotency-Key", None),
+        ("terse", "Prefer", "Preference-Applied"),
+        ("versioned", None, "ETag"),
+    ],
+)
+def test_headers_are_described_where_they_are_taken_and_given(
+    flag, request_header, reply_header
+):
+    for route in ROUTES:
+        operation = DOCUMENT["paths"][plain(route.path)][route.method.lower()]
+        taken = {p["name"] for p in operation["parameters"] if p["in"] == "header"}
+        given_ = operation["responses"][str(route.status)].get("headers", {})
+        expected = getattr(route, flag)
+        if request_header is not None:
+            assert (request_header in taken) == expected
+        if reply_header is not None:
+            assert (reply_header in given_) == expected
+
+
 def test_the_document_is_valid_openapi():
     schemathesis = pytest.importorskip("schemathesis")
 

@@ -588,3 +588,5 @@ async def test_browsers_of_any_origin_may_ask(client, path):
     allowed = preflight.headers["access-control-allow-headers"].lower()
     assert {"authorization", "content-type", "if-match"} <= set(allowed.split(", "))
     assert simple.headers["access-control-allow-origin"] == "*"
+    exposed = simple.headers["access-control-expose-headers"].lower()
+    assert {"etag", "preference-applied"} <= set(exposed.split(", "))

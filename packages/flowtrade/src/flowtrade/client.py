@@ -280,23 +280,24 @@ class FlowtradeClient:
         """Replace all bids of the token's bidder at once."""
         return await self._json("PUT", "/submission", SubmissionRecord, body=submission)
 
-    async def bulk(self, lines: Iterable[BulkLine]) -> list[BulkAnswer]:
+    async def bulk(
+        self, lines: Iterable[BulkLine], *, records: bool = True
+    ) -> list[BulkAnswer]:
         """Carry out many changes of bids in order; each succeeds or fails alone.
 
         Args:
             lines: At most 2,000.
+            records: Whether the answers carry records; without, they come sooner.
 
         Returns:
             What became of each. Its record tells how things stood after all of them.
         """
         lines = list(lines)
         body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-        response = await self._send(
-            "POST",
-            "/bulk",
-            content=body,
-            headers={"Content-Type": "application/x-ndjson"},
-        )
+        headers = {"Content-Type": "application/x-ndjson"}
+        if not records:
+            headers["Prefer"] = "return=minimal"  # RFC 7240 §4.2
+        response = await self._send("POST", "/bulk", content=body, headers=headers)
         answers = map(_BULK.decode, response.content.splitlines())
         return [_typed(lines[answer.line - 1], answer) for answer in answers]
 

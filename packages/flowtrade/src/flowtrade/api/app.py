@@ -36,8 +36,9 @@ _CORS = CORSConfig(
         "Idempotency-Key",
         "If-Match",
         "Last-Event-ID",
+        "Prefer",
     ],
-    expose_headers=["ETag", "Retry-After", "WWW-Authenticate"],
+    expose_headers=["ETag", "Preference-Applied", "Retry-After", "WWW-Authenticate"],
 )
 
 

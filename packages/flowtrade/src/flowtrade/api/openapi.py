@@ -140,6 +140,9 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     if route.once:
         text = "Repeats the first answer instead of acting again, for a day."
         parameters.append(_header("Idempotency-Key", text))
+    if route.terse:
+        text = "`return=minimal` leaves the records out of the answer (RFC 7240)."
+        parameters.append(_header("Prefer", text))
     if route.reply == "text/event-stream":
         parameters.append(_header("Last-Event-ID", "The id of the event last seen."))
     return parameters
@@ -159,9 +162,17 @@ def _header(name: str, text: str) -> dict[str, Any]:
 def _success(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
     content = _content(route.reply, schema_of)
     success: dict[str, Any] = {"description": "Success", "content": content}
+    headers = {}
     if route.versioned:
-        etag = {"schema": {"type": "string"}, "description": "The version."}
-        success["headers"] = {"ETag": etag}
+        headers["ETag"] = "The version."
+    if route.terse:
+        headers["Preference-Applied"] = "The preference, if it was followed."
+    if headers:
+        schema = {"type": "string"}
+        success["headers"] = {
+            name: {"schema": schema, "description": text}
+            for name, text in headers.items()
+        }
     return success
 
 

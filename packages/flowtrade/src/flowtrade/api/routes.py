@@ -79,6 +79,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         versioned: Whether the reply has an ETag.
         guarded: Whether it takes If-Match.
         once: Whether it takes Idempotency-Key.
+        terse: Whether it takes `Prefer: return=minimal`.
         lane: How its handler is reached.
     """
 
@@ -94,6 +95,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     versioned: bool = False
     guarded: bool = False
     once: bool = False
+    terse: bool = False
     lane: Lane = Lane.FRAMEWORK
 
 
@@ -313,6 +315,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         right=Right.CREATE,
         reply="application/x-ndjson",
         body=f"application/x-ndjson, {ARROW_STREAM}",
+        terse=True,
     ),
     Route(
         method="GET",
