@@ -101,6 +101,15 @@ class VenueClient:
         with trio.fail_after(10):
             return json.loads(await self.socket.get_message())
 
+    async def subscribe(self, *streams: str) -> None:
+        reply = await self.ask(method="SUBSCRIBE", params=list(streams), id=1)
+        assert reply == {"result": None, "id": 1}
+
+    async def read_on(self) -> None:
+        """Read to the end of the connection, which is an exception."""
+        while True:
+            await self.socket.get_message()
+
     def follower(self, symbol: str, limit: int = 1000) -> Follower:
         async def fetch() -> object:
             reply = await self.get("/api/v3/depth", symbol=symbol, limit=limit)
@@ -116,6 +125,58 @@ class VenueClient:
             message = message.get("data", message)
             if message.get("e") == "depthUpdate" and message["s"] == follower.symbol:
                 await follower.feed(message)
+
+    async def catch_up(self, follower: Follower) -> None:
+        """Follow to where the exchange is, and compare the whole books."""
+        await self.follow_to(follower, self.sim.sequence(follower.symbol))
+        image = self.sim.final_book(follower.symbol)
+        assert follower.sequence == image.sequence
+        assert image_top(image, 10_000) == follower.top(10_000)
+
+
+@pytest.fixture
+async def sim():
+    """A running exchange of a synthetic market that the test moves."""
+    pytest.importorskip("trio_websocket")
+    from integration.testing import SimulatedExchange, SyntheticMarket
+
+    async with SimulatedExchange(SyntheticMarket(1)) as exchange:
+        yield exchange
+
+
+@asynccontextmanager
+async def _handshake(sim, target="/ws"):
+    """A TCP stream after a handshake, and the venue's answer; no library between."""
+    async with await trio.open_tcp_stream("127.0.0.1", sim.port) as stream:
+        await stream.send_all(
+            b"GET %b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % target.encode()
+        )
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await stream.receive_some()
+        yield stream, head
+
+
+@asynccontextmanager
+async def _raw_websocket(sim, target="/ws"):
+    """A stream that speaks WebSocket from now on."""
+    async with _handshake(sim, target) as (stream, head):
+        assert head.startswith(b"HTTP/1.1 101")
+        # The key and its answer are RFC 6455's example, section 1.3.
+        assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+        yield stream
+
+
+@pytest.fixture(scope="session")  # the functions themselves: nothing to reset
+def handshake():
+    return _handshake
+
+
+@pytest.fixture(scope="session")
+def raw_websocket():
+    return _raw_websocket
 
 
 @pytest.fixture
