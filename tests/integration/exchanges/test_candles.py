@@ -18,34 +18,18 @@ from integration.models import (
 )
 
 D = Decimal
-
-
 NOW = 1_700_000_000_000_000_000
-
-
 EXPIRY = 1_800_000_000 * 10**9
-
-
 USDT = MarketDataInstrument.perpetual("btc", "usdt")
-
-
 USD = MarketDataInstrument.perpetual("btc", "usd")
-
-
 XBT = MarketDataInstrument.perpetual("xbt", "usd")
-
-
 SPOT = MarketDataInstrument.spot("btc", "usdt")
-
-
 OPTION = MarketDataInstrument.option(
     "btc", "usdt", kind=OptionKind.CALL, strike=D(35000), expiry=EXPIRY
 )
 
 
 CONTRACT, QUOTE = AmountUnit.CONTRACT, AmountUnit.QUOTE
-
-
 MS = 10**6
 
 

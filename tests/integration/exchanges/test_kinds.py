@@ -28,55 +28,25 @@ from integration.models import (
 )
 
 D = Decimal
-
-
 NOW = 1_700_000_000_000_000_000
-
-
 EXPIRY = 1_800_000_000 * 10**9
-
-
 USDT = MarketDataInstrument.perpetual("btc", "usdt")
-
-
 USD = MarketDataInstrument.perpetual("btc", "usd")
-
-
 XBT = MarketDataInstrument.perpetual("xbt", "usd")
-
-
 UST = MarketDataInstrument.perpetual("btc", "ust")
-
-
 SPOT = MarketDataInstrument.spot("btc", "usdt")
-
-
 FUTURE = MarketDataInstrument.future("btc", "usd", expiry=EXPIRY)
-
-
 DELIVERY = MarketDataInstrument.future("btc", "usdt", expiry=EXPIRY)
-
-
 OPTION = MarketDataInstrument.option(
     "btc", "usdt", kind=OptionKind.CALL, strike=D(35000), expiry=EXPIRY
 )
 
 
 FUNDING, MARK = SubKind.FUNDING_RATES, SubKind.MARK_PRICES
-
-
 INDEX, OPEN = SubKind.INDEX_PRICES, SubKind.OPEN_INTEREST
-
-
 FACTS = (FUNDING, MARK, INDEX, OPEN)
-
-
 CONTRACT, QUOTE = AmountUnit.CONTRACT, AmountUnit.QUOTE
-
-
 MS = 10**6
-
-
 BINANCE = {
     "e": "markPriceUpdate",
     "E": 5,
@@ -86,7 +56,6 @@ BINANCE = {
     "r": "-0.0001",
     "T": 9,
 }
-
 
 BYBIT = {
     "topic": "tickers.BTCUSDT",
@@ -102,7 +71,6 @@ BYBIT = {
         "nextFundingTime": "9",
     },
 }
-
 
 GATE = {
     "time": 0,
@@ -121,7 +89,6 @@ GATE = {
     ],
 }
 
-
 DERIBIT = {
     "jsonrpc": "2.0",
     "method": "subscription",
@@ -138,7 +105,6 @@ DERIBIT = {
     },
 }
 
-
 HYPERLIQUID = {
     "channel": "activeAssetCtx",
     "data": {
@@ -153,7 +119,6 @@ HYPERLIQUID = {
     },
 }
 
-
 STATUS = [None] * 23
 
 
@@ -164,8 +129,6 @@ STATUS[11], STATUS[14], STATUS[17] = -0.0001, 101.1, 42.5
 
 
 BITFINEX = [7, STATUS]
-
-
 BITMEX = {
     "table": "instrument",
     "action": "partial",

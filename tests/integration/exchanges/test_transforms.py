@@ -40,11 +40,7 @@ from integration.models import (
 )
 
 NOW = 1_700_000_000_000_000_000
-
-
 BTC = MarketDataInstrument.perpetual("btc", "usdt")
-
-
 WIRE = Path(__file__).resolve().parents[3] / "../shared/data/wire"
 
 

@@ -25,8 +25,6 @@ from integration.models import ExchangeId, MarketDataInstrument, asset_name_inte
 from integration.testing.private import PrivateFault
 
 MARKET = MarketDataInstrument.spot("btc", "usdt")
-
-
 BTC, USDT = asset_name_internal("btc"), asset_name_internal("usdt")
 
 
