@@ -204,7 +204,7 @@ class _Task:
         with np.errstate(invalid="ignore"):
             narrow = 1e-14 * (np.abs(most) + np.abs(least))
             ranged = is_wide | (most - least > narrow)
-        offset[places[~ranged]] += 0.5 * (least + most)[~ranged]
+        offset[places[~ranged]] += 0.5 * (least[~ranged] + most[~ranged])
         units = places[ranged]
         table = Ragged(
             np.concatenate([rows.ptr, rows.ptr[-1] + 1 + np.arange(len(units))]),
