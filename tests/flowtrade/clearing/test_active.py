@@ -3,6 +3,7 @@
 import itertools
 import random
 from fractions import Fraction
+from math import inf
 
 import numpy as np
 import pytest
@@ -376,21 +377,44 @@ def test_lots_and_prices_worlds_apart_have_an_exact_answer(seed):
     assert clearing.certificate.worst <= 1e-12
 
 
-@pytest.mark.parametrize("looks", [1, 2, 3, 50])
-def test_a_line_search_tells_the_flows_of_the_place_where_it_ends(looks, monkeypatch):
-    search, seen = active._Search._search, []
+def test_a_step_ends_where_the_derivative_along_it_is_zero(monkeypatch):
+    best, seen = active._best_step, []
 
-    def watched(self, price, along, lines, force, move):
-        step, flow, slope = search(self, price, along, lines, force, move)
+    def derivative(step, price, along, lines, outside):
         there = [a + step * b for a, b in zip(price, along, strict=True)]
-        assert active._respond(there, lines) == (flow, slope)
-        seen.append(step)
-        return step, flow, slope
+        flow, _, _ = active._respond(there, lines)
+        sizes = [abs(a * b) for a, b in zip(flow, along, strict=True)]
+        total = sum(a * b for a, b in zip(flow, along, strict=True))
+        return total + outside, sum(sizes) + abs(outside)
 
-    monkeypatch.setattr(active, "_LINE", looks)
-    monkeypatch.setattr(active._Search, "_search", watched)
+    def watched(price, along, lines, outside):
+        step = best(price, along, lines, outside)
+        value, _ = derivative(step * (1.0 - 1e-9), price, along, lines, outside)
+        beyond, size = derivative(step * (1.0 + 1e-9), price, along, lines, outside)
+        assert step > 0.0 or value == 0.0  # already there
+        assert value >= -1e-6 * size
+        assert beyond <= 1e-6 * size
+        seen.append(step)
+        return step
+
+    monkeypatch.setattr(active, "_best_step", watched)
     for seed in range(30):
         auction = whole_numbers(seed, orders=6, products=2)
-        solve_active(form_of(Market.from_auction(auction)))
+        assert solve_active(form_of(Market.from_auction(auction))) is not None
 
-    assert seen
+    assert len(seen) > 60
+
+
+@pytest.mark.parametrize(
+    ("line", "along", "outside", "step"),
+    [
+        ((0, 0.0, 5.0, 2.0, 0.0, 6.0), 1.0, -1.0, 0.5),  # within the slope
+        ((0, 0.0, 5.0, 2.0, 0.0, 6.0), 1.0, -8.0, 0.0),  # falling from the start
+        ((0, 0.0, 5.0, 2.0, 0.0, 6.0), 4.0, 0.0, 0.25),  # at its end
+        ((0, 9.0, 5.0, 2.0, 0.0, 6.0), 1.0, -3.0, 4.0),  # enters later
+        ((0, 3.0, 5.0, 2.0, -inf, inf), 1.0, -1.0, 2.0),  # no end at all
+        ((0, 3.0, 5.0, 2.0, 0.0, inf), -1.0, 6.0, 0.5),  # rising, the other way
+    ],
+)
+def test_a_step_over_one_piece(line, along, outside, step):
+    assert active._best_step([4.0], [along], [line], outside) == step

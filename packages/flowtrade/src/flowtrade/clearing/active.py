@@ -12,7 +12,7 @@ It may give up, never err: without an exact proof there is no answer, and the in
 point is asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, sqrt
 from time import monotonic
@@ -38,11 +38,9 @@ _SOFT = (1e-3, 1e-6, 1e-9, 1e-12)
 _STEPS = 40
 """Newton steps a round; typical are three to six in the first and one later."""
 
-_LINE = 20
-
-_QUIET = 1e-7
-"""Imbalance against gross volume at which a round ends: the exact equations take it
-from there."""
+_STILL = 3
+"""Steps without a change of the set that end a round: the exact equations have been
+tried at the first of them."""
 
 _REPAIRS = 12
 """Sets tried in exact arithmetic after one that floats found."""
@@ -50,6 +48,9 @@ _REPAIRS = 12
 _FAR = 1e3
 """Width of an unlimited piece while it is soft, in typical ones."""
 
+
+_LOW, _HIGH, _INSIDE = Side.LOW, Side.HIGH, Side.INSIDE
+"""Names of their own: looking an enumeration up costs as much as the sum beside it."""
 
 _Line: TypeAlias = tuple[int, float, float, float, float, float]
 """A piece as Newton's method sees it: row, flow, price there, slope, low, high."""
@@ -139,15 +140,16 @@ class _Search:
         """Rounds of ever harder flat pieces until one shows the set."""
         y = [self._middle(s) for s in range(self.count)]
         z = self._first_prices(y) if self.columns > 1 else [self._crossing()]
+        tried: set[tuple[Side, ...]] = set()
         for soft in _SOFT:
             if monotonic() > deadline:
                 break
             lines = self._soften(y, soft)
-            z = self._newton(z, lines)
-            y, sides = self._answer(z, lines)
-            point = self._finish(z, y, sides)
-            if point is not None:
-                return point
+            for found, sides in self._newton(z, lines):
+                z, y = found, self._flows(found, lines)
+                point = self._finish(z, y, sides, tried)
+                if point is not None:
+                    return point
         return None
 
     def _middle(self, s: int) -> float:
@@ -188,7 +190,7 @@ class _Search:
         low, high = 0, len(ends)
         while low < high:
             middle = (low + high) // 2
-            flow, _ = _respond(self._forward([ends[middle]]), lines)
+            flow, _, _ = _respond(self._forward([ends[middle]]), lines)
             if self._balance(flow)[0] > 0.0:
                 low = middle + 1
             else:
@@ -219,15 +221,17 @@ class _Search:
             out.append((r, centre, price, width / (drop + lent), low, high))
         return out
 
-    def _newton(self, z: list[float], lines: list[_Line]) -> list[float]:
-        """Newton's method on the softened dual."""
+    def _newton(
+        self, z: list[float], lines: list[_Line]
+    ) -> Iterator[tuple[list[float], list[Side]]]:
+        """Newton's method on the softened dual: sets that stood still, and the last."""
         price = self._forward(z)
-        flow, slope = _respond(price, lines)
+        flow, slope, sides = _respond(price, lines)
         force = self._balance(flow)
+        if self.columns == 1:
+            yield z, sides
+        still = 0
         for _ in range(_STEPS):
-            size = _size(force, self._volume(price, lines))
-            if size <= _QUIET or not isfinite(size):
-                break
             shift = [
                 max(abs(f) / (0.2 * level), floor)
                 for f, level, floor in zip(force, self.level, self.floor, strict=True)
@@ -235,81 +239,43 @@ class _Search:
             move = _solve(self._matrix(slope, shift), force)
             along = self._forward(move)
             self.steps += 1
-            step, flow, slope = self._search(price, along, lines, force, move)
+            outside = sum(a * b for a, b in zip(self.offset, move, strict=True))
+            step = _best_step(price, along, lines, outside)
             if step == 0.0:
                 break
             z = [a + step * b for a, b in zip(z, move, strict=True)]
             price = [a + step * b for a, b in zip(price, along, strict=True)]
+            before = sides
+            flow, slope, sides = _respond(price, lines)
             force = self._balance(flow)
-        return z
+            still = still + 1 if sides == before else 0
+            if still:
+                yield z, sides
+            if still == _STILL:
+                return
+        yield z, sides
 
-    def _search(
-        self,
-        price: list[float],
-        along: list[float],
-        lines: list[_Line],
-        force: list[float],
-        move: list[float],
-    ) -> tuple[float, list[float], list[float]]:
-        """Safeguarded secant for the zero of the falling directional derivative."""
-        start = sum(a * b for a, b in zip(force, move, strict=True))
-        outside = sum(a * b for a, b in zip(self.offset, move, strict=True))
-        low, high, step = 0.0, inf, 1.0
-        at_low, at_high = start, -inf
-        flow, slope = list[float](), list[float]()
-        at = 0.0
-        for _ in range(_LINE):
-            at = step
-            ahead = [a + at * b for a, b in zip(price, along, strict=True)]
-            flow, slope = _respond(ahead, lines)
-            value = sum(a * b for a, b in zip(flow, along, strict=True)) + outside
-            if abs(value) <= 0.1 * abs(start):
-                break
-            if value > 0.0:
-                low, at_low = at, value
-            else:
-                high, at_high = at, value
-            if high == inf:
-                step *= 4.0
-                if step > 1e6:
-                    break
-                continue
-            span = high - low
-            if span <= 1e-12 * high:
-                break
-            guess = low + span * at_low / (at_low - at_high)
-            step = min(max(guess, low + 0.1 * span), high - 0.1 * span)
-        return at, flow, slope
-
-    def _answer(
-        self,
-        z: list[float],
-        lines: list[_Line],
-    ) -> tuple[list[float], list[Side]]:
-        """Flows at prices, and where each piece stands."""
+    def _flows(self, z: list[float], lines: list[_Line]) -> list[float]:
+        """Flow of each piece at prices."""
         price = self._forward(z)
-        flows, sides = [], []
-        for r, flow, level, gain, low, high in lines:
-            y = flow + (level - price[r]) * gain
-            side = Side.INSIDE
-            if y <= low:
-                y, side = low, Side.LOW
-            elif y >= high:
-                y, side = high, Side.HIGH
-            flows.append(y)
-            sides.append(side)
-        return flows, sides
+        return [
+            min(max(centre + (level - price[r]) * gain, low), high)
+            for r, centre, level, gain, low, high in lines
+        ]
 
     def _finish(
-        self, z: list[float], y: list[float], sides: list[Side]
+        self,
+        z: list[float],
+        y: list[float],
+        sides: list[Side],
+        tried: set[tuple[Side, ...]],
     ) -> ActivePoint | None:
         """Solve the set exactly; where a condition fails, change the set."""
-        seen = set()
         for _ in range(_REPAIRS):
             key = tuple(sides)
-            if key in seen:
+            if key in tried:
                 return None
-            seen.add(key)
+            tried.add(key)
             self.steps += 1
             point = self.exact.solved(sides, z, y)
             if point is None:
@@ -332,16 +298,6 @@ class _Search:
                     out[column] += weight * value
         return out
 
-    def _volume(self, price: list[float], lines: list[_Line]) -> list[float]:
-        """Gross volume of each column at row prices."""
-        out = [1e-12 * self.rate] * self.columns
-        for r, flow, level, gain, low, high in lines:
-            size = abs(min(max(flow + (level - price[r]) * gain, low), high))
-            if size:
-                for column, weight in self.rows[r]:
-                    out[column] += abs(weight) * size
-        return out
-
     def _matrix(self, slope: list[float], shift: list[float]) -> list[list[float]]:
         """T' diag(slope) T + diag(shift)."""
         out = [[0.0] * self.columns for _ in shift]
@@ -359,24 +315,70 @@ class _Search:
 def _respond(
     price: list[float],
     lines: Sequence[_Line],
-) -> tuple[list[float], list[float]]:
-    """Flow of each row at row prices, and its slope."""
+) -> tuple[list[float], list[float], list[Side]]:
+    """Flow of each row at row prices, its slope, and where each piece stands."""
     flow = [0.0] * len(price)
     slope = [0.0] * len(price)
+    sides = []
     for r, centre, level, gain, low, high in lines:
         y = centre + (level - price[r]) * gain
         if y <= low:
             y = low
+            sides.append(_LOW)
         elif y >= high:
             y = high
+            sides.append(_HIGH)
         else:
             slope[r] += gain
+            sides.append(_INSIDE)
         flow[r] += y
-    return flow, slope
+    return flow, slope, sides
 
 
-def _size(force: list[float], volume: list[float]) -> float:
-    return max(abs(f) / v for f, v in zip(force, volume, strict=True))
+def _best_step(
+    price: list[float], along: list[float], lines: Sequence[_Line], outside: float
+) -> float:
+    """How far to go: where the dual's derivative along the move falls to zero.
+
+    It falls piece by piece in straight lines, so one walk over its kinks finds the
+    place; looking for it with ten guesses takes longer.
+    """
+    value, fall = outside, 0.0
+    kinks: list[tuple[float, float]] = []
+    for r, centre, level, gain, low, high in lines:
+        a = along[r]
+        if a == 0.0:
+            continue
+        y = centre + (level - price[r]) * gain
+        loss = gain * a
+        first, last = (high, low) if loss > 0.0 else (low, high)
+        # From `first` through the slope to `last` as the step grows.
+        enters, leaves = (y - first) / loss, (y - last) / loss
+        if leaves <= 0.0:
+            value += last * a
+        elif enters > 0.0:
+            value += first * a
+            kinks.append((enters, loss * a))
+            kinks.append((leaves, -loss * a))
+        else:
+            value += y * a
+            fall += loss * a
+            kinks.append((leaves, -loss * a))
+    if value <= 0.0:
+        return 0.0
+    kinks.sort()
+    at = 0.0
+    for place, more in kinks:
+        if fall > 0.0 and value <= fall * (place - at):
+            break
+        if place == inf:
+            return at
+        value -= fall * (place - at)
+        at = place
+        fall += more
+        if value <= 0.0:
+            return at
+    return at + value / fall if fall > 0.0 else at
 
 
 def _solve(matrix: list[list[float]], rhs: list[float]) -> list[float]:
