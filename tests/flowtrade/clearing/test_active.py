@@ -389,9 +389,11 @@ def test_a_step_ends_where_the_derivative_along_it_is_zero(monkeypatch):
 
     def watched(price, along, lines, outside):
         step = best(price, along, lines, outside)
+        if max(map(abs, along)) < 1e-9:
+            return step  # the last step, of rounding
         value, _ = derivative(step * (1.0 - 1e-9), price, along, lines, outside)
         beyond, size = derivative(step * (1.0 + 1e-9), price, along, lines, outside)
-        assert step > 0.0 or value == 0.0  # already there
+        assert step > 0.0
         assert value >= -1e-6 * size
         assert beyond <= 1e-6 * size
         seen.append(step)
