@@ -35,7 +35,10 @@ def settle(form: PriceForm, *, deadline: float = np.inf) -> Polished | None:
     """
     best, merit = None, np.inf
     for attempt in (_active, _interior, _interior_wide, _highs):
-        point = attempt(form, deadline)
+        try:
+            point = attempt(form, deadline)
+        except (SolverFailed, ArithmeticError, np.linalg.LinAlgError):
+            continue
         if point is None:
             continue
         regret, imbalance = form.measures(point.z, point.y)
@@ -70,8 +73,5 @@ def _interior_wide(form: PriceForm, deadline: float) -> Polished | None:
 
 
 def _highs(form: PriceForm, deadline: float) -> Polished | None:
-    try:
-        z, y, _ = solve_highs(form, Core.HIPO, deadline=deadline)
-    except SolverFailed:
-        return None
+    z, y, _ = solve_highs(form, Core.HIPO, deadline=deadline)
     return polish(form, z, y, deadline=deadline)
