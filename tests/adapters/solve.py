@@ -2,14 +2,20 @@
 
 One JSON auction a line in, one answer a line out. An auction is `{"demand_curves":
 {...}, "portfolios": {...}}`, the answer has `status` `solved`, `unbounded` or
-`invalid`.
+`invalid`; `failed` where no answer could be proven. A line that is no JSON is invalid.
 """
 
 import json
 import sys
 from typing import Any
 
-from flowtrade.clearing import InvalidMarket, Market, UnboundedMarket, clear
+from flowtrade.clearing import (
+    ClearingError,
+    InvalidMarket,
+    Market,
+    UnboundedMarket,
+    clear,
+)
 from flowtrade.clearing.export import Dialect
 from flowtrade.clearing.export import export_lp as lp_text
 from flowtrade.clearing.export import export_mps as mps_text
@@ -23,6 +29,8 @@ def solve_auction(auction: dict[str, Any]) -> dict[str, Any]:
         return {"status": "invalid", "error": error.code, "message": str(error)}
     except UnboundedMarket as error:
         return {"status": "unbounded", "orders": error.orders, "message": str(error)}
+    except ClearingError as error:
+        return {"status": "failed", "error": "uncertified", "message": str(error)}
     groups = {"portfolios": clearing.portfolios, "products": clearing.products}
     outcome: dict[str, Any] = {
         name: {key: {"price": row.price, "rate": row.rate} for key, row in rows.items()}
@@ -41,11 +49,20 @@ def export_mps(auction: dict[str, Any]) -> bytes:
     return mps_text(Market.from_auction(auction), dialect=Dialect.ANCHOR).encode()
 
 
+def answer(line: bytes) -> dict[str, Any]:
+    """The answer to one line."""
+    try:
+        auction = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return {"status": "invalid", "error": "auction.json", "message": str(error)}
+    return solve_auction(auction)
+
+
 def main() -> None:
     """Answer every line of standard input."""
-    for line in sys.stdin:
+    for line in sys.stdin.buffer:
         if line.strip():
-            print(json.dumps(solve_auction(json.loads(line))), flush=True)
+            print(json.dumps(answer(line)), flush=True)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,27 @@ def auction(bid, ask):
     }
 
 
+def test_solve_survives_lines_that_are_no_auction():
+    hopeless = auction(order(8, 0, 1), order(6, -1, 0))
+    hopeless["portfolios"]["b"]["basis"] = {"A": 1e-320}
+    good = auction(order(8, 0, 1), order(6, -1, 0))
+    lines = ["{", "[" * 100_000, "7", json.dumps(hopeless), json.dumps(good)]
+    command = [sys.executable, "-W", "ignore", str(ADAPTERS / "solve.py")]
+
+    done = subprocess.run(  # noqa: S603 - our own interpreter and file
+        command, input="\n".join(lines), capture_output=True, text=True, check=True
+    )
+
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(a["status"], a.get("error")) for a in answers] == [
+        ("invalid", "auction.json"),
+        ("invalid", "auction.json"),
+        ("invalid", "auction.type"),
+        ("failed", "uncertified"),
+        ("solved", None),
+    ]
+
+
 def test_solve_answers_line_by_line():
     solved = auction(order(8, 0, 1), order(6, -1, 0))
     unbounded = auction(order(8, 0, None), order(6, None, 0))
