@@ -15,6 +15,7 @@ from integration.market.books import BookState, OrderBook
 from integration.market.reports import BookResynced, BookStale, StaleReason
 from integration.market.sequencing import (
     BookSequencer,
+    Drained,
     ImageSource,
     Outcome,
     SequenceRule,
@@ -56,8 +57,8 @@ class BookManager:
         checksum: computes the venue's checksum, where it sends one.
         max_depth: levels kept per side; None keeps all.
         buffer_limit: updates kept while an image is on its way.
-        check_crossed: treat a crossed book as a loss; by default on venues that
-            number nothing, where it is the only sign.
+        check_crossed: treat a crossed book as a loss; by default on venues whose
+            numbers show no loss, where it is the only sign.
 
     Attributes:
         book: what consumers read.
@@ -100,9 +101,8 @@ class BookManager:
             rule, buffer_limit=buffer_limit
         )
         self._checksum = checksum
-        self._check_crossed = (
-            not rule.sequenced if check_crossed is None else check_crossed
-        )
+        unguarded = not rule.sequenced or rule.silent_losses
+        self._check_crossed = unguarded if check_crossed is None else check_crossed
         self._image = _Image.WANTED
         self._stale_since: int | None = None
         self._stale_reason = StaleReason.GAP
@@ -272,13 +272,24 @@ class BookManager:
         if book.state is not BookState.LIVE:
             return events
         events.extend(self._resynced(event.time_received, snapshot.sequence))
-        for drained in decision.drain:
+        events.extend(self._drain(decision.drain))
+        return events
+
+    def _drain(self, drain: tuple[Drained[MarketEvent], ...]) -> list[BookEvent]:
+        """Go on with what waited for the image, until something is wrong with it."""
+        events: list[BookEvent] = []
+        for i, drained in enumerate(drain):
             update, waited = drained.update, drained.context
             assert waited is not None, "every buffered update came with its event"  # noqa: S101  narrows the type
             if drained.outcome is Outcome.APPLY:
                 events.extend(self._apply(waited, update))
             elif drained.outcome is Outcome.GAP:
-                events.extend(self._gap(waited, update, book.sequence))
+                events.extend(self._gap(waited, update, self.book.sequence))
+            if self.book.state is not BookState.LIVE:
+                # The rest waits for the next image; a stale book passes nothing on.
+                for later in drain[i + 1 :]:
+                    self._sequencer.on_update(later.update, later.context)
+                break
         return events
 
     def _resynced(self, time: int, sequence: int | None) -> list[BookEvent]:

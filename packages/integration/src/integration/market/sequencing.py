@@ -122,6 +122,7 @@ class SequenceRule(msgspec.Struct, frozen=True):
         repeated: after others were applied, it is the last one again.
         sequenced: whether updates carry ids at all; if not, every update follows and
             only a checksum or a lost connection shows that something is missing.
+        silent_losses: whether a lost update can go unnoticed though there are ids.
     """
 
     name: str
@@ -133,6 +134,7 @@ class SequenceRule(msgspec.Struct, frozen=True):
     disorder: Test = _never
     repeated: Test = _never
     sequenced: bool = True
+    silent_losses: bool = False
 
 
 def _id(value: int | None) -> int:
@@ -214,9 +216,10 @@ TIME_ORDER = SequenceRule(
     first=lambda u, last: _last_id(u) > last,
     next=lambda u, last: _last_id(u) > last,
     disorder=lambda u, last: _last_id(u) < last,
+    silent_losses=True,
 )
-"""Only the time orders updates: a lost one cannot be noticed (Bitstamp
-https://www.bitstamp.net/websocket/v2/)."""
+"""Only the time orders updates: a lost one cannot be noticed before the book crosses
+(Bitstamp https://www.bitstamp.net/websocket/v2/)."""
 
 UNNUMBERED = SequenceRule("unnumbered", ImageSource.STREAM, sequenced=False)
 """No ids: a checksum, a connection-wide counter or nothing guards the book (Kraken,
@@ -313,7 +316,16 @@ class BookSequencer(Generic[C]):
         expected: after a gap, the id that had to come next, where that is known.
     """
 
-    __slots__ = ("_buffer", "_limit", "_phase", "expected", "last", "rule", "state")
+    __slots__ = (
+        "_buffer",
+        "_discarded",
+        "_limit",
+        "_phase",
+        "expected",
+        "last",
+        "rule",
+        "state",
+    )
 
     def __init__(
         self, rule: SequenceRule, *, buffer_limit: int = DEFAULT_BUFFER_LIMIT
@@ -328,6 +340,8 @@ class BookSequencer(Generic[C]):
         self._phase = _Phase.WAITING
         self._limit = buffer_limit
         self._buffer: list[tuple[OrderBookUpdate, C | None]] = []
+        # The id of the last update that overflowed; an image has to be as new.
+        self._discarded: int | None = None
 
     @property
     def buffered(self) -> int:
@@ -346,6 +360,7 @@ class BookSequencer(Generic[C]):
         if not self._joins(last):
             return Decision(Outcome.REFETCH)
         waiting, self._buffer = self._buffer, []
+        self._discarded = None
         self.last, self.expected = last, None
         self._phase = _Phase.JOINING
         self.state = BookState.LIVE
@@ -355,6 +370,8 @@ class BookSequencer(Generic[C]):
         """Say whether the buffered updates continue an image that ends at `last`."""
         if not self._buffer or not self.rule.sequenced or last is None:
             return True
+        if self._discarded is not None and last < self._discarded:
+            return False
         rule = self.rule
         first = next((u for u, _ in self._buffer if not rule.drop(u, last)), None)
         return first is None or rule.first(first, last)
@@ -397,6 +414,7 @@ class BookSequencer(Generic[C]):
         if self.rule.images is not ImageSource.HTTP:
             return Outcome.DROP
         if len(self._buffer) >= self._limit:
+            self._discarded = self._buffer[-1][0].sequence
             self._buffer = [(update, context)]
             return Outcome.OVERFLOW
         self._buffer.append((update, context))
@@ -442,6 +460,7 @@ class BookSequencer(Generic[C]):
         self.state = BookState.STALE
         self._phase = _Phase.WAITING
         self._buffer.clear()
+        self._discarded = None
         self.last = None
         self.expected = None
 
