@@ -8,6 +8,7 @@ from decimal import Decimal
 import httpx
 import pytest
 import trio
+from trio.testing import MockClock
 
 
 class Follower:
@@ -132,6 +133,12 @@ class VenueClient:
         image = self.sim.final_book(follower.symbol)
         assert follower.sequence == image.sequence
         assert image_top(image, 10_000) == follower.top(10_000)
+
+
+@pytest.fixture
+def patient_clock():
+    """A clock that jumps when nothing happens, but not while bytes are on their way."""
+    return MockClock(autojump_threshold=0.1)
 
 
 @pytest.fixture

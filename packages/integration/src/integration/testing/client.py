@@ -9,6 +9,7 @@ as venues do; in lockstep and at maximum speed the market waits for the client
 instead, for a bounded time.
 """
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -75,6 +76,7 @@ class Client:
         self._room = trio.Event()
         self._room.set()
         self._seen_off = trio.Event()
+        self._over = trio.Event()
         self._at_once = False
 
     def __repr__(self) -> str:
@@ -133,6 +135,23 @@ class Client:
         """Wait until everything queued was handed to the kernel, or the client left."""
         await self._drained.wait()
 
+    async def wait_read(self) -> None:
+        """Wait until the peer has read everything queued, or the client left.
+
+        A ping goes out behind the last message; whoever answers pings in turn has read
+        up to there when its pong comes (RFC 6455 section 5.5.3).
+        """
+        await self.wait_drained()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._await_pong, nursery.cancel_scope)
+            await self._over.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _await_pong(self, scope: trio.CancelScope) -> None:
+        with contextlib.suppress(trio_websocket.ConnectionClosed):
+            await self._peer.socket.ping()
+            scope.cancel()
+
     # ---- the connection's life
 
     async def converse(self) -> None:
@@ -150,6 +169,7 @@ class Client:
             self._queue.clear()
             self._room.set()
             self._drained.set()
+            self._over.set()
 
     async def _read(self, scope: trio.CancelScope) -> None:
         try:

@@ -302,6 +302,11 @@ class SimulatedExchange(MarketView, Handler):
         """
         return self._published[symbol].image()
 
+    @property
+    def clients(self) -> int:
+        """How many WebSocket clients are connected."""
+        return len(self._clients)
+
     async def wait_subscribed(self, *topics: str) -> None:
         """Wait until every topic (in the dialect's spelling) has a subscriber."""
         while not self._wanted.issuperset(topics):
@@ -360,6 +365,16 @@ class SimulatedExchange(MarketView, Handler):
         """Wait until everything queued is with the kernel, or its client is gone."""
         for client in tuple(self._clients):
             await client.wait_drained()
+
+    async def wait_read(self) -> None:
+        """Wait until every client has read everything queued for it, or is gone.
+
+        It is asked by a ping behind the last message, which a client answers in turn;
+        one that is half-open answers nothing and is waited for until it is let go.
+        """
+        async with trio.open_nursery() as nursery:
+            for client in self._clients:
+                nursery.start_soon(client.wait_read)
 
     async def inject(self, fault: Fault) -> None:
         """Let a fault strike now."""
