@@ -74,3 +74,33 @@ async def test_a_list_longer_than_a_group_is_taken_in_pieces(tmp_path, groups):
     assert [result.operation for result in results] == [add(n) for n in range(10)]
     assert sum(groups) == 10
     assert max(groups) <= 4
+
+
+async def test_lists_of_one_turn_fill_groups_and_leave_the_rest_for_the_next(
+    tmp_path, groups
+):
+    settings = StoreSettings(url=f"sqlite:{tmp_path}/other.db", group=4)
+    async with open_store(settings, clock=ManualClock()) as store:
+        await trio.testing.wait_all_tasks_blocked()
+        tickets = [store._enqueue([add(number)])[0] for number in range(10)]
+        store.close()  # what was taken is carried out all the same
+        with trio.fail_after(60):
+            results = [(await ticket.wait())[0].operation for ticket in tickets]
+
+    assert results == [add(number) for number in range(10)]
+    assert groups == [4, 4, 2]
+
+
+async def test_who_stops_waiting_leaves_the_operation_and_can_ask_again(store, groups):
+    (ticket,) = store._enqueue([add(1)])
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await ticket.wait()
+    assert scope.cancelled_caught
+
+    with trio.fail_after(60):
+        (result,) = await ticket.wait()
+        assert (await ticket.wait()) == [result]  # and any number of times
+
+    assert result.operation == add(1)
+    assert groups == [1]

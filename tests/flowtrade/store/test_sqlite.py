@@ -289,3 +289,43 @@ async def test_a_bug_in_the_writer_refuses_what_was_not_committed(path):
     async with opened(path) as store:
         kept = len((await store.snapshot()).entities)
     assert kept == len(told) < 3
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 127, 128, 145, 300])
+def test_lists_of_any_length_become_rows_in_their_order(path, count):
+    session = SqliteDatabase(path).open_writer()
+    # The second half is there twice, which this statement is told to pass over.
+    rows = [(number, number + 1) for number in [*range(count), *range(count // 2)]]
+    try:
+        session.execute("PRAGMA foreign_keys = OFF")
+        session.begin()
+        session.execute_many(
+            "INSERT INTO attachment (demand, portfolio) VALUES (?, ?) "
+            "ON CONFLICT DO NOTHING",
+            rows,
+        )
+        session.commit()
+        found = list(session.execute("SELECT demand, portfolio FROM attachment"))
+    finally:
+        session.close()
+
+    assert found == rows[:count]
+
+
+def test_a_row_that_is_refused_among_many_refuses_them_all(path):
+    session = SqliteDatabase(path).open_writer()
+    rows = [(f"scope {number % 299}", "key", b"", 0, b"[]") for number in range(300)]
+    try:
+        session.begin()
+        with pytest.raises(sqlite3.IntegrityError):
+            session.execute_many(
+                "INSERT INTO memory (scope, key, fingerprint, timestamp, ids) "
+                "VALUES (?, ?, ?, ?, ?)",
+                rows,
+            )
+        session.rollback()
+        (kept,) = session.execute("SELECT count(*) FROM memory").fetchone()
+    finally:
+        session.close()
+
+    assert kept == 0

@@ -27,6 +27,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from itertools import chain
 from queue import SimpleQueue
 from typing import Never, TypeVar, final
 
@@ -80,22 +81,42 @@ class _Order(Enum):
 
 
 class _Ticket:
-    """Operations of one caller on their way to the disk and back."""
+    """Operations of one caller on their way to the disk and back.
 
-    __slots__ = ("done", "failure", "operations", "results")
+    Waited for by at most one task, which is woken without an event in between: there
+    is one ticket for each change, and an event costs more than its answer.
+    """
+
+    __slots__ = ("_answered", "_waiter", "failure", "operations", "results")
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self.operations = operations
-        self.done = trio.Event()
         self.results: list[Applied | RequestError] = []
         self.failure: Exception | None = None
+        self._answered = False
+        self._waiter: trio.lowlevel.Task | None = None
 
     async def wait(self) -> list[Applied | RequestError]:
         # Cancelling this wait leaves the ticket where it is: it happens all the same.
-        await self.done.wait()
+        if self._answered:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._waiter = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._leave)
         if self.failure is not None:
             raise self.failure
         return self.results
+
+    def answer(self) -> None:
+        """Wake who waits; called in the event loop once results are told."""
+        self._answered = True
+        if self._waiter is not None:
+            trio.lowlevel.reschedule(self._waiter)
+            self._waiter = None
+
+    def _leave(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._waiter = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 @final
@@ -120,8 +141,9 @@ class GroupStore:
         self._queue_limit = settings.queue
         self._group_limit = settings.group
         self._listeners: list[Listener] = []
-        self._queue: SimpleQueue[_Ticket | _Order] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Ticket] | _Order] = SimpleQueue()
         self._asked: list[_Ticket] = []
+        self._taken: deque[_Ticket] = deque()
         self._waiting = 0
         self._writer: Session | None = None
         self._open = False
@@ -273,8 +295,8 @@ class GroupStore:
         # Once in a turn of the event loop: handed over one by one, the first of those
         # that ask in one turn would have a commit to itself, and the rest wait for it.
         asked, self._asked = self._asked, []
-        for ticket in asked:
-            self._queue.put(ticket)
+        if asked:
+            self._queue.put(asked)
 
     # The writer thread.
 
@@ -313,18 +335,25 @@ class GroupStore:
     def _take(self) -> list[_Ticket] | None:
         """Return all that wait; nothing to look only, None when the store closes."""
         group: list[_Ticket] = []
-        size = 0
+        taken, size = self._taken, 0
         while True:
+            while taken:
+                ticket = taken.popleft()
+                group.append(ticket)
+                size += len(ticket.operations)
+                if size >= self._group_limit:
+                    return group
+            if group and self._queue.empty():
+                return group
             item = self._queue.get()
             if item is _Order.CLOSE:
                 if not group:
                     return None
                 self._queue.put(item)  # for the next call
                 return group
-            if isinstance(item, _Ticket):
-                group.append(item)
-                size += len(item.operations)
-            if size >= self._group_limit or self._queue.empty():
+            if isinstance(item, list):
+                taken.extend(item)
+            elif self._queue.empty():
                 return group
 
     def _commit(
@@ -354,7 +383,8 @@ class GroupStore:
             self._refused = False
             for ticket, answers in zip(group, results, strict=True):
                 ticket.results = answers
-                self._count_batches(answers)
+            if self._database.shared:  # only there is a batch asked for by its number
+                self._count_batches(chain.from_iterable(results))
 
     def _refusal(self, error: Exception) -> StoreFailed:
         refused = StoreFailed(f"{self._database.name} refused the operation: {error}")
@@ -454,7 +484,7 @@ class GroupStore:
             for result in ticket.results:
                 if isinstance(result, Applied):
                     self._tell(result)
-            ticket.done.set()
+            ticket.answer()
 
     def _tell(self, applied: Applied) -> None:
         # An exception here would end trio itself; it must end our owner instead.

@@ -9,6 +9,8 @@ import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Final, NoReturn, final
 
@@ -21,6 +23,10 @@ __all__ = ["SqliteDatabase", "SqliteSession"]
 APPLICATION_ID: Final = 0x464C5754  # "FLWT", so that `file` and we know it
 
 _NOTHING: Final[Mapping[str, object]] = {}
+
+_WIDTHS: Final = (128, 16)
+"""Rows in one statement: a row of a wide one costs a third less than a statement of its
+own, and the interpreter is let go of, and waited for, once instead of for each row."""
 
 
 @final
@@ -42,7 +48,15 @@ class SqliteSession:
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """See `flowtrade.store.sessions.Session`."""
-        self._connection.executemany(sql, rows)
+        begun = 0
+        for width in _WIDTHS:
+            wide = _widened(sql, width)
+            while begun + width <= len(rows):
+                values = chain.from_iterable(rows[begun : begun + width])
+                self._connection.execute(wide, tuple(values))
+                begun += width
+        if begun < len(rows):
+            self._connection.executemany(sql, rows[begun:])
 
     def begin(self) -> None:
         """See `flowtrade.store.sessions.Session`."""
@@ -157,6 +171,14 @@ class SqliteDatabase:
         ):
             connection.execute(f"PRAGMA {pragma}")
         return connection
+
+
+@cache
+def _widened(sql: str, rows: int) -> str:
+    """Return an INSERT of one row as one of so many; there are few different ones."""
+    start = sql.index("VALUES ") + len("VALUES ")
+    end = sql.index(")", start) + 1
+    return sql[:start] + ", ".join([sql[start:end]] * rows) + sql[end:]
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
