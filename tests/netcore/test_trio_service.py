@@ -1,4 +1,4 @@
-"""How `run_service` shares trio's loop; what it does is in test_service_drivers."""
+"""How `run_service` shares trio's loop; what it does is in service/test_drivers."""
 
 import socket
 
