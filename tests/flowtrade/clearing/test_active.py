@@ -18,13 +18,14 @@ from flowtrade.clearing import (
     clear,
     policy,
 )
-from flowtrade.clearing.active import is_tiny, solve_active
+from flowtrade.clearing.active import solve_active
 from flowtrade.clearing.exact import audit_exactly
 from flowtrade.clearing.generate import generate
 from flowtrade.clearing.interior import solve_interior
 from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.testing import Oddity, odd_auction
+from flowtrade.clearing.tiny import is_tiny
 from flowtrade.models.clearing import CanonicalChoice
 
 SEEDS = st.integers(0, 2**32)

@@ -8,13 +8,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flowtrade.clearing import Market, clear, solve
-from flowtrade.clearing.active import is_tiny, solve_active
+from flowtrade.clearing.active import solve_active
 from flowtrade.clearing.faces import find_face, find_ranges
 from flowtrade.clearing.generate import generate
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.prices import nearest_prices, targets
 from flowtrade.clearing.supports import find_support
 from flowtrade.clearing.testing import Oddity, odd_auction
+from flowtrade.clearing.tiny import is_tiny
 
 SEEDS = st.integers(0, 2**32)
 ODDITIES = st.sampled_from(

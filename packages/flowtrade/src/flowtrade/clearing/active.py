@@ -23,14 +23,9 @@ import numpy as np
 from flowtrade.clearing.activeset import ExactAuction, Side
 from flowtrade.clearing.arrays import FloatArray
 from flowtrade.clearing.priceform import PriceForm
+from flowtrade.clearing.tiny import TinyForm
 
-__all__ = ["ActivePoint", "is_tiny", "solve_active"]
-
-_COLUMNS = 8
-"""Prices up to which plain loops beat arrays (measured: even at a dozen)."""
-
-_SEGMENTS = 96
-"""Pieces likewise."""
+__all__ = ["ActivePoint", "TinyPoint", "solve_active", "solve_tiny"]
 
 _SOFT = (1e-3, 1e-6, 1e-9, 1e-12)
 """Price drop lent to flat pieces, against the price scale, round by round."""
@@ -71,9 +66,13 @@ class ActivePoint:
     steps: int
 
 
-def is_tiny(form: PriceForm) -> bool:
-    """Whether plain loops are the faster way."""
-    return form.columns <= _COLUMNS and 0 < len(form) <= _SEGMENTS
+@dataclass(frozen=True, slots=True, eq=False)
+class TinyPoint:
+    """The same in lists."""
+
+    z: list[float]
+    y: list[float]
+    steps: int
 
 
 def solve_active(form: PriceForm, *, deadline: float = np.inf) -> ActivePoint | None:
@@ -86,6 +85,14 @@ def solve_active(form: PriceForm, *, deadline: float = np.inf) -> ActivePoint | 
     Returns:
         Its optimum, proven in rational arithmetic, or None if it was not found.
     """
+    point = solve_tiny(TinyForm.of(form), deadline=deadline)
+    if point is None:
+        return None
+    return ActivePoint(np.array(point.z), np.array(point.y), point.steps)
+
+
+def solve_tiny(form: TinyForm, *, deadline: float = inf) -> TinyPoint | None:
+    """Solve a tiny auction in lists exactly, as `solve_active` does."""
     try:
         return _Search(form).run(deadline)
     except (ArithmeticError, ValueError):
@@ -97,26 +104,14 @@ def solve_active(form: PriceForm, *, deadline: float = np.inf) -> ActivePoint | 
 class _Search:
     """One auction as lists."""
 
-    def __init__(self, form: PriceForm) -> None:
-        table = form.map.table
-        ptr, idx, weight = table.ptr.tolist(), table.idx.tolist(), table.weight.tolist()
+    def __init__(self, form: TinyForm) -> None:
+        self.form = form
         self.columns = form.columns
-        number: dict[int, int] = {}
-        self.row = [number.setdefault(r, len(number)) for r in form.row.tolist()]
-        self.rows = [
-            list(
-                zip(idx[ptr[r] : ptr[r + 1]], weight[ptr[r] : ptr[r + 1]], strict=True)
-            )
-            for r in number
-        ]
-        self.low, self.high = form.low.tolist(), form.high.tolist()
-        self.top, self.bottom = form.top.tolist(), form.bottom.tolist()
-        offset = form.offset
-        self.offset = [0.0] * self.columns if offset is None else offset.tolist()
-        scale = form.row_price.tolist()
-        self.scale = [scale[r] for r in number]
-        self.level = form.column_price.tolist()
-        self.rate = form.scales.rate
+        self.row, self.rows = form.row, form.rows
+        self.low, self.high = form.low, form.high
+        self.top, self.bottom = form.top, form.bottom
+        self.offset = form.offset
+        self.scale, self.level, self.rate = form.scale, form.level, form.rate
         self.count = len(self.row)
         far = _FAR * self.rate
         self.width = [
@@ -136,7 +131,7 @@ class _Search:
             self.offset,
         )
 
-    def run(self, deadline: float) -> ActivePoint | None:
+    def run(self, deadline: float) -> TinyPoint | None:
         """Rounds of ever harder flat pieces until one shows the set."""
         y = [self._middle(s) for s in range(self.count)]
         z = self._first_prices(y) if self.columns > 1 else [self._crossing()]
@@ -190,7 +185,7 @@ class _Search:
         low, high = 0, len(ends)
         while low < high:
             middle = (low + high) // 2
-            flow, _, _ = _respond(self._forward([ends[middle]]), lines)
+            flow, _, _ = _respond(self.form.forward([ends[middle]]), lines)
             if self._balance(flow)[0] > 0.0:
                 low = middle + 1
             else:
@@ -225,7 +220,7 @@ class _Search:
         self, z: list[float], lines: list[_Line]
     ) -> Iterator[tuple[list[float], list[Side]]]:
         """Newton's method on the softened dual: sets that stood still, and the last."""
-        price = self._forward(z)
+        price = self.form.forward(z)
         flow, slope, sides = _respond(price, lines)
         force = self._balance(flow)
         if self.columns == 1:
@@ -237,7 +232,7 @@ class _Search:
                 for f, level, floor in zip(force, self.level, self.floor, strict=True)
             ]
             move = _solve(self._matrix(slope, shift), force)
-            along = self._forward(move)
+            along = self.form.forward(move)
             self.steps += 1
             outside = sum(a * b for a, b in zip(self.offset, move, strict=True))
             step = _best_step(price, along, lines, outside)
@@ -257,7 +252,7 @@ class _Search:
 
     def _flows(self, z: list[float], lines: list[_Line]) -> list[float]:
         """Flow of each piece at prices."""
-        price = self._forward(z)
+        price = self.form.forward(z)
         return [
             min(max(centre + (level - price[r]) * gain, low), high)
             for r, centre, level, gain, low, high in lines
@@ -269,7 +264,7 @@ class _Search:
         y: list[float],
         sides: list[Side],
         tried: set[tuple[Side, ...]],
-    ) -> ActivePoint | None:
+    ) -> TinyPoint | None:
         """Solve the set exactly; where a condition fails, change the set."""
         for _ in range(_REPAIRS):
             key = tuple(sides)
@@ -282,13 +277,8 @@ class _Search:
                 return None
             sides, good = point.judged()
             if good:
-                return ActivePoint(point.prices(), point.flows(), self.steps)
+                return TinyPoint(point.prices(), point.flows(), self.steps)
         return None
-
-    def _forward(self, z: list[float]) -> list[float]:
-        return [
-            sum([weight * z[column] for column, weight in row]) for row in self.rows
-        ]
 
     def _balance(self, flow: list[float]) -> list[float]:
         out = list(self.offset)

@@ -11,9 +11,6 @@ from enum import IntEnum
 from math import gcd, isfinite, lcm, ldexp
 from typing import final
 
-import numpy as np
-
-from flowtrade.clearing.arrays import FloatArray
 from flowtrade.clearing.rational import binary_places, solve_exactly, whole
 
 __all__ = ["ExactAuction", "ExactPoint", "Side"]
@@ -195,16 +192,16 @@ class ExactPoint:
             out.append(side)
         return out, out == self.sides
 
-    def prices(self) -> FloatArray:
+    def prices(self) -> list[float]:
         """The prices, rounded once: whole numbers divide that way."""
         exact = self.exact
         places = exact.w - exact.p
         values = self.above[: exact.columns]
-        return np.array([ldexp(value / self.below, places) for value in values])
+        return [ldexp(value / self.below, places) for value in values]
 
-    def flows(self) -> FloatArray:
+    def flows(self) -> list[float]:
         """The flows, rounded once."""
-        return np.array([self._flow(s) for s in range(len(self.sides))])
+        return [self._flow(s) for s in range(len(self.sides))]
 
     def _flow(self, s: int) -> float:
         exact, side = self.exact, self.sides[s]

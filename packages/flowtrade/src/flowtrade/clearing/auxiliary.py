@@ -7,11 +7,12 @@ compared by the same merit; there is nobody to publish them to, so no certificat
 
 import numpy as np
 
-from flowtrade.clearing.active import is_tiny, solve_active
+from flowtrade.clearing.active import solve_active
 from flowtrade.clearing.highs import Core, SolverFailed, solve_highs
 from flowtrade.clearing.interior import solve_interior
 from flowtrade.clearing.polish import Polished, polish
 from flowtrade.clearing.priceform import PriceForm
+from flowtrade.clearing.tiny import is_tiny
 
 __all__ = ["settle"]
 

@@ -13,12 +13,13 @@ from enum import Enum
 
 import numpy as np
 
-from flowtrade.clearing.active import is_tiny, solve_active
+from flowtrade.clearing.active import solve_active
 from flowtrade.clearing.arrays import FloatArray
 from flowtrade.clearing.highs import Core, SolverFailed, solve_highs
 from flowtrade.clearing.interior import solve_interior
 from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
+from flowtrade.clearing.tiny import is_tiny
 from flowtrade.models.clearing import SolverMode
 
 __all__ = ["Candidate", "Solver", "Turn", "solvers_for"]

@@ -9,26 +9,29 @@ way between 5 and 7.5 is 6.25.
 As in `active`, no answer is a possible answer; `faces` and `prices` are asked then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, ldexp
 from typing import final
 
 import numpy as np
 
-from flowtrade.clearing.active import is_tiny
 from flowtrade.clearing.arrays import FloatArray
-from flowtrade.clearing.faces import Ranges, price_intervals
+from flowtrade.clearing.faces import Ranges
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.rational import binary_places, solve_exactly, whole
+from flowtrade.clearing.tiny import Row, TinyForm, is_tiny
 
-__all__ = ["Support", "find_support"]
+__all__ = ["Support", "TinySupport", "find_support", "support_tiny"]
 
 _ZERO = 1e-9
 """Coefficients of a dictionary in natural units that are rounding."""
 
 _PINNED = 1e-12
 """Width of a row's interval, against its price scale, that is none."""
+
+_AT_BOUND = 1e-10
+"""Share of a piece's width within which it counts as standing at its end."""
 
 _PIVOTS = 200
 _CHOICES = 40
@@ -47,6 +50,16 @@ class Support:
     ranges: Ranges
     open: int
     z: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TinySupport:
+    """The same in lists."""
+
+    lower: list[float]
+    upper: list[float]
+    open: int
+    z: list[float]
 
 
 class _LostError(ArithmeticError):
@@ -72,8 +85,20 @@ def find_support(
     """
     if not is_tiny(form):
         return None
+    found = support_tiny(TinyForm.of(form), z.tolist(), y.tolist(), reference.tolist())
+    if found is None:
+        return None
+    known = np.ones(form.columns, np.bool_)
+    ranges = Ranges(np.array(found.lower), np.array(found.upper), known)
+    return Support(ranges, found.open, np.array(found.z))
+
+
+def support_tiny(
+    form: TinyForm, z: list[float], y: list[float], reference: list[float]
+) -> TinySupport | None:
+    """Find the ranges and choose the prices of an auction in lists."""
     try:
-        return _Set(form, z, y).support(reference.tolist())
+        return _Set(form, z, y).support(reference)
     except (ArithmeticError, ValueError):
         return None
 
@@ -82,7 +107,7 @@ def find_support(
 class _Bound:
     """One side of a row: sign * (row's price - level) >= 0."""
 
-    row: list[tuple[int, float]]
+    row: Row
     level: float
     sign: float
 
@@ -91,22 +116,21 @@ class _Bound:
 class _Set:
     """The rows' intervals as constraints on changes of prices."""
 
-    def __init__(self, form: PriceForm, z: FloatArray, y: FloatArray) -> None:
-        table = form.map.table
-        lower, upper = price_intervals(form, form.map.forward(z), y)
-        self.z: list[float] = z.tolist()
-        self.level: list[float] = form.column_price.tolist()
-        scale = form.row_price.tolist()
-        value = _held_prices(form, z, y)
+    def __init__(self, form: TinyForm, z: list[float], y: list[float]) -> None:
+        self.z = z
+        self.level = form.level
+        prices = form.forward(z)
+        value = _held_prices(form, prices, y)
         pinned: list[_Bound] = []
         bounds: list[_Bound] = []
-        ends = zip(lower.tolist(), upper.tolist(), strict=True)
-        for r, (low, high) in enumerate(ends):
+        ends = _intervals(form, prices, y)
+        for row, held, scale, (low, high) in zip(
+            form.rows, value, form.scale, ends, strict=True
+        ):
             if low == -inf and high == inf:
                 continue
-            row = table.take_row(r)
-            if high - low <= _PINNED * scale[r]:
-                pinned.append(_Bound(row, value[r], 0.0))
+            if high - low <= _PINNED * scale:
+                pinned.append(_Bound(row, held, 0.0))
                 continue
             if low > -inf:
                 bounds.append(_Bound(row, low, 1.0))
@@ -119,7 +143,7 @@ class _Set:
     def _touches(self, bound: _Bound) -> bool:
         return any(column in self.open for column, _ in bound.row)
 
-    def support(self, reference: list[float]) -> Support:
+    def support(self, reference: list[float]) -> TinySupport:
         """Ranges, targets and the nearest point."""
         lower, upper = list(self.z), list(self.z)
         if self.open:
@@ -128,9 +152,7 @@ class _Set:
                 lower[column] = min(simplex.extreme(place, -1.0), self.z[column])
                 upper[column] = max(simplex.extreme(place, 1.0), self.z[column])
         z = self._nearest(lower, upper, reference) if self.open else self.z
-        known = np.ones(len(z), np.bool_)
-        ranges = Ranges(np.array(lower), np.array(upper), known)
-        return Support(ranges, len(self.open), np.array(z))
+        return TinySupport(lower, upper, len(self.open), z)
 
     def _nearest(
         self, lower: list[float], upper: list[float], reference: list[float]
@@ -227,23 +249,43 @@ class _Set:
         return out, [float(value) for value in above[count:]]
 
 
-def _held_prices(form: PriceForm, z: FloatArray, y: FloatArray) -> list[float]:
+def _intervals(
+    form: TinyForm, prices: list[float], y: list[float]
+) -> list[tuple[float, float]]:
+    """Lowest and highest price of each row that support flows, as in `faces`."""
+    lower, upper = [-inf] * len(prices), [inf] * len(prices)
+    for r, flow, low, high, top, bottom in _pieces(form, y):
+        width = high - low
+        margin = _AT_BOUND * (width if isfinite(width) else form.rate)
+        # A piece at its low end wants the price at or above its top, and so on;
+        # inside it wants exactly this price.
+        if flow <= low + margin:
+            least, most = top, bottom if flow >= high - margin else inf
+        elif flow >= high - margin:
+            least, most = -inf, bottom
+        else:
+            least = most = prices[r]
+        if least > lower[r]:
+            lower[r] = least
+        if most < upper[r]:
+            upper[r] = most
+    return list(zip(lower, upper, strict=True))
+
+
+def _pieces(
+    form: TinyForm, y: list[float]
+) -> Iterator[tuple[int, float, float, float, float, float]]:
+    return zip(form.row, y, form.low, form.high, form.top, form.bottom, strict=True)
+
+
+def _held_prices(form: TinyForm, prices: list[float], y: list[float]) -> list[float]:
     """Prices of rows, told by the flows where a piece is inside.
 
     Then they do not depend on which of many prices the rows' columns happen to have.
     """
-    out: list[float] = form.map.forward(z).tolist()
+    out = list(prices)
     flattest = [inf] * len(out)
-    pieces = zip(
-        form.row.tolist(),
-        y.tolist(),
-        form.low.tolist(),
-        form.high.tolist(),
-        form.top.tolist(),
-        form.bottom.tolist(),
-        strict=True,
-    )
-    for r, flow, low, high, top, bottom in pieces:
+    for r, flow, low, high, top, bottom in _pieces(form, y):
         if not low < flow < high:
             continue
         drop = top - bottom
