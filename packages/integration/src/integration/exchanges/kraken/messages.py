@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-__all__ = ["BookPart", "Data", "Message", "SystemEvent", "Trade", "decode"]
+__all__ = ["BookPart", "Candle", "Data", "Message", "SystemEvent", "Trade", "decode"]
 
 
 class Trade(msgspec.Struct, array_like=True, gc=False):
@@ -28,6 +28,20 @@ class Spread(msgspec.Struct, array_like=True, gc=False):
     time: str
     bid_volume: str
     ask_volume: str
+
+
+class Candle(msgspec.Struct, array_like=True, gc=False):
+    """Times of the last change and of the interval's end in decimal seconds."""
+
+    time: str
+    end: str
+    open: str
+    high: str
+    low: str
+    close: str
+    vwap: str
+    volume: str
+    count: int
 
 
 class Level(msgspec.Struct, array_like=True, gc=False):
@@ -60,6 +74,7 @@ class NamedSubscription(msgspec.Struct):
     """The channel that an answer is about."""
 
     name: str = ""
+    interval: int = 1
 
 
 class SystemEvent(msgspec.Struct):

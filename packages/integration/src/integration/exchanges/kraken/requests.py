@@ -40,9 +40,11 @@ class KrakenConnector(PlainConnector):
         """Spell one request; answers name their topics."""
         del number
         (topic,) = topics
-        named: dict[str, str | int] = {"name": topic.channel}
+        name = topic.channel.partition("-")[0]
+        named: dict[str, str | int] = {"name": name}
         if topic.parameters:
-            named["depth"] = int(topic.parameters[0])
+            option = "interval" if name == channels.OHLC else "depth"
+            named[option] = int(topic.parameters[0])
         return msgspec.json.encode(
             {"event": verb, "pair": [topic.market], "subscription": named}
         )

@@ -20,6 +20,7 @@ from integration.market.notices import (
 )
 from integration.market.numbers import exact
 from integration.models import (
+    Candle,
     MarketDataInstrument,
     MarketEvent,
     OrderBookL1,
@@ -31,6 +32,9 @@ from integration.models import (
 )
 
 __all__ = ["KrakenTransformer"]
+
+_NS_PER_MINUTE = 60_000_000_000
+_MS = 1_000_000
 
 
 class KrakenTransformer(VenueTransformer[messages.Message]):
@@ -44,8 +48,10 @@ class KrakenTransformer(VenueTransformer[messages.Message]):
         """Turn one message into outputs."""
         if isinstance(message, messages.SystemEvent):
             return (_event(message),)
-        # Depths and intervals are part of the wire's name only: book-10, ohlc-5.
-        channel = message.channel.partition("-")[0]
+        # book-10 is a book; of ohlc-5 there may be others, ohlc-60, beside it.
+        channel, _, detail = message.channel.partition("-")
+        if channel == channels.OHLC:
+            return self._candle(message, int(detail or 1), time_received)
         instrument = self.routes.get(channel, message.pair)
         if instrument is None:
             return self.unidentified(channel, message.pair)
@@ -81,6 +87,26 @@ class KrakenTransformer(VenueTransformer[messages.Message]):
         bid, ask = level_of(s.bid, s.bid_volume), level_of(s.ask, s.ask_volume)
         top = OrderBookL1(time, bid, ask)
         return (MarketEvent(time, now, self.exchange, instrument, top),)
+
+    def _candle(self, m: messages.Data, minutes: int, now: int) -> Iterable[Output]:
+        instrument = self.routes.get(channels.candles(minutes), m.pair)
+        if instrument is None:
+            return self.unidentified(m.channel, m.pair)
+        c = msgspec.convert(m.parts[0], messages.Candle)
+        end = ns_from_decimal_s(c.end)
+        candle = Candle(
+            channels.INTERVALS[minutes],
+            end - minutes * _NS_PER_MINUTE,
+            end - _MS,
+            exact(c.open),
+            exact(c.high),
+            exact(c.low),
+            exact(c.close),
+            exact(c.volume),
+            c.count,
+        )
+        time = ns_from_decimal_s(c.time)
+        return (MarketEvent(time, now, self.exchange, instrument, candle),)
 
     def _book(
         self, parts: list[object], instrument: MarketDataInstrument, now: int
@@ -125,7 +151,9 @@ def _event(m: messages.SystemEvent) -> Output:
 
 
 def _status(m: messages.SystemEvent) -> Output:
-    name = "" if m.subscription is None else m.subscription.name
+    told = messages.NamedSubscription() if m.subscription is None else m.subscription
+    candles = told.name == channels.OHLC
+    name = channels.candles(told.interval) if candles else told.name
     topics = (subscription_id(name, m.pair),)
     match m.status:
         case "subscribed":

@@ -1,6 +1,7 @@
 """Which data Kraken v2 has."""
 
 from integration.errors import UnsupportedSubKind
+from integration.exchanges.kraken.channels import INTERVALS, minutes
 from integration.exchanges.kraken_v2.symbols import native
 from integration.market.connector import Topic, supported
 from integration.models import ExchangeId, InstrumentKind, SubKind, Subscription
@@ -12,19 +13,6 @@ TICKER = "ticker"
 BOOK = "book"
 OHLC = "ohlc"
 DEPTHS = (10, 25, 100, 500, 1000)
-
-INTERVALS = {
-    1: "1m",
-    5: "5m",
-    15: "15m",
-    30: "30m",
-    60: "1h",
-    240: "4h",
-    1440: "1d",
-    10080: "1w",
-    21600: "15d",
-}
-"""Kraken's intervals in minutes, and our names."""
 
 SUPPORT = {
     SubKind.PUBLIC_TRADES: TRADE,
@@ -54,9 +42,5 @@ def topic(subscription: Subscription) -> Topic:
     if subscription.kind is SubKind.ORDER_BOOKS_L2:
         parameters = (str(depth(subscription)),)
     elif subscription.kind is SubKind.CANDLES:
-        wanted = subscription.interval or "1m"
-        minutes = next((m for m, name in INTERVALS.items() if name == wanted), None)
-        if minutes is None:
-            raise UnsupportedSubKind(exchange, f"candles of {wanted!r}")
-        parameters = (str(minutes),)
+        parameters = (str(minutes(exchange, subscription)),)
     return Topic(channel, native(instrument), parameters)
