@@ -86,12 +86,7 @@ async def run_server(
         )
         service = auction.service
         products = await ensure_products(service, config)
-        feed = MarketFeed(
-            _instruments(service),
-            config=config.feed.streams(ssl_context),
-            on_mid=partial(_set_reference, service, clock or SystemClock()),
-        )
-        service.watch_products(partial(_follow, feed))
+        feed = _make_feed(service, config, ssl_context, clock or SystemClock())
         async with trio.open_nursery() as feeding:
             await feeding.start(feed.run)
             metrics_url = await _show_metrics(auction, config, feeding)
@@ -105,6 +100,19 @@ async def run_server(
             )
             await shutdown.wait()
             feeding.cancel_scope.cancel()
+
+
+def _make_feed(
+    service: Service, config: Config, ssl_context: ssl.SSLContext | None, clock: Clock
+) -> MarketFeed:
+    """Make the feed of what the products need, now and when they change."""
+    feed = MarketFeed(
+        _instruments(service),
+        config=config.feed.streams(ssl_context),
+        on_mid=partial(_set_reference, service, clock),
+    )
+    service.watch_products(partial(_follow, feed))
+    return feed
 
 
 async def _show_metrics(

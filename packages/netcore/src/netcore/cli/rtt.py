@@ -54,6 +54,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_connection(parser)
     group = parser.add_argument_group("measurement")
+    _add_probes(group)
+    _add_ways(group)
+    parser.add_argument("--quiet", action="store_true", help="print the totals only")
+    add_json(parser)
+    parser.set_defaults(command=run)
+
+
+def _add_probes(group: "argparse._ArgumentGroup") -> None:
+    """Add how many probes there are, how often and how large."""
     group.add_argument(
         "--count", type=whole, default=20, metavar="N", help="probes (default: 20)"
     )
@@ -85,6 +94,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="BYTES",
         help=f"of a probe, {_LEAST} to {_MOST_PING} for pings (default: {_LEAST})",
     )
+
+
+def _add_ways(group: "argparse._ArgumentGroup") -> None:
+    """Add what is sent and how its answer is waited for."""
     group.add_argument(
         "--echo", action="store_true", help="send messages that the server returns"
     )
@@ -101,9 +114,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="SECONDS",
         help="how long the trio driver tries before it waits (default: 0)",
     )
-    parser.add_argument("--quiet", action="store_true", help="print the totals only")
-    add_json(parser)
-    parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace, output: Output) -> Exit:
