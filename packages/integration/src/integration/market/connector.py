@@ -113,16 +113,19 @@ class RouteTable:
     Most topics tell one kind of data about one instrument: `channel` and `get` find
     it. Some tell several kinds (a ticker: funding, mark price, open interest), or are
     about several instruments (an index: every contract on it): `followers` finds
-    those that asked for a kind.
+    those that asked for a kind. Some tell of all instruments at once and name each in
+    its row (liquidations): `member` finds it among those that asked.
     """
 
-    __slots__ = ("_by_channel", "_followers")
+    __slots__ = ("_by_channel", "_followers", "_members")
 
     def __init__(self) -> None:
         self._by_channel: dict[str, dict[str, MarketDataInstrument]] = {}
         self._followers: dict[
             tuple[str, str], dict[MarketDataInstrument, set[SubKind | None]]
         ] = {}
+        # By channel and kind; made of the followers when somebody asks.
+        self._members: dict[tuple[str, SubKind], dict[str, MarketDataInstrument]] = {}
 
     def add(
         self,
@@ -141,11 +144,13 @@ class RouteTable:
         self.channel(topic.channel)[topic.market] = instrument
         followers = self._followers.setdefault((topic.channel, topic.market), {})
         followers.setdefault(instrument, set()).add(kind)
+        self._members.clear()
 
     def remove(self, topic: Topic) -> None:
         """Forget a topic; messages still on their way become unidentifiable."""
         self.channel(topic.channel).pop(topic.market, None)
         self._followers.pop((topic.channel, topic.market), None)
+        self._members.clear()
 
     def forget(
         self,
@@ -160,6 +165,7 @@ class RouteTable:
         kinds.discard(kind)
         if kind is None or not kinds:
             followers.pop(instrument, None)
+        self._members.clear()
 
     def followers(
         self, channel: str, market: str, kind: SubKind
@@ -171,6 +177,34 @@ class RouteTable:
             known = self.get(channel, market)
             return () if known is None else (known,)
         return tuple(i for i, kinds in found.items() if kinds & {kind, None})
+
+    def member(
+        self,
+        channel: str,
+        symbol: str,
+        kind: SubKind,
+        native: Callable[[MarketDataInstrument], str],
+    ) -> MarketDataInstrument | None:
+        """Look up a row of a topic that tells of all instruments at once.
+
+        Args:
+            channel: the topic's.
+            symbol: what the row calls its instrument.
+            kind: of the row's data.
+            native: spells an instrument as rows of this channel do.
+
+        Returns:
+            None if nobody asked for this instrument.
+        """
+        members = self._members.get((channel, kind))
+        if members is None:
+            markets = [market for name, market in self._followers if name == channel]
+            if not markets:
+                return self.get(channel, symbol)
+            found = (i for m in markets for i in self.followers(channel, m, kind))
+            members = {native(instrument): instrument for instrument in found}
+            self._members[channel, kind] = members
+        return members.get(symbol)
 
     def channel(self, channel: str) -> dict[str, MarketDataInstrument]:
         """Return the live mapping of one channel: symbol to instrument."""

@@ -50,32 +50,6 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
         super().__init__(exchange, routes)
         self._topics: dict[int, Topic] = {}
         self._counter = ConnectionCounter()
-        # One topic tells of all perpetuals: its rows are routed one by one.
-        self._liquidated: dict[str, MarketDataInstrument] = {}
-
-    def add(
-        self,
-        topic: Topic,
-        instrument: MarketDataInstrument,
-        *,
-        kind: SubKind | None = None,
-    ) -> None:
-        """Expect messages of a topic."""
-        super().add(topic, instrument, kind=kind)
-        if topic.market == channels.LIQUIDATIONS:
-            self._liquidated[symbols.native(instrument)] = instrument
-
-    def forget(
-        self,
-        topic: Topic,
-        instrument: MarketDataInstrument,
-        *,
-        kind: SubKind | None = None,
-    ) -> None:
-        """Expect no more of an instrument of a topic that serves several."""
-        super().forget(topic, instrument, kind=kind)
-        if topic.market == channels.LIQUIDATIONS:
-            self._liquidated.pop(symbols.native(instrument), None)
 
     def bind(self, channel_id: int, topic: Topic) -> None:
         """Learn what the venue calls a topic on this connection."""
@@ -108,6 +82,8 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
 
     def _data(self, m: messages.Data, now: int) -> Iterable[Output]:
         topic = self._topics.get(m.channel_id)
+        if topic is not None and topic.market == channels.LIQUIDATIONS:
+            return (Heartbeat(),) if m.kind else self._liquidations(m.body, now)
         instrument = (
             None if topic is None else self.routes.get(topic.channel, topic.market)
         )
@@ -129,8 +105,6 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
                 return (MarketEvent(now, now, self.exchange, instrument, top),)
             case "", channels.CANDLES:
                 return self._candle(m.body, topic, instrument, now)
-            case "", channels.STATUS if topic.market == channels.LIQUIDATIONS:
-                return self._liquidations(m.body, now)
             case "", channels.STATUS:
                 time, facts = rows.status(m.body)
                 return told(self, topic.channel, topic.market, facts, times=(time, now))
@@ -142,7 +116,9 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
     def _liquidations(self, body: Any, now: int) -> Iterable[Output]:  # noqa: ANN401  JSON
         outputs: list[Output] = []
         for symbol, liquidation in rows.liquidations(body):
-            instrument = self._liquidated.get(symbol)
+            instrument = self.routes.member(
+                channels.STATUS, symbol, SubKind.LIQUIDATIONS, symbols.native
+            )
             if instrument is None:
                 outputs.append(Ignored(f"nobody asked for {symbol}"))
                 continue

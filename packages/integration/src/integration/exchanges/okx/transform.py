@@ -8,7 +8,7 @@ from integration.errors import Exchange
 from integration.exchanges.okx import channels, messages, shapes, symbols
 from integration.exchanges.shared import level_of, side_of, told
 from integration.fields import decimal_of
-from integration.market.connector import RouteTable, Topic, VenueTransformer
+from integration.market.connector import RouteTable, VenueTransformer
 from integration.market.notices import Ack, Ignored, Info, InfoAction, Output, Refusal
 from integration.market.numbers import exact, exact_pair
 from integration.market.shapes import Scanner
@@ -56,8 +56,6 @@ class OkxTransformer(VenueTransformer[messages.Message]):
 
     def __init__(self, exchange: ExchangeId, routes: RouteTable | None = None) -> None:
         super().__init__(exchange, routes)
-        # One topic serves all instruments of a kind: rows are routed one by one.
-        self._liquidated = self.routes.channel(channels.LIQUIDATION)
         self._dealt = self.routes.channel(channels.TRADE)
         self.scanner = Scanner.of(
             (shapes.TRADES, self._dealt),
@@ -82,30 +80,6 @@ class OkxTransformer(VenueTransformer[messages.Message]):
             messages.OpenInterests: self._open_interest,
             **dict.fromkeys(self._handlers, self._routed),
         }
-
-    def add(
-        self,
-        topic: Topic,
-        instrument: MarketDataInstrument,
-        *,
-        kind: SubKind | None = None,
-    ) -> None:
-        """Expect messages of a topic."""
-        super().add(topic, instrument, kind=kind)
-        if topic.channel == channels.LIQUIDATION:
-            self._liquidated[symbols.native(instrument)] = instrument
-
-    def forget(
-        self,
-        topic: Topic,
-        instrument: MarketDataInstrument,
-        *,
-        kind: SubKind | None = None,
-    ) -> None:
-        """Expect no more of an instrument of a topic that serves several."""
-        super().forget(topic, instrument, kind=kind)
-        if topic.channel == channels.LIQUIDATION:
-            self._liquidated.pop(symbols.native(instrument), None)
 
     decode = staticmethod(messages.decode)
 
@@ -182,7 +156,9 @@ class OkxTransformer(VenueTransformer[messages.Message]):
     def _liquidations(self, m: messages.Liquidations, now: int) -> Iterable[Output]:
         events: list[Output] = []
         for row in m.data:
-            instrument = self._liquidated.get(row.instId)
+            instrument = self.routes.member(
+                m.arg.channel, row.instId, SubKind.LIQUIDATIONS, symbols.native
+            )
             if instrument is None:
                 events.append(Ignored(f"nobody asked for {row.instId}"))
                 continue
