@@ -55,6 +55,23 @@ def test_every_core_solves_a_program_with_a_known_answer(core):
 
 
 @pytest.mark.parametrize("core", Core)
+def test_rows_without_bounds_push_nobody(core):
+    point = solve_quadratic(
+        hessian=sparse.csc_array(np.eye(2)),
+        cost=np.array([-1.0, -1.0]),
+        matrix=sparse.csc_array([[3.0, 5.0], [1.0, 1.0], [1.0, -1.0]]),
+        row_lower=np.array([-np.inf, 1.0, -np.inf]),
+        row_upper=np.array([np.inf, 1.0, np.inf]),
+        lower=np.full(2, -np.inf),
+        upper=np.full(2, np.inf),
+        core=core,
+    )
+
+    assert point.x == pytest.approx([0.5, 0.5], abs=1e-6)
+    assert point.dual == pytest.approx([0.0, -0.5, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize("core", Core)
 def test_a_curvature_highs_would_refuse_never_reaches_it(core):
     with pytest.raises(SolverFailed, match="1e15"):
         quadratic(core, curvature=1e16)

@@ -110,3 +110,37 @@ def test_a_wrong_point_has_a_residual_and_a_missing_one_an_infinite_one():
     assert task.residual(np.array([2.0, 1.0]), np.zeros(2)) > 0.1
     assert task.residual(np.array([9.0, 1.0]), np.array([-8.0, 0.0])) > 0.1
     assert task.residual(np.array([np.nan, 1.0]), np.zeros(2)) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("lower", "solved"), [([], True), ([-1.0], True), ([1], False)]
+)
+def test_a_program_without_variables_is_solved_where_nothing_is_allowed(
+    capfd, lower, solved
+):
+    rows = len(lower)
+    problem = Problem(
+        sparse.csc_array((0, 0)),
+        np.zeros(0),
+        sparse.csc_array((rows, 0)),
+        np.array(lower, float),
+        np.full(rows, 2.0),
+    )
+
+    answer = solve_qp(problem)
+
+    assert (answer is not None) == solved
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_infeasible_program_with_a_row_without_bounds_has_no_answer():
+    # HiGHS is asked, which once wrote past its arrays for such a row.
+    problem = Problem(
+        sparse.csc_array(np.ones((3, 3))),
+        np.array([1.0, -1.0, 2.0]),
+        sparse.csc_array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]),
+        np.array([-np.inf, 5.0, -np.inf]),
+        np.array([np.inf, np.inf, 1.0]),
+    )
+
+    assert solve_qp(problem) is None

@@ -12,7 +12,7 @@ units; the active set adds `qp_regularization_value` to the matrix and never tak
 out again; for a minimisation prices are the negative row duals.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from time import monotonic
 from typing import Any
@@ -184,12 +184,18 @@ def solve_quadratic(
     left = max(deadline - monotonic(), 0.0)
     if np.isfinite(left):
         checked(highs.setOptionValue("time_limit", left), "set a time limit")
-    _pass_rows(highs, cost, matrix, (row_lower, row_upper), (lower, upper))
+    # HiPO of HiGHS 1.15.1 writes past its arrays where a row has no bound at all.
+    kept = np.isfinite(row_lower) | np.isfinite(row_upper)
+    rows = sparse.csc_array(matrix.tocsr()[kept])
+    _pass_rows(highs, cost, rows, (row_lower[kept], row_upper[kept]), (lower, upper))
     _pass_hessian(highs, hessian)
     # Its status is no verdict: a point whose duals miss HiGHS' own tolerance by a hair
     # is an error to it, and good enough to be polished. No point at all is seen below.
     highs.run()
-    return _read_point(highs, matrix.shape)
+    point = _read_point(highs, rows.shape)
+    dual = np.zeros(len(kept))
+    dual[kept] = point.dual
+    return replace(point, dual=dual)
 
 
 def _pass_rows(

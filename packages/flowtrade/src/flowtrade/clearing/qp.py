@@ -324,6 +324,8 @@ def _refined(
 def _factorise(
     base: sparse.csc_array, diagonal: FloatArray
 ) -> Callable[[FloatArray], FloatArray]:
+    if not len(diagonal):  # LAPACK takes no empty matrix
+        return lambda rhs: rhs
     if len(diagonal) <= _DENSE:
         dense = base.toarray()
         at = np.arange(len(diagonal))
