@@ -1,4 +1,4 @@
-"""Kraken v1's `ohlc`, by its documentation.
+"""Kraken's `ohlc`, by the documentation of its first API.
 
 Rows are made of the page's own examples,
 https://docs.kraken.com/api/docs/websocket-v1/ohlc, the answers of
@@ -155,3 +155,35 @@ def test_a_refusal_is_of_its_interval(transformer, fed):
     assert isinstance(refusal, Refusal)
     assert refusal.fatal
     assert refusal.topics == ("ohlc-7|XBT/USD",)
+
+
+def test_candles_of_several_lengths_are_topics_of_their_own_in_v2_as_well(
+    transformer, fed
+):
+    connector = connector_for(ExchangeId.KRAKEN_V2)
+    minute, five = (
+        connector.topic(
+            Subscription(ExchangeId.KRAKEN_V2, BTC, SubKind.CANDLES, interval=i)
+        )
+        for i in ("1m", "5m")
+    )
+    made = transformer("kraken_v2", (minute.channel, minute.market))
+    made.add(five, BTC)
+    (request,) = connector.subscribe([five], first_id=3, time=0)
+    candle = dict.fromkeys(("open", "high", "low", "close", "volume", "vwap"), 1.5)
+    candle |= {"symbol": "XBT/USD", "interval": 5, "trades": 2}
+    candle |= {"interval_begin": "2023-10-04T16:25:00.000000000Z"}
+    message = {"channel": "ohlc", "type": "update", "data": [candle]}
+    result = {"channel": "ohlc", "symbol": "XBT/USD", "interval": 5}
+    ack = {"method": "subscribe", "success": True, "result": result}
+
+    (event,) = fed(made, message)
+    (confirmed,) = fed(made, ack)
+    made.remove(five)
+    (nobody,) = fed(made, message)
+
+    params = json.loads(request.payload)["params"]
+    assert (params["channel"], params["interval"]) == ("ohlc", 5)
+    assert event.kind.interval == "5m"
+    assert confirmed.topics == (five.id,) != (minute.id,)
+    assert isinstance(nobody, Unidentifiable)

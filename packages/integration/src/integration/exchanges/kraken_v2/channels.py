@@ -6,7 +6,16 @@ from integration.exchanges.kraken_v2.symbols import native
 from integration.market.connector import Topic, supported
 from integration.models import ExchangeId, InstrumentKind, SubKind, Subscription
 
-__all__ = ["BOOK", "INTERVALS", "OHLC", "TICKER", "TRADE", "depth", "topic"]
+__all__ = [
+    "BOOK",
+    "INTERVALS",
+    "OHLC",
+    "TICKER",
+    "TRADE",
+    "candles",
+    "depth",
+    "topic",
+]
 
 TRADE = "trade"
 TICKER = "ticker"
@@ -28,6 +37,14 @@ def depth(subscription: Subscription) -> int:
     return next((d for d in DEPTHS if d >= wanted), DEPTHS[-1])
 
 
+def candles(length: int) -> str:
+    """Name candles of some minutes: those of one minute as messages name them all.
+
+    The wire has one name for all lengths; a subscription of its own needs its own.
+    """
+    return OHLC if length == 1 else f"{OHLC}-{length}"
+
+
 def topic(subscription: Subscription) -> Topic:
     """Name a subscription as Kraken does.
 
@@ -42,5 +59,6 @@ def topic(subscription: Subscription) -> Topic:
     if subscription.kind is SubKind.ORDER_BOOKS_L2:
         parameters = (str(depth(subscription)),)
     elif subscription.kind is SubKind.CANDLES:
-        parameters = (str(minutes(exchange, subscription)),)
+        length = minutes(exchange, subscription)
+        channel, parameters = candles(length), (str(length),)
     return Topic(channel, native(instrument), parameters)

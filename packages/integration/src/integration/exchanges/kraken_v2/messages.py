@@ -142,6 +142,7 @@ class Result(msgspec.Struct):
 
     channel: str = ""
     symbol: str = ""
+    interval: int = 1
 
 
 class Answer(msgspec.Struct):

@@ -44,7 +44,7 @@ class KrakenV2Connector(PlainConnector):
         """Spell one request."""
         (topic,) = topics
         params: dict[str, Any] = {
-            "channel": topic.channel,
+            "channel": topic.channel.partition("-")[0],
             "symbol": [topic.market],
             **_options(topic),
         }
@@ -71,7 +71,7 @@ class KrakenV2Connector(PlainConnector):
 
 
 def _options(topic: Topic) -> dict[str, Any]:
-    match topic.channel:
+    match topic.channel.partition("-")[0]:
         case channels.BOOK:
             return {"depth": int(topic.parameters[0])}
         case channels.OHLC:

@@ -126,7 +126,7 @@ class KrakenV2Transformer(VenueTransformer[messages.Message]):
             c.volume,
             c.trades,
         )
-        return self._event(channels.OHLC, c.symbol, now, now, candle)
+        return self._event(channels.candles(c.interval), c.symbol, now, now, candle)
 
 
 def _spelled(
@@ -151,7 +151,10 @@ def _answer(m: messages.Answer) -> Output:
         return Pong(request_id)
     topics: tuple[SubscriptionId, ...] = ()
     if m.result is not None and m.result.symbol:
-        topics = (subscription_id(m.result.channel, m.result.symbol),)
+        told = m.result
+        candles = told.channel == channels.OHLC
+        channel = channels.candles(told.interval) if candles else told.channel
+        topics = (subscription_id(channel, told.symbol),)
     if not m.success:
         return Refusal(Exchange(m.error), request_id, topics)
     if m.method == "subscribe" and topics:
