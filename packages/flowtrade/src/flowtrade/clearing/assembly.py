@@ -9,15 +9,18 @@ LAPACK.
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isqrt
 from typing import Any, final
 
 import numpy as np
 
-from flowtrade.clearing.arrays import FloatArray, IntArray
+from flowtrade.clearing import _speedups
+from flowtrade.clearing.arrays import FloatArray, IntArray, Ragged
 from flowtrade.clearing.blocks import Elimination, Entries, eliminations, label_blocks
 from flowtrade.clearing.lapack import factorise, solve_factored
-from flowtrade.clearing.pairs import row_pairs
+from flowtrade.clearing.pairs import Pairs, row_pairs
 from flowtrade.clearing.rowmap import RowMap
+from flowtrade.clearing.speedups import COMPILED
 
 __all__ = ["Assembler", "Factor", "SingularMatrix"]
 
@@ -40,10 +43,13 @@ class Assembler:
     blocks. The order of work is fixed, so the same weights give the same bits.
     """
 
-    def __init__(self, rowmap: RowMap, products: int) -> None:
+    def __init__(
+        self, rowmap: RowMap, products: int, *, compiled: bool = COMPILED
+    ) -> None:
         self.map = rowmap
         self.width = rowmap.shape[1]
         self.products = products
+        self._compiled = compiled
 
     def factor(self, weights: FloatArray, delta: FloatArray | float) -> "Factor":
         """Factorise T' diag(weights) T + diag(delta).
@@ -82,7 +88,7 @@ class Assembler:
 
     @cached_property
     def _plan(self) -> "_Plan":
-        return _Plan.of(self.map, self.products)
+        return _Plan.of(self.map, self.products, compiled=self._compiled)
 
 
 @final
@@ -111,6 +117,27 @@ class Factor:
 
 
 @dataclass(frozen=True, eq=False)
+class _Direct:
+    """The dense matrix straight from the rows of T, by the compiled loops.
+
+    Attributes:
+        table: The rows.
+        place: Of each entry's column in the matrix, -1 if it is eliminated.
+    """
+
+    table: Ragged
+    place: IntArray
+
+    def array(self, weights: FloatArray, size: int) -> FloatArray:
+        """The lower triangle, flat; see `Entries.array`."""
+        kept = isqrt(size)
+        core = np.zeros((kept, kept))
+        table = self.table
+        _speedups.add_products(table.ptr, self.place, table.weight, weights, core)
+        return core.reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
 class _Plan:
     """Positions of every entry.
 
@@ -122,7 +149,7 @@ class _Plan:
     """
 
     kept: IntArray
-    dense: Entries | None
+    dense: "Entries | _Direct | None"
     blocks: list[Elimination]
     small: FloatArray | None
 
@@ -139,15 +166,20 @@ class _Plan:
         return core
 
     @classmethod
-    def of(cls, rowmap: RowMap, products: int) -> "_Plan":
+    def of(cls, rowmap: RowMap, products: int, *, compiled: bool) -> "_Plan":
         rows, width = rowmap.shape
         if rowmap.is_small and (width == products or width <= _WHOLE):
             return cls(np.arange(width), None, [], rowmap.dense)
-        pairs = row_pairs(rowmap.table)
-        block = label_blocks(rowmap.table, products, width)
+        table = rowmap.table
+        block = label_blocks(table, products, width)
         kept = np.flatnonzero(block < 0)
         place = np.full(width, -1, np.int64)
         place[kept] = np.arange(len(kept))
+        if compiled:
+            pairs = _bordering(table, block)
+            blocks = eliminations(pairs, block, place, rows, compiled=True)
+            return cls(kept, _Direct(table, place[table.idx]), blocks, None)
+        pairs = row_pairs(table)
         inside = (block[pairs.left] < 0) & (block[pairs.right] < 0)
         # Places ascend with columns, and left is the greater column of the two.
         dense = Entries.of(
@@ -158,3 +190,10 @@ class _Plan:
             sources=rows,
         )
         return cls(kept, dense, eliminations(pairs, block, place, rows), None)
+
+
+def _bordering(table: Ragged, block: IntArray) -> Pairs:
+    """Pairs within the rows that have a column of some block."""
+    rows = np.unique(table.rows()[block[table.idx] >= 0])
+    pairs = row_pairs(table.take(rows))
+    return Pairs(pairs.left, pairs.right, rows[pairs.row], pairs.value)

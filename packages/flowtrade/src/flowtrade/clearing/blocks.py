@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import sparse
 
+from flowtrade.clearing import _speedups
 from flowtrade.clearing.arrays import FloatArray, IntArray, Ragged, offsets
 from flowtrade.clearing.graph import label_parts
 from flowtrade.clearing.pairs import Pairs, pair_positions
@@ -129,15 +130,22 @@ def label_blocks(table: Ragged, products: int, width: int) -> IntArray:
 
 
 def eliminations(
-    pairs: Pairs, block: IntArray, place: IntArray, rows: int
+    pairs: Pairs,
+    block: IntArray,
+    place: IntArray,
+    rows: int,
+    *,
+    compiled: bool = False,
 ) -> list[Elimination]:
     """Plan the elimination of all blocks.
 
     Args:
-        pairs: Of entries within rows of T.
+        pairs: Of entries within rows of T; rows without a column of some block may be
+            left out.
         block: Block of each column, from `label_blocks`.
         place: Place of each kept column in the dense matrix, -1 for others.
         rows: Number of rows of T.
+        compiled: Whether compiled loops may be used.
     """
     used = np.flatnonzero(block >= 0)
     if not len(used):
@@ -153,8 +161,13 @@ def eliminations(
         mine = np.flatnonzero(shape == count)
         mine = mine[np.argsort(labels[mine], kind="stable")]
         columns = mine.reshape(-1, count)
-        make = _Singles.of if count == 1 else _Stacks.of
-        plans.append(make(columns, pairs, place, rows, kept))
+        border = _Border.of(columns, pairs, place, kept)
+        if count > 1:
+            plans.append(_Stacks.of(columns, border, pairs, rows, kept))
+        else:
+            plans.append(
+                _Singles.of(columns, border, pairs, rows, kept, compiled=compiled)
+            )
     return plans
 
 
@@ -201,6 +214,59 @@ class _Border:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Corners:
+    """Products of touches of the same block, summed by position.
+
+    Attributes:
+        left: Touches whose products land in the dense matrix, by position there.
+        entries: Multiplies them by the other factors and sums by position.
+    """
+
+    left: IntArray
+    entries: Entries
+
+    @classmethod
+    def of(cls, ptr: IntArray, column: IntArray, kept: int) -> "_Corners":
+        left, right = pair_positions(ptr)
+        position = column[left] * kept + column[right]
+        order = _by_position(position, kept * kept)
+        left, right = left[order], right[order]
+        return cls(left, _ordered(position[order], right, len(column)))
+
+    def subtract(
+        self, core: FloatArray, border: FloatArray, pulled: FloatArray
+    ) -> None:
+        """Take the products out of the dense matrix, in place."""
+        # One pass gathers the left factors, the sparse product does all the rest.
+        entries = self.entries.valued(border.take(self.left))
+        entries.subtract(core.reshape(-1), pulled)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _DirectCorners:
+    """The same by compiled loops.
+
+    Attributes:
+        ptr: Offsets of touches by block.
+        column: Place of each touch in the dense matrix.
+        kept: Size of the dense matrix.
+    """
+
+    ptr: IntArray
+    column: IntArray
+    kept: int
+
+    def subtract(
+        self, core: FloatArray, border: FloatArray, pulled: FloatArray
+    ) -> None:
+        """Take the products out of the dense matrix, in place."""
+        # Summed apart, so that no bit depends on what is in the matrix before.
+        total = np.zeros((self.kept, self.kept))
+        _speedups.add_corners(self.ptr, self.column, border, pulled, total)
+        core -= total
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Singles:
     """Blocks of one demand each.
 
@@ -210,8 +276,7 @@ class _Singles:
         border: Fills their touches.
         owner: Block of each touch.
         column: Place of each touch in the dense matrix.
-        left: Touches whose products land in the dense matrix, by position there.
-        corner: Multiplies them by the other factors and sums by position.
+        corner: Takes the products of touches out of the dense matrix.
     """
 
     columns: IntArray
@@ -219,21 +284,23 @@ class _Singles:
     border: Entries
     owner: IntArray
     column: IntArray
-    left: IntArray
-    corner: Entries
+    corner: "_Corners | _DirectCorners"
 
     @classmethod
     def of(
-        cls, columns: IntArray, pairs: Pairs, place: IntArray, rows: int, kept: int
+        cls,
+        columns: IntArray,
+        border: _Border,
+        pairs: Pairs,
+        rows: int,
+        kept: int,
+        *,
+        compiled: bool,
     ) -> "_Singles":
-        border = _Border.of(columns, pairs, place, kept)
         inside, across = border.inside, border.across
         count, touches = len(columns), len(border.owner)
-        left, right = pair_positions(
-            offsets(np.bincount(border.owner, minlength=count))
-        )
-        position = border.column[left] * kept + border.column[right]
-        order = _by_position(position, kept * kept)
+        ptr = offsets(np.bincount(border.owner, minlength=count))
+        make = _DirectCorners if compiled else _Corners.of
         return cls(
             columns[:, 0],
             Entries.of(
@@ -252,8 +319,7 @@ class _Singles:
             ),
             border.owner,
             border.column,
-            left[order],
-            _ordered(position[order], right[order], touches),
+            make(ptr, border.column, kept),
         )
 
     def eliminate(
@@ -264,8 +330,7 @@ class _Singles:
         inverse = 1.0 / (own + shift[self.columns])
         border = self.border.array(weights, len(self.owner))
         pulled = border * inverse[self.owner]
-        # One pass gathers the left factors, the sparse product does all the rest.
-        self.corner.valued(border.take(self.left)).subtract(core.reshape(-1), pulled)
+        self.corner.subtract(core, border, pulled)
         return inverse, pulled
 
     def reduce(
@@ -314,16 +379,15 @@ class _Stacks:
 
     @classmethod
     def of(
-        cls, columns: IntArray, pairs: Pairs, place: IntArray, rows: int, kept: int
+        cls, columns: IntArray, found: _Border, pairs: Pairs, rows: int, kept: int
     ) -> "_Stacks":
         count, size = columns.shape
-        found = _Border.of(columns, pairs, place, kept)
         counts = np.bincount(found.owner, minlength=count)
         width = max(int(counts.max(initial=0)), 1)
         slot = np.arange(len(found.owner)) - (np.cumsum(counts) - counts)[found.owner]
         border = np.full((count, width), kept, np.int64)
         border[found.owner, slot] = found.column
-        inner = np.full(len(place), -1, np.int64)
+        inner = np.full(len(found.number), -1, np.int64)
         inner[columns] = np.arange(size)
         inside, across = found.inside, found.across
         left, right = pairs.left[inside], pairs.right[inside]
