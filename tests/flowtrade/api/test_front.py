@@ -1,10 +1,17 @@
 """The hot lane: the framework's answers without the framework."""
 
-import pytest
+import re
+from contextlib import asynccontextmanager
+from functools import partial
 
-from flowtrade.api.front import Front
+import pytest
+import trio
+from litestar import Litestar
+
+from flowtrade.api.front import Front, shortcut_of
 from flowtrade.api.routes import ROUTES, Lane
 from flowtrade.api.timing import OTHER
+from flowtrade.serve import serve
 from flowtrade.settings import ServerSettings, Settings
 from flowtrade.testing.bench import open_bench
 
@@ -29,6 +36,8 @@ def new_demand(key=DEMAND):
 def new_portfolio(demand=DEMAND):
     return f'{{"app_data":"{PORTFOLIO}","demand":"{demand}","basis":"{PRODUCT}"}}'
 
+
+JSON = {"Content-Type": "application/json"}
 
 BODIES = [
     "",
@@ -137,6 +146,94 @@ async def test_both_lanes_answer_alike_byte_for_byte():
     assert {status for *_, status, _, _ in seen} >= {405, 413, 415, 422}
 
 
+@asynccontextmanager
+async def a_peer_of(bench, shortcut):
+    """Serve a bench's application on a socket; yield one connection to it."""
+    run = partial(serve, bench.app, shortcut=shortcut)
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(run)
+        async with await trio.open_tcp_stream("127.0.0.1", url_port(url)) as stream:
+            yield stream
+        nursery.cancel_scope.cancel()
+
+
+def url_port(url):
+    return int(url.rpartition(":")[2])
+
+
+def wire_of(method, path, headers, body):
+    lines = {"Host": "x", "Authorization": f"Bearer {TOKEN}", **headers}
+    if body:
+        lines["Content-Length"] = str(len(body))
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{method} {path} HTTP/1.1\r\n{text}\r\n{body}".encode()
+
+
+async def exchange(stream, wire):
+    """Send a request and return its response, which has a length."""
+    await stream.send_all(wire)
+    data = b""
+    with trio.fail_after(60):
+        while b"\r\n\r\n" not in data:
+            data += await stream.receive_some()
+        head, _, rest = data.partition(b"\r\n\r\n")
+        length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])
+        while len(rest) < length:
+            rest += await stream.receive_some()
+    return head, rest
+
+
+async def answers_on_the_wire(bench, shortcut):
+    seen = []
+    async with a_peer_of(bench, shortcut) as stream:
+        made = wire_of("POST", "/product", JSON, f'"{PRODUCT}"')
+        assert (await exchange(stream, made))[0].startswith(b"HTTP/1.1 201")
+        for method, path, headers, body in requests():
+            bench.clock.advance(1)
+            wire = wire_of(method, path, {**JSON, **headers}, body)
+            seen.append((method, path, body, *await exchange(stream, wire)))
+    return seen
+
+
+async def test_the_shortcut_answers_as_asgi_does_byte_for_byte():
+    taken = []
+    async with open_bench(settings()) as short, open_bench(settings()) as usual:
+        known = shortcut_of(short.app)
+
+        def shortcut(request, line):
+            found = known(request, line)
+            taken.append(found is not None)
+            return found
+
+        seen = await answers_on_the_wire(short, shortcut)
+
+        assert seen == await answers_on_the_wire(usual, None)
+    assert taken.count(True) > 60
+    assert taken.count(False) > 20
+    statuses = {int(head.split()[1]) for *_, head, _ in seen}
+    assert statuses >= {200, 201, 400, 401, 404, 409, 412, 405, 413, 415, 422}
+
+
+async def test_the_shortcut_asks_the_framework_for_nothing():
+    async with open_bench() as bench:
+
+        async def meet(scope, receive, send):
+            raise AssertionError(f"the framework was asked for {scope['path']}")
+
+        front_of(bench)._framework = meet
+        shortcut = shortcut_of(bench.app)
+        async with a_peer_of(bench, shortcut) as stream:
+            made = wire_of("POST", "/demand", JSON, new_demand())
+            assert (await exchange(stream, made))[0].startswith(b"HTTP/1.1 201")
+            for method, body in (("GET", ""), ("PUT", PWL), ("DELETE", "")):
+                wire = wire_of(method, f"/demand/{DEMAND}", JSON, body)
+                assert (await exchange(stream, wire))[0].startswith(b"HTTP/1.1 200")
+
+
+async def test_an_application_without_a_front_has_no_shortcut():
+    assert shortcut_of(Litestar([], openapi_config=None)) is None
+
+
 async def test_plain_requests_of_hot_routes_do_not_meet_the_framework():
     hot = [route for route in ROUTES if route.lane is Lane.HOT]
     async with open_bench() as bench, bench.client("") as client:
@@ -197,6 +294,3 @@ async def test_requests_are_counted_by_route_and_class_of_status(lane):
         ("GET /demand", 2): 1,
         (OTHER, 4): 2,
     }
-
-
-JSON = {"Content-Type": "application/json"}

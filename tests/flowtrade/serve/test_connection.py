@@ -4,6 +4,7 @@ import re
 
 import pytest
 import trio
+import trio.testing
 
 from flowtrade.ports import CONNECTION
 from flowtrade.serve import serve
@@ -304,3 +305,99 @@ async def test_a_body_over_the_limit_is_refused_at_its_head(app, nursery):
     assert (await until_end(stream)).startswith(b"HTTP/1.1 413")
     assert app.scopes == []
     await stream.aclose()
+
+
+class Shortcut:
+    """Answers `/short`, and notes all that it is shown."""
+
+    def __init__(self):
+        self.shown = []
+        self.fails = False
+
+    def __call__(self, request, line):
+        self.shown.append(request.path)
+        assert line.client[0] == "127.0.0.1"
+        return self.answer(request) if request.path == b"/short" else None
+
+    async def answer(self, request):
+        await trio.lowlevel.checkpoint()
+        if self.fails:
+            raise ZeroDivisionError
+        size = len(request.body)
+        return b"HTTP/1.1 200 \r\nContent-Length: %d\r\n\r\n" % size + request.body
+
+
+@pytest.fixture
+def shortcut():
+    return Shortcut()
+
+
+@pytest.fixture
+async def short_peer(app, shortcut, nursery):
+    async def run(task_status):
+        await serve(app, grace=0.1, shortcut=shortcut, task_status=task_status)
+
+    url = await nursery.start(run)
+    stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+    yield stream
+    await trio.aclose_forcefully(stream)
+
+
+PUT = b"PUT /short HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+
+
+async def test_plain_requests_go_the_short_way_and_others_the_long_one(
+    app, shortcut, short_peer
+):
+    chunked = (
+        b"PUT /short HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"5\r\nlong1\r\n0\r\n\r\n"
+    )
+    for wire, answer in (
+        (PUT % (6, b"short1"), b"short1"),
+        (GET % b"/", b"hello"),  # shown, and left to the application
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b"Content-Length: 5\r\n\r\n"),
+        (PUT % (6, b"short2"), b"short2"),  # although netcore has read in between
+        (PUT % (5, b"long0") + GET % b"/", b"hello"),
+        (chunked, b"long1"),
+        (PUT % (5, b"long2"), b"long2"),  # netcore has not said where it stands
+    ):
+        await short_peer.send_all(wire)
+        assert (await until(short_peer, answer)).startswith(b"HTTP/1.1 200")
+
+    assert shortcut.shown == [b"/short", b"/", b"/short"]
+    assert [scope["method"] for scope in app.scopes] == [
+        *("GET", "HEAD", "PUT", "GET", "PUT", "PUT")
+    ]
+
+
+async def test_a_plain_request_that_comes_in_two_parts_is_read_whole(
+    app, shortcut, short_peer
+):
+    wire = PUT % (9, b"in two go")
+    for cut in (10, len(wire) - 1):
+        await short_peer.send_all(wire[:cut])
+        await trio.testing.wait_all_tasks_blocked()
+        await short_peer.send_all(wire[cut:])
+        assert (await until(short_peer, b"in two go")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_peer_that_goes_after_its_answer_ends_the_connection(
+    shortcut, short_peer
+):
+    await short_peer.send_all(PUT % (4, b"last"))
+    await until(short_peer, b"last")
+    await short_peer.send_eof()
+
+    assert await until_end(short_peer) == b""
+
+
+async def test_an_exception_on_the_short_way_ends_its_connection_alone(
+    shortcut, short_peer, caplog
+):
+    shortcut.fails = True
+    await short_peer.send_all(PUT % (1, b"x"))
+    answer = await until_end(short_peer)
+
+    assert answer.startswith(b"HTTP/1.1 500")
+    assert "ZeroDivisionError" in caplog.text

@@ -12,10 +12,12 @@ from litestar import Response
 from litestar.types import Receive, Scope, Send
 
 from flowtrade.models.time import Rfc3339
+from netcore.http import encode_response
 
 __all__ = ["Answer", "json_answer", "record_answer", "text_answer"]
 
 _JSON: Final = b"application/json"
+_USUAL: Final = frozenset({200, 201})
 
 
 @final
@@ -30,6 +32,8 @@ class Answer(Response[bytes]):
         headers: Further ones.
     """
 
+    status_code: int
+
     def __init__(
         self,
         body: bytes,
@@ -42,17 +46,9 @@ class Answer(Response[bytes]):
         # Not the parent's: it makes collections that this has no use for.
         self.content = body
         self.status_code = status
-        self._lines = [
-            (b"content-type", media_type),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        if version:
-            self._lines.append((b"etag", f'"{version}"'.encode()))
-        if headers:
-            self._lines += [
-                (name.lower().encode(), value.encode())
-                for name, value in headers.items()
-            ]
+        self._type = media_type
+        self._version = version
+        self._more = headers
 
     def to_asgi_response(self, *_args: Any, **_options: Any) -> Any:  # noqa: ANN401  # Litestar's merging is passed over
         """Return this: it is the ASGI application that sends itself."""
@@ -61,10 +57,39 @@ class Answer(Response[bytes]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         start = {"type": "http.response.start", "status": self.status_code}
-        await send({**start, "headers": self._lines})  # type: ignore[arg-type]  # a TypedDict upstream
+        lines = self._lines()
+        lines.insert(1, (b"content-length", b"%d" % len(self.content)))
+        await send({**start, "headers": lines})  # type: ignore[arg-type]  # a TypedDict upstream
         await send(
             {"type": "http.response.body", "body": self.content, "more_body": False}
         )
+
+    def wire(self) -> bytes:
+        """Return the response as it goes over the wire in HTTP/1.1, to no HEAD.
+
+        Raises:
+            BadMessage: Headers cannot stand there.
+        """
+        body = self.content
+        if self._more is None and self.status_code in _USUAL and self._version:
+            # What stands in these lines is ours, so there is nothing to be checked.
+            return b'HTTP/1.1 %d \r\n%betag: "%b"\r\nContent-Length: %d\r\n\r\n%b' % (
+                self.status_code,
+                b"content-type: %b\r\n" % self._type,
+                self._version.encode(),
+                len(body),
+                body,
+            )
+        lines = [(name.decode(), value.decode()) for name, value in self._lines()]
+        return encode_response(self.status_code, headers=lines, body=body)
+
+    def _lines(self) -> list[tuple[bytes, bytes]]:
+        lines = [(b"content-type", self._type)]
+        if self._version:
+            lines.append((b"etag", f'"{self._version}"'.encode()))
+        for name, value in (self._more or {}).items():
+            lines.append((name.lower().encode(), value.encode()))
+        return lines
 
 
 def json_answer(value: object, *, status: int = 200) -> Answer:

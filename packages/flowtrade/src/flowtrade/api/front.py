@@ -10,25 +10,35 @@ same, byte for byte; a test compares them.
 Whatever is not plain is left to the framework: other routes, methods and spellings of a
 path, ids that are not canonical, requests of other origins (CORS), strange hosts. The
 framework has every route, the hot ones too. See ADR 46.
+
+A server that knows us need not tell of hot requests by ASGI's events: it shows them to
+`shortcut_of` the application, and gets the bytes of the response.
 """
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from time import perf_counter
-from typing import Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
+from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from flowtrade.api.answering import Answer
 from flowtrade.api.problems import answer_error
 from flowtrade.api.request import Api
 from flowtrade.api.routes import Lane, Route
 from flowtrade.api.timing import OTHER, RequestTimes
 
-__all__ = ["Front"]
+if TYPE_CHECKING:  # which imports us
+    from flowtrade.serve.incoming import Ends, Incoming, Shortcut
 
-_Handler: TypeAlias = Callable[[Any], Awaitable[ASGIApp]]
+__all__ = ["Front", "shortcut_of"]
+
+_Handler: TypeAlias = Callable[[Any], Awaitable[Answer]]
 
 _ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 """An id as we write it; other spellings of it are the framework's to take apart."""
@@ -46,17 +56,26 @@ class _Hot:
         label: Method and template, for the figures.
         call: The function that answers.
         handler: What the framework knows of it.
+        most: Bytes of a body that it takes.
         parameter: The name of the id at the end of the path, or None.
     """
 
-    __slots__ = ("call", "handler", "label", "parameter")
+    __slots__ = ("call", "handler", "label", "most", "parameter")
 
     def __init__(self, route: Route, handler: HTTPRouteHandler) -> None:
         self.label = _label(route.method, route.path)
         self.call: _Handler = route.handler
         self.handler = handler
+        self.most = handler.resolve_request_max_body_size() or math.inf
         found = _PARAMETER.search(route.path)
         self.parameter = None if found is None else found[1]
+
+    def complete(self, scope: Scope) -> None:
+        """Put into a scope what the framework's router would."""
+        scope["route_handler"] = self.handler
+        scope["path_params"] = {}
+        if self.parameter is not None:
+            scope["path_params"][self.parameter] = scope["path"].rpartition("/")[2]
 
 
 @final
@@ -89,34 +108,56 @@ class Front:
         if scope["type"] != ScopeType.HTTP:
             await self._framework(scope, receive, send)
             return
-        began = perf_counter()
-        hot = self._find(scope)
+        hot = self._find(scope["method"], scope["path"], scope["headers"])
         if hot is None:
-            await self._frame(scope, receive, send, began)
+            await self._frame(scope, receive, send, perf_counter())
             return
-        scope["route_handler"] = hot.handler
-        request = Api(scope, receive, send)
+        hot.complete(scope)
+        answer = await self._ask(hot, Api(scope, receive, send))
+        await answer(scope, receive, send)
+
+    def shortcut(
+        self, app: Litestar, request: "Incoming", line: "Ends"
+    ) -> Awaitable[bytes] | None:
+        """Return what answers a plain request of a hot route, or None for others.
+
+        Args:
+            app: The application that this stands in.
+            request: Read, but not known to ASGI yet.
+            line: Where it came from.
+        """
+        path = request.path.decode()
+        hot = self._find(request.method, path, request.headers)
+        if hot is None or len(request.body) > hot.most:
+            return None
+        scope = cast("Scope", request.scope(line))
+        scope["app"] = scope["litestar_app"] = app
+        hot.complete(scope)
+        return self._wire(hot, Api(scope, body=request.body))
+
+    async def _wire(self, hot: _Hot, request: Api) -> bytes:
+        return (await self._ask(hot, request)).wire()
+
+    async def _ask(self, hot: _Hot, request: Api) -> Answer:
+        began = perf_counter()
         try:
             answer = await hot.call(request)
         except Exception as error:
             answer = answer_error(request, error)
-        await answer(scope, receive, send)
-        status: int = answer.status_code  # type: ignore[attr-defined]  # an Answer
-        self._times.note(hot.label, status, perf_counter() - began)
+        self._times.note(hot.label, answer.status_code, perf_counter() - began)
+        return answer
 
-    def _find(self, scope: Scope) -> _Hot | None:
-        """Return the hot route of a plain request and fill in its parameters."""
-        path = scope["path"]
+    def _find(
+        self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]
+    ) -> _Hot | None:
+        """Return the hot route of a plain request."""
         start, slash, last = path.rpartition("/")
-        hot = self._hot.get((scope["method"], start + slash))  # type: ignore[typeddict-item]  # of HTTP
-        if hot is not None and hot.parameter is not None and _ID(last):
-            scope["path_params"] = {hot.parameter: last}
-        else:
-            hot = self._hot.get((scope["method"], path))  # type: ignore[typeddict-item]  # of HTTP
+        hot = self._hot.get((method, start + slash))
+        if hot is None or hot.parameter is None or not _ID(last):
+            hot = self._hot.get((method, path))
             if hot is None or hot.parameter is not None:
                 return None
-            scope["path_params"] = {}
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"origin" or (name == b"host" and not _HOST(value)):
                 return None
         return hot
@@ -137,6 +178,15 @@ class Front:
             await send(message)
 
         await self._framework(scope, receive, timed)
+
+
+def shortcut_of(app: Litestar) -> "Shortcut | None":
+    """Return how a server asks an application for hot answers without ASGI.
+
+    None where the application has no `Front`: then nothing of it is hot.
+    """
+    front = app.asgi_handler
+    return partial(front.shortcut, app) if isinstance(front, Front) else None
 
 
 def _label(method: str, path: str) -> str:

@@ -15,6 +15,7 @@ import trio
 from litestar import Litestar
 
 from flowtrade.api import create_app
+from flowtrade.api.front import shortcut_of
 from flowtrade.api.timing import RequestTimes
 from flowtrade.core.lead import Lead
 from flowtrade.core.operations import Applied
@@ -198,6 +199,7 @@ class _Parts:
             grace=self.settings.server.grace,
             # Twice: up to there the application refuses in the words of its API.
             body_limit=2 * self.settings.server.body_limit,
+            shortcut=shortcut_of(self.app),
             shutdown=shutdown,
             task_status=task_status,
         )

@@ -5,6 +5,10 @@ read, without a task of their own. Sockets are tried first and waited for only i
 would block. What HTTP is, is `netcore.http`'s business, what ASGI is, that of
 `flowtrade.serve.exchange`.
 
+Plain requests go a shorter way: between two of them the bytes are shown to
+`flowtrade.serve.incoming` first, and the request to the application's shortcut, if it
+has one, which answers with bytes instead of ASGI's events.
+
 Bodies are read whole before the application is called: the longest is bounded, and an
 application that waits for half a body would hold a task for as long as its peer likes.
 A response in pieces is the last of its connection.
@@ -18,7 +22,14 @@ import errno
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any, Final, cast, final
@@ -27,6 +38,7 @@ import trio
 
 from flowtrade.ports import Connection, PushAll
 from flowtrade.serve.exchange import AsgiApp, Exchange
+from flowtrade.serve.incoming import Incoming, Shortcut, read_plain
 from netcore.http import (
     HttpProtocolError,
     HttpServerConnection,
@@ -48,12 +60,16 @@ _TURNS: Final = 16
 _PUSHED: Final = 2**20
 """Bytes that may wait for a client: more than any socket's buffers hold by default."""
 
+_HEAD_END: Final = b"\r\n\r\n"
+
 _LINGER: Final = 1.0
 """Seconds that a peer gets to read the last answer and to close."""
 
 _GONE: Final = frozenset(
     {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ESHUTDOWN}
 )
+
+_BUG: Final = "a bug ended the answer to %s"
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +99,7 @@ class ServedConnection:
         sock: Non-blocking.
         app: Answers.
         limits: How much of a request is read.
+        shortcut: Answers what it knows without ASGI.
 
     Attributes:
         client: The peer's address.
@@ -97,10 +114,13 @@ class ServedConnection:
         "_framing",
         "_head",
         "_http",
+        "_limits",
         "_lost",
         "_outbox",
         "_phase",
+        "_plain",
         "_send",
+        "_shortcut",
         "_since",
         "_socket",
         "_stopping",
@@ -110,7 +130,13 @@ class ServedConnection:
         "server",
     )
 
-    def __init__(self, sock: socket.socket, app: AsgiApp, limits: Limits) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        app: AsgiApp,
+        limits: Limits,
+        shortcut: Shortcut | None = None,
+    ) -> None:
         self.client: Any = _address(sock.getpeername)
         self.server: Any = _address(sock.getsockname)
         self._phase = _Phase.IDLE
@@ -118,7 +144,10 @@ class ServedConnection:
         self._socket = sock
         self._send = sock.send
         self._app = app
+        self._shortcut = shortcut
+        self._limits = limits
         self._http = HttpServerConnection(limits)
+        self._plain: Incoming | None = None
         self._ahead = bytearray()
         self._head = b""
         self._callbacks: dict[object, Callable[[], None]] = {}
@@ -190,15 +219,20 @@ class ServedConnection:
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes
     ) -> None:
         """Send a whole response."""
-        await self._send_all(self._http.respond(status, headers=headers, body=body))
+        plain = self._plain
+        if plain is None:
+            data = self._http.respond(status, headers=headers, body=body)
+        else:
+            data = encode_response(status, headers=headers, body=body)
+        await self._send_all(data)
 
     async def begin(
-        self, request: Request, status: int, headers: Iterable[tuple[str, str]]
+        self, request: Incoming, status: int, headers: Iterable[tuple[str, str]]
     ) -> None:
         """Send the head of a response in pieces, the last of this connection."""
         self._stopping = True
         self._framing = _Framing.BY_CLOSE
-        if request.version >= (1, 1):
+        if request.version != "1.0":
             self._framing = _Framing.CHUNKED
         await self._send_all(_head(status, headers, self._framing))
 
@@ -260,38 +294,75 @@ class ServedConnection:
             self._socket.close()
 
     async def _serve(self) -> None:
-        http = self._http
         turns = 0
-        while http.closing is None and not self._stopping and not self._lost:
+        between = True  # whether what comes next begins a request
+        while self._http.closing is None and not self._stopping and not self._lost:
             data = await self._next()
-            try:
-                requests = http.feed(data) if data else self._ended()
-                for request in requests:
-                    self._phase = _Phase.ANSWER
-                    await self._answer(request)
-                    if self._stopping:
-                        break
-                if http.fault is not None:
-                    raise http.fault
-            except HttpProtocolError as fault:
-                await self._send_all(http.respond_fault(fault))
-                break
-            self._note(data, done=bool(requests))
-            if not requests and (interim := http.interim()):
-                await self._send_all(interim)
+            plain = read_plain(data, self._limits) if between else None
+            if plain is not None:
+                await self._answer_plain(plain)
+            else:
+                requests = await self._read(data)
+                if requests is None:
+                    break
+                between = between and _were_all(data, requests)
             turns += 1
             if turns % _TURNS == 0:
                 await trio.lowlevel.checkpoint()
         await self._linger()
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer_plain(self, request: Incoming) -> None:
+        """Answer a request that netcore has not seen."""
+        self._phase, self._plain = _Phase.ANSWER, request
+        found = None if self._shortcut is None else self._shortcut(request, self)
+        if found is None:
+            await self._answer(request)
+        else:
+            await self._take_shortcut(request, found)
+        self._phase, self._plain = _Phase.IDLE, None
+        self._since = trio.current_time()
+        if not (self._stopping or self._lost or self._ahead):
+            # Who has just had an answer has not asked again yet: to try costs a third
+            # of what it costs to wait.
+            await trio.lowlevel.wait_readable(self._socket)
+
+    async def _take_shortcut(self, request: Incoming, found: Awaitable[bytes]) -> None:
+        try:
+            data = await found
+        except Exception:
+            _log.exception(_BUG, request.method)
+            self._stopping = True
+            data = _head(500, (), _Framing.BY_CLOSE)
+        await self._send_all(data)
+
+    async def _read(self, data: bytes) -> list[Request] | None:
+        """Let netcore read on, and answer what it has read; None at the end."""
+        http = self._http
+        try:
+            requests = http.feed(data) if data else self._ended()
+            for request in requests:
+                self._phase = _Phase.ANSWER
+                await self._answer(Incoming.from_request(request))
+                if self._stopping:
+                    break
+            if http.fault is not None:
+                raise http.fault
+        except HttpProtocolError as fault:
+            await self._send_all(http.respond_fault(fault))
+            return None
+        self._note(data, done=bool(requests))
+        if not requests and (interim := http.interim()):
+            await self._send_all(interim)
+        return requests
+
+    async def _answer(self, request: Incoming) -> None:
         exchange = Exchange(self, request)
         try:
             await self._app(exchange.scope, exchange.receive, exchange.send)
             exchange.check_answered()
         except Exception:
             # One peer's request is never the others' problem.
-            _log.exception("a bug ended the answer to %s", request.method)
+            _log.exception(_BUG, request.method)
             self._stopping = True
             if exchange.untouched:
                 await self._send_all(_head(500, (), _Framing.BY_CLOSE))
@@ -308,7 +379,7 @@ class ServedConnection:
             self._phase, self._head = _Phase.IDLE, b""
         elif self._phase is _Phase.IDLE:
             self._head += data
-            if b"\r\n\r\n" not in self._head:
+            if _HEAD_END not in self._head:
                 self._head = self._head[-3:]  # an end may be cut anywhere
                 return  # a head that trickles in is as late as one that does not
             self._phase, self._head = _Phase.BODY, b""
@@ -390,6 +461,14 @@ def _push_all(
         if sent != size and not connection._keep(framed[sent:], most):
             refusing.append(connection)
     return refusing
+
+
+def _were_all(data: bytes, requests: Sequence[Request]) -> bool:
+    """Say whether these bytes were one request and nothing else, for certain."""
+    if len(requests) != 1:
+        return False
+    head = data.find(_HEAD_END) + len(_HEAD_END)
+    return head + len(requests[0].body) == len(data)
 
 
 def _chunk(data: bytes) -> bytes:

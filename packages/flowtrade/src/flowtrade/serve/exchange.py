@@ -6,10 +6,8 @@ Knows nothing of sockets: bytes go through the connection.
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from enum import Enum
 from typing import Any, Final, Protocol, TypeAlias, final
-from urllib.parse import unquote_to_bytes
 
-from flowtrade.ports import CONNECTION
-from netcore.http import Request
+from flowtrade.serve.incoming import Ends, Incoming
 
 __all__ = ["AsgiApp", "Exchange", "Line"]
 
@@ -18,8 +16,6 @@ AsgiApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 """Headers that tell messages apart; ours to write."""
-
-_ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
 
 
 class _Step(Enum):
@@ -31,11 +27,8 @@ class _Step(Enum):
     DONE = "after its end"
 
 
-class Line(Protocol):
+class Line(Ends, Protocol):
     """What an exchange needs of its connection."""
-
-    client: Any
-    server: Any
 
     async def respond(
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes
@@ -44,7 +37,7 @@ class Line(Protocol):
         ...
 
     async def begin(
-        self, request: Request, status: int, headers: Iterable[tuple[str, str]]
+        self, request: Incoming, status: int, headers: Iterable[tuple[str, str]]
     ) -> None:
         """Send the head of a response in pieces."""
         ...
@@ -70,33 +63,14 @@ class Exchange:
         scope: The request.
     """
 
-    def __init__(self, line: Line, request: Request) -> None:
+    def __init__(self, line: Line, request: Incoming) -> None:
         self._line = line
         self._request = request
         self._asked = False
         self._status = 0
         self._headers: list[tuple[str, str]] = []
         self._step = _Step.START
-        path, _, query = request.target.partition("?")
-        self.scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": "1.1" if request.version >= (1, 1) else "1.0",
-            "method": request.method,
-            "scheme": "http",
-            "path": _decoded(path),
-            "raw_path": path.encode("latin-1"),
-            "query_string": query.encode("latin-1"),
-            "root_path": "",
-            "headers": [
-                (name.lower().encode("latin-1"), value.encode("latin-1"))
-                for name, value in request.headers
-            ],
-            "client": line.client,
-            "server": line.server,
-            "state": {},
-            "extensions": {CONNECTION: line},
-        }
+        self.scope: dict[str, Any] = request.scope(line)
 
     @property
     def untouched(self) -> bool:
@@ -152,9 +126,3 @@ class Exchange:
             await self._line.begin(self._request, self._status, self._headers)
         if self._request.method != "HEAD":
             await self._line.send_piece(body, last=not more)
-
-
-def _decoded(path: str) -> str:
-    if "%" not in path:
-        return path
-    return unquote_to_bytes(path).decode("utf-8", "replace")

@@ -25,6 +25,7 @@ import trio
 from flowtrade.errors import AddressInUse, CannotListen
 from flowtrade.serve.connection import ServedConnection
 from flowtrade.serve.exchange import AsgiApp
+from flowtrade.serve.incoming import Shortcut
 from netcore.http import Limits
 
 __all__ = ["listen", "serve"]
@@ -76,6 +77,7 @@ async def serve(
     shutdown: trio.Event | None = None,
     grace: float = 1.5,
     body_limit: int = _BODY_LIMIT,
+    shortcut: Shortcut | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `shutdown` is set and the stop is complete, or until cancelled.
@@ -90,6 +92,7 @@ async def serve(
         grace: Seconds that requests in flight get during the stop.
         body_limit: Bytes of a body at which reading stops; an application that wants
             to refuse long ones in its own words needs a lower limit of its own.
+        shortcut: Is shown each plain request before the application is.
         task_status: Gets the base URL, such as `http://127.0.0.1:8080`.
 
     Raises:
@@ -98,7 +101,7 @@ async def serve(
     """
     listening = listen(host, port) if listening is None else listening
     shutdown = trio.Event() if shutdown is None else shutdown
-    server = _Server(app, body_limit)
+    server = _Server(app, body_limit, shortcut)
     async with trio.open_nursery() as connections:
         try:
             with listening:
@@ -146,8 +149,11 @@ def listen(host: str, port: int) -> socket.socket:
 class _Server:
     """The connections of one listening socket."""
 
-    def __init__(self, app: AsgiApp, body_limit: int) -> None:
+    def __init__(
+        self, app: AsgiApp, body_limit: int, shortcut: Shortcut | None
+    ) -> None:
         self._app = app
+        self._shortcut = shortcut
         self._limits = Limits(max_body=body_limit)
         self._connections: set[ServedConnection] = set()
         self._all_gone = trio.Event()
@@ -199,7 +205,7 @@ class _Server:
             sock.close()
             return
         sock.setblocking(False)
-        connection = ServedConnection(sock, self._app, self._limits)
+        connection = ServedConnection(sock, self._app, self._limits, self._shortcut)
         self._connections.add(connection)
         nursery.start_soon(self._serve, connection)
 
