@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowtrade import clearing
-from flowtrade.clearing import Market, _speedups, assembly, blocks, clear
+from flowtrade.clearing import Market, _speedups, assembly, blocks, certificate, clear
 from flowtrade.clearing.assembly import Assembler
+from flowtrade.clearing.certificate import Terms, audit
 from flowtrade.clearing.generate import generate
 from flowtrade.clearing.speedups import BUILT
 from flowtrade.clearing.testing import Oddity, odd_auction
+from flowtrade.models.curve import parse_curve
 
 FOLDER = Path(clearing.__file__).parent
 SEEDS = st.integers(0, 2**32)
@@ -69,6 +71,50 @@ def test_an_assembled_matrix_has_the_same_bits(loops, kind, seed):
         direct = Assembler(rowmap, products, compiled=True).factor(weights, shift)
 
         assert same(direct.solve(rhs), plain.solve(rhs))
+
+
+def market_of(kind, seed):
+    if isinstance(kind, Oddity):
+        return Market.from_auction(odd_auction(seed, kind, orders=12))
+    return generate(kind, 60, 8, seed=seed)
+
+
+def long_curve(market):
+    """The market with one demand of very many pieces."""
+    rates = np.linspace(-50.0, 50.0, 101).tolist()
+    points = [{"rate": r, "price": 20.0 - 0.01 * r - 0.001 * r**3} for r in rates]
+    return market.update(demands={market.demand_ids[0]: parse_curve(points)})
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize("kind", ["mixed", "unlimited", Oddity.BOOKS, Oddity.TANGLED])
+@settings(max_examples=25)
+@given(seed=SEEDS, broken=st.sampled_from([None, np.nan, np.inf]), far=st.booleans())
+def test_an_audit_measures_the_same_bits(loops, kind, seed, broken, far):
+    market = long_curve(market_of(kind, seed))
+    structure, columns = market.structure, market.columns
+    terms = Terms(columns.products, market.segments, structure.usage, columns.basis)
+    random = np.random.default_rng(seed)
+    size = 1e3 if far else 3.0
+    rates = np.round(random.normal(0.0, size, columns.portfolios), 1)
+    rates[random.uniform(size=len(rates)) < 0.3] = 0.0
+    # On the tick, so that prices meet those of pieces.
+    prices = np.round(random.normal(50.0, 20.0, columns.products))
+    marginal = np.round(random.normal(50.0, 20.0, columns.demands), 1)
+    if broken is not None:
+        rates[0] = prices[-1] = marginal[-1] = broken
+    point = {"rates": rates, "prices": prices, "marginal": marginal}
+    with np.errstate(invalid="ignore"):
+        plain = audit(terms, **point, compiled=False)
+        with (
+            mock.patch.object(certificate, "judge", loops.judge),
+            mock.patch.object(certificate, "add_trades", loops.add_trades),
+        ):
+            found = audit(terms, **point, compiled=True)
+
+    for name in ("net", "regret", "value", "volume"):
+        assert same(getattr(found, name), getattr(plain, name)), name
+    assert repr(found.certificate) == repr(plain.certificate)
 
 
 @pytest.mark.skipif(not BUILT, reason="not built: there is one way only")

@@ -3,6 +3,8 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+cdef double _INFINITE
+
 
 @cython.locals(
     row=Py_ssize_t,
@@ -36,4 +38,53 @@ cpdef add_corners(
     const double[::1] border,
     const double[::1] pulled,
     double[:, ::1] total,
+)
+
+
+@cython.locals(
+    row=Py_ssize_t, at=Py_ssize_t, rate=double, total=double, traded=double
+)
+cpdef add_trades(
+    const int64_t[::1] ptr,
+    const int64_t[::1] idx,
+    const double[::1] weight,
+    const double[::1] rates,
+    const double[::1] values,
+    double[::1] net,
+    double[::1] gross,
+    double[::1] worth,
+)
+
+
+@cython.locals(
+    demand=Py_ssize_t,
+    start=Py_ssize_t,
+    end=Py_ssize_t,
+    at=Py_ssize_t,
+    back=Py_ssize_t,
+    left=double,
+    lost=double,
+    gained=double,
+    asked=double,
+    have=double,
+    want=double,
+    drop=double,
+    width=double,
+    here=double,
+    there=double,
+    area=double,
+)
+cpdef judge(
+    const int64_t[::1] ptr,
+    const double[::1] low,
+    const double[::1] high,
+    const double[::1] top,
+    const double[::1] bottom,
+    const double[::1] wished,
+    const unsigned char[::1] short,
+    double[::1] filled,
+    double[::1] rest,
+    double[::1] price,
+    double[::1] regret,
+    double[::1] value,
 )

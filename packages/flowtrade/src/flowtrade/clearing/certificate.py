@@ -25,16 +25,18 @@ from functools import cached_property
 
 import numpy as np
 
+from flowtrade.clearing._speedups import add_trades, judge
 from flowtrade.clearing.arrays import BoolArray, FloatArray, IntArray, Ragged, typical
 from flowtrade.clearing.segments import Segments
+from flowtrade.clearing.speedups import COMPILED
 from flowtrade.models.clearing import Certificate, ClearingStatus
 
-__all__ = ["Audit", "Terms", "audit"]
+__all__ = ["POTENTIAL", "Audit", "Terms", "audit", "verdict"]
 
 _CERTIFIED = 1e-9
 _ACCEPTED = 1e-6
 
-_POTENTIAL = 1e-3
+POTENTIAL = 1e-3
 """Share of the tradable value in the value scale: zero trade must be judged, too."""
 
 
@@ -72,6 +74,22 @@ class Terms:
         return used
 
     @cached_property
+    def mine(self) -> BoolArray:
+        """Which pieces are a used demand's."""
+        return self.used[self.owner]
+
+    @cached_property
+    def price_sizes(self) -> FloatArray:
+        """Price scale of each portfolio's demands together."""
+        usage = self.usage
+        weight = np.zeros(len(usage))
+        filled = np.flatnonzero(np.diff(usage.ptr))
+        if len(filled):
+            weight[filled] = np.add.reduceat(np.abs(usage.weight), usage.ptr[filled])
+        sizes: FloatArray = self.scales.price * np.where(weight > 0.0, weight, 1.0)
+        return sizes
+
+    @cached_property
     def scales(self) -> "_Scales":
         """What the measures are relative to."""
         return _Scales.of(self)
@@ -97,7 +115,12 @@ class Audit:
 
 
 def audit(
-    terms: Terms, *, rates: FloatArray, prices: FloatArray, marginal: FloatArray
+    terms: Terms,
+    *,
+    rates: FloatArray,
+    prices: FloatArray,
+    marginal: FloatArray,
+    compiled: bool = COMPILED,
 ) -> Audit:
     """Measure an answer.
 
@@ -106,43 +129,38 @@ def audit(
         rates: Of portfolios.
         prices: Of products.
         marginal: Marginal prices of demands; NaN for one no live portfolio feeds.
+        compiled: Whether the compiled loops measure; they find the same bits.
 
     Returns:
         The certificate, whatever its verdict.
     """
-    segments, usage, owner, used = (
+    segments, owner, used, scales = (
         terms.segments,
-        terms.usage,
         terms.owner,
         terms.used,
+        terms.scales,
     )
-    demands = len(used)
     mu = np.where(used, marginal, 0.0)
-    net = _adjoint(usage, rates, demands)
-    filled, outside = _fill(segments, net)
-    wished = mu[owner]
-    price = _admissible(segments, wished)
-    regret = _regrets(segments, filled, price, owner, demands)
-    value = _values(segments, filled, owner, demands)
-    scales = terms.scales
-    imbalance = _adjoint(terms.basis, rates, terms.products)
-    volume = _gross(terms.basis, rates, terms.products)
-    mismatch = _mismatch(terms, prices, mu)
+    measure = _measure_compiled if compiled else _measure
+    found = measure(terms, rates, prices, mu)
+    net, price, regret, value = found.net, found.price, found.regret, found.value
+    imbalance, volume = found.imbalance, found.volume
     gains, gap = float(value[used].sum()), float(regret[used].sum())
     # What the imbalance is worth; with balance and consistent prices it is nothing.
     correction = -float(prices @ imbalance)
-    worth = abs(gains) + _POTENTIAL * scales.potential(segments, price, used[owner])
+    mine = terms.mine
+    worth = abs(gains) + POTENTIAL * scales.potential(segments, price, mine)
     measures = {
         "relative_gap": gap / worth,
         "relative_imbalance": _largest(
             np.abs(imbalance) / np.maximum(volume, 1e-6 * scales.rate)
         ),
-        "domain": _largest(np.abs(outside[used]) / scales.range_of(used)),
-        "stationarity": _largest(np.abs(mismatch) / scales.price_of(usage)),
-        "unlimited": _largest(np.abs(price - wished)[used[owner]]) / scales.price,
+        "domain": _largest(np.abs(found.outside[used]) / scales.range_of(used)),
+        "stationarity": _largest(np.abs(found.mismatch) / terms.price_sizes),
+        "unlimited": _largest(np.abs(price - mu[owner])[mine]) / scales.price,
     }
     certificate = Certificate(
-        status=_verdict(max(measures.values())),
+        status=verdict(max(measures.values())),
         gains=gains,
         dual_bound=gains + gap + correction,
         gap=gap,
@@ -153,6 +171,92 @@ def audit(
         **measures,
     )
     return Audit(certificate, net, regret, value, volume)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """What was measured.
+
+    Attributes:
+        net: Net rate of each demand.
+        outside: What of it does not fit into its curve.
+        price: Of each piece, where an unlimited one admits it.
+        regret: Of each demand.
+        value: Of each demand's net rate.
+        imbalance: Of each product.
+        volume: Gross volume of each product.
+        mismatch: Of each portfolio, A'price - W'mu.
+    """
+
+    net: FloatArray
+    outside: FloatArray
+    price: FloatArray
+    regret: FloatArray
+    value: FloatArray
+    imbalance: FloatArray
+    volume: FloatArray
+    mismatch: FloatArray
+
+
+def _measure(
+    terms: Terms, rates: FloatArray, prices: FloatArray, mu: FloatArray
+) -> _Found:
+    segments, owner, demands = terms.segments, terms.owner, len(mu)
+    net = _adjoint(terms.usage, rates, demands)
+    filled, outside = _fill(segments, net)
+    price = _admissible(segments, mu[owner])
+    return _Found(
+        net=net,
+        outside=outside,
+        price=price,
+        regret=_regrets(segments, filled, price, owner, demands),
+        value=_values(segments, filled, owner, demands),
+        imbalance=_adjoint(terms.basis, rates, terms.products),
+        volume=_gross(terms.basis, rates, terms.products),
+        mismatch=_mismatch(
+            terms, _forward(terms.basis, prices), _forward(terms.usage, mu)
+        ),
+    )
+
+
+def _measure_compiled(
+    terms: Terms, rates: FloatArray, prices: FloatArray, mu: FloatArray
+) -> _Found:
+    segments, basis, usage, count = terms.segments, terms.basis, terms.usage, len(rates)
+    net, fed, theirs = np.zeros(len(mu)), np.zeros(len(mu)), np.empty(count)
+    add_trades(usage.ptr, usage.idx, usage.weight, rates, mu, net, fed, theirs)
+    imbalance, volume = np.zeros(terms.products), np.zeros(terms.products)
+    ours = np.empty(count)
+    add_trades(
+        basis.ptr, basis.idx, basis.weight, rates, prices, imbalance, volume, ours
+    )
+    filled, outside = np.zeros(len(segments)), net.copy()
+    long = _fill_all_long(segments, net, filled, outside)
+    price, regret, value = np.empty(len(segments)), np.empty_like(mu), np.empty_like(mu)
+    judge(
+        segments.ptr,
+        segments.low,
+        segments.high,
+        segments.top,
+        segments.bottom,
+        mu,
+        (~long).view(np.uint8),
+        filled,
+        outside,
+        price,
+        regret,
+        value,
+    )
+    return _Found(
+        net=net,
+        outside=outside,
+        price=price,
+        regret=regret,
+        value=value,
+        imbalance=imbalance,
+        volume=volume,
+        mismatch=_mismatch(terms, ours, theirs),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,7 +280,7 @@ class _Scales:
 
     @classmethod
     def of(cls, terms: Terms) -> "_Scales":
-        segments, mine = terms.segments, terms.used[terms.owner]
+        segments, mine = terms.segments, terms.mine
         width = segments.high - segments.low
         bounded = np.isfinite(width)
         finite = width[mine & bounded]
@@ -201,13 +305,6 @@ class _Scales:
         ranges: FloatArray = np.maximum(self.ranges[used], self.rate)
         return ranges
 
-    def price_of(self, usage: Ragged) -> FloatArray:
-        weight = np.zeros(len(usage))
-        filled = np.flatnonzero(np.diff(usage.ptr))
-        if len(filled):
-            weight[filled] = np.add.reduceat(np.abs(usage.weight), usage.ptr[filled])
-        return self.price * np.where(weight > 0.0, weight, 1.0)
-
 
 def _fill(segments: Segments, net: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Fill each curve's pieces with its net rate; what does not fit comes second.
@@ -219,13 +316,10 @@ def _fill(segments: Segments, net: FloatArray) -> tuple[FloatArray, FloatArray]:
     lengths = np.diff(segments.ptr)
     filled = np.zeros(len(segments))
     rest = net.copy()
-    if int(lengths.max(initial=0)) > _LONG:
-        long = np.flatnonzero((lengths > _LONG) & (net != 0.0))
-        for curve in long.tolist():
-            part = slice(segments.ptr[curve], segments.ptr[curve + 1])
-            rest[curve] = _fill_long(segments, part, float(net[curve]), filled[part])
-        net = np.where(lengths > _LONG, 0.0, net)
-        lengths = np.where(lengths > _LONG, 0, lengths)
+    long = _fill_all_long(segments, net, filled, rest)
+    if long.any():
+        net = np.where(long, 0.0, net)
+        lengths = np.where(long, 0, lengths)
     for place in range(int(lengths.max(initial=0))):
         curves = np.flatnonzero((lengths > place) & (net > 0.0))
         at = segments.ptr[curves] + place
@@ -236,6 +330,17 @@ def _fill(segments: Segments, net: FloatArray) -> tuple[FloatArray, FloatArray]:
         filled[at] = np.maximum(rest[curves], segments.low[at])
         rest[curves] -= filled[at]
     return filled, rest
+
+
+def _fill_all_long(
+    segments: Segments, net: FloatArray, filled: FloatArray, rest: FloatArray
+) -> BoolArray:
+    """Fill the curves of many pieces; returns which they are."""
+    long = np.diff(segments.ptr) > _LONG
+    for curve in np.flatnonzero(long & (net != 0.0)).tolist():
+        part = slice(segments.ptr[curve], segments.ptr[curve + 1])
+        rest[curve] = _fill_long(segments, part, float(net[curve]), filled[part])
+    return long
 
 
 def _fill_long(
@@ -310,10 +415,8 @@ def _price_at(segments: Segments, at: IntArray, rate: FloatArray) -> FloatArray:
     return np.where(drop == 0.0, top, top - drop * share)
 
 
-def _mismatch(terms: Terms, prices: FloatArray, marginal: FloatArray) -> FloatArray:
+def _mismatch(terms: Terms, ours: FloatArray, theirs: FloatArray) -> FloatArray:
     """R = A'price - W'mu of live portfolios, 0 of others."""
-    ours = _forward(terms.basis, prices)
-    theirs = _forward(terms.usage, marginal)
     live = (np.diff(terms.usage.ptr) > 0) & (np.diff(terms.basis.ptr) > 0)
     return np.where(live, ours - theirs, 0.0)
 
@@ -342,7 +445,8 @@ def _largest(values: FloatArray) -> float:
     return worst if worst == worst else float("inf")
 
 
-def _verdict(worst: float) -> ClearingStatus:
+def verdict(worst: float) -> ClearingStatus:
+    """What an answer's largest relative measure makes of it."""
     if worst <= _CERTIFIED:
         return ClearingStatus.CERTIFIED
     if worst <= _ACCEPTED:
