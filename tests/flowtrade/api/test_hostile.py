@@ -95,6 +95,7 @@ HOSTILE = {
     "claims that are text": signed('"admin"'),
     "claims that are no JSON": signed("{"),
     "claims that are no text": signed(b"\xff\xfe"),
+    "a subject that is no text": signed(b'{"sub":"\xff","exp":2999999999}'),
     "deep claims": signed('{"sub":' * 5000),
     "empty subject": good(sub=""),
     "subject that is no UUID": good(sub="admin"),

@@ -83,6 +83,7 @@ def test_keys_that_are_not_for_us_are_left_out(other):
         (b"", "no key set"),
         (b"[]", "no key set"),
         (b'{"keys": 1}', "no key set"),
+        (b'{"keys": [{"kid": "\xff"}]}', "no key set"),
         (key_set(), "none of the 0 keys"),
         (key_set({"kty": "new kind"}), "none of the 1 keys"),
         (key_set(public(OKP), public(OKP)), "gives an id twice: ed, ed"),

@@ -80,3 +80,22 @@ def test_what_is_no_timestamp_of_ours_is_refused(text):
 def test_trailing_zeros_are_trimmed():
     assert format_timestamp(1_500_000_000) == "1970-01-01T00:00:01.5Z"
     assert format_timestamp(10_000_000_000) == "1970-01-01T00:00:10Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("0001-01-01T00:00:00+23:59", -(2**63)),
+        ("1677-09-21T00:12:43.145224191Z", -(2**63)),
+        ("2262-04-11T23:47:16.854775808Z", 2**63 - 1),
+        ("9999-12-31T23:59:59-23:59", 2**63 - 1),
+        ("1970-01-01T00:00:00Z", 0),
+    ],
+)
+def test_a_bound_is_the_nearest_moment_that_we_can_hold(text, nearest):
+    assert parse_timestamp(text, nearest=True) == nearest
+
+
+def test_a_bound_is_a_timestamp_all_the_same():
+    with pytest.raises(TimeError):
+        parse_timestamp("9999-12-32T00:00:00Z", nearest=True)

@@ -179,8 +179,8 @@ async def test_a_group_is_replaced_as_a_whole_and_the_other_left_alone(store, cl
             SetGroups(id=key(5), demand={key(1): 1.0}, basis={key(77): 1.0}),
             UnknownReference,
         ),
-        (SetCurve(id=key(1), curve=None, expected=1), VersionMismatch),
-        (SetGroups(id=key(5), demand={}, basis={}, expected=1), VersionMismatch),
+        (SetCurve(id=key(1), curve=None, expected=(1,)), VersionMismatch),
+        (SetGroups(id=key(5), demand={}, basis={}, expected=(1,)), VersionMismatch),
         (Cut(scheduled=500), BatchExists),
     ],
 )
@@ -426,7 +426,7 @@ async def test_one_list_of_operations_sees_what_it_has_just_done(store):
             add_portfolio(6, {key(2): 1.0}, {key(9): 1.0}),
             PartitionProduct(parent=key(9), children=(product(10, 2.0),)),
             PartitionProduct(parent=key(9), children=(product(11, 2.0),)),
-            SetCurve(id=key(1), curve=SLOPE, expected=1),
+            SetCurve(id=key(1), curve=SLOPE, expected=(1,)),
             SetCurve(id=key(1), curve=None),
             SetGroups(id=key(5), demand={}, basis=None),
             Submit(

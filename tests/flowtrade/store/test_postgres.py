@@ -152,9 +152,9 @@ async def test_rules_hold_across_processes(postgres_url):
         with pytest.raises(IdTaken):
             await two.execute(add(1))
         seen = (await two.demand_at(add(1).id, 2**62)).curve.valid_from
-        await two.execute(SetCurve(id=add(1).id, curve=None, expected=seen))
+        await two.execute(SetCurve(id=add(1).id, curve=None, expected=(seen,)))
         with pytest.raises(VersionMismatch):
-            await one.execute(SetCurve(id=add(1).id, curve=None, expected=seen))
+            await one.execute(SetCurve(id=add(1).id, curve=None, expected=(seen,)))
 
 
 async def test_an_old_leader_stores_nothing(postgres_url):

@@ -107,13 +107,16 @@ def product_terms(app_data: bytes) -> ProductTerms:
     """
     try:
         return msgspec.json.decode(app_data, type=ProductTerms)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, RecursionError):
         return ProductTerms()
 
 
 def entity_name(app_data: bytes) -> str | None:
     """Return the `name` in app_data, or None where there is none."""
-    decoded: Any = msgspec.json.decode(app_data)
+    try:
+        decoded: Any = msgspec.json.decode(app_data)
+    except RecursionError:  # whoever read it first stood less deep
+        return None
     name = decoded.get("name") if isinstance(decoded, dict) else None
     return name if isinstance(name, str) else None
 

@@ -250,7 +250,7 @@ def load_settings(
 def _read(path: Path) -> dict[str, Any]:
     try:
         return msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"settings: {path}: {error}") from error
 
 

@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from flowtrade.api.context import Context
 from flowtrade.api.front import Front
+from flowtrade.api.methods import Methods
 from flowtrade.api.openapi import describe
 from flowtrade.api.pages import Pages
 from flowtrade.api.problems import EXCEPTION_HANDLERS
@@ -88,7 +89,7 @@ def create_app(
         state=state,
     )
     app.asgi_handler = Front(
-        app.asgi_handler,
+        Methods(app.asgi_handler, ROUTES),
         [(route, _registered(app, route)) for route in ROUTES],
         RequestTimes() if times is None else times,
     )

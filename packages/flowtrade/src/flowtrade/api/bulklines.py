@@ -58,7 +58,7 @@ def read_line(text: bytes) -> BulkLine | RequestError:
     try:
         line = _QUICK.decode(text)
         curve = _curve(line.curve_data)
-    except (msgspec.DecodeError, RecursionError, CurveError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, CurveError):
         return read_line_plainly(text)
     if isinstance(line, _SetCurve):
         return BulkSetCurve(id=line.id, curve_data=curve)
@@ -71,7 +71,7 @@ def read_line_plainly(text: bytes) -> BulkLine | RequestError:
         return _PLAIN.decode(text)
     except msgspec.ValidationError as error:
         return InvalidRequest(str(error))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return BadRequest(f"the line cannot be read: {error}")
 
 

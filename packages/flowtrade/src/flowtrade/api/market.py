@@ -14,6 +14,7 @@ from flowtrade.api.reading import (
     bearer,
     body,
     flag,
+    moment,
     once,
     path_id,
     window,
@@ -65,8 +66,8 @@ async def list_products(request: Api) -> Response[bytes]:
     wanted = ProductFilter(
         limit=context.settings.page_limit,
         kind=query.get("kind"),
-        start=parse_timestamp(query["from"]) if "from" in query else None,
-        thru=parse_timestamp(query["thru"]) if "thru" in query else None,
+        start=moment(request, "from"),
+        thru=moment(request, "thru"),
         leaves=flag(request, "leaves"),
         after=query.get("after"),
         at=as_of(request),

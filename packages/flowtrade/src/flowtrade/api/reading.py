@@ -5,7 +5,8 @@ beats a missing right, so handlers read all of a request before they ask who sen
 """
 
 import hashlib
-from typing import Final, TypeVar
+import re
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -17,7 +18,7 @@ from flowtrade.errors import InvalidRequest
 from flowtrade.models.curve import Curve, Point, PwlCurve, parse_curve
 from flowtrade.models.group import parse_group
 from flowtrade.models.ids import Id, IdError, canonical_id
-from flowtrade.models.time import parse_timestamp
+from flowtrade.models.time import TimeError, parse_timestamp
 from flowtrade.ports import Window
 from netcore.models import Timestamp
 
@@ -31,10 +32,14 @@ __all__ = [
     "expected_version",
     "flag",
     "group_of",
+    "moment",
     "once",
     "path_id",
     "window",
 ]
+
+Expected: TypeAlias = tuple[Timestamp, ...] | None
+"""Versions of which one is to be the present one, or None for any."""
 
 _T = TypeVar("_T")
 
@@ -42,6 +47,10 @@ _BEARER: Final = "bearer "
 _SYNTAX: Final = msgspec.json.Decoder(msgspec.Raw)
 _ANY: Final["msgspec.json.Decoder[object]"] = msgspec.json.Decoder()
 _POINTS: Final = msgspec.json.Decoder(tuple[Point, ...])
+
+# RFC 9110 §8.8.3, entity-tag, and §5.6.1, a list of them.
+_TAG: Final = re.compile(r'(W/)?"([!#-~\x80-\xff]*)"')
+_TAGS: Final = re.compile(rf"{_TAG.pattern}(?:[ \t]*,[ \t]*{_TAG.pattern})*").fullmatch
 
 
 def bearer(request: Api) -> str:
@@ -91,7 +100,7 @@ async def body_curve(request: Api) -> Curve | None:
     try:
         # What nearly all of them are, without a look at each value.
         points = _POINTS.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return parse_curve(_decoded(data, _ANY))
     return PwlCurve(points=points)
 
@@ -117,7 +126,7 @@ def _decoded(data: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
         if "out of range" in str(error):
             raise BadRequest(f"the body cannot be read: {error}") from error
         raise InvalidRequest(str(error)) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body cannot be read: {error}") from error
     except RecursionError as error:
         raise BadRequest("the body cannot be read: it is nested too deep") from error
@@ -130,7 +139,7 @@ def window(request: Api, limit: int) -> Window:
         TimeError: `before` or `after` is no timestamp.
     """
     return Window(
-        before=_moment(request, "before"), after=_moment(request, "after"), limit=limit
+        before=moment(request, "before"), after=moment(request, "after"), limit=limit
     )
 
 
@@ -140,7 +149,22 @@ def as_of(request: Api) -> Timestamp | None:
     Raises:
         TimeError: It is no timestamp.
     """
-    return _moment(request, "as_of")
+    return moment(request, "as_of")
+
+
+def moment(request: Api, name: str) -> Timestamp | None:
+    """Return a moment that the query names, or None if it is absent.
+
+    One that we cannot hold is taken for the nearest that we can: it is a bound, and
+    nothing of ours is beyond.
+
+    Raises:
+        TimeError: It is no timestamp.
+    """
+    if not request.scope["query_string"]:
+        return None
+    text = request.query_params.get(name)
+    return None if text is None else parse_timestamp(text, nearest=True)
 
 
 def flag(request: Api, name: str) -> bool:
@@ -157,19 +181,29 @@ def flag(request: Api, name: str) -> bool:
     return text == "true"
 
 
-def expected_version(request: Api) -> Timestamp | None:
-    """Return the version that `If-Match` names, or None for any (RFC 9110 §13.1.1).
+def expected_version(request: Api) -> Expected:
+    """Return the versions that `If-Match` names, or None for any (RFC 9110 §13.1.1).
+
+    Tags are compared as they stand: a weak one names no version, nor does one that
+    is not ours.
 
     Raises:
-        BadRequest: It is no entity tag of ours.
+        BadRequest: It is no list of entity tags.
     """
-    text = _header(request, b"if-match")
-    if text is None or text.strip() == "*":
+    if _header(request, b"if-match") is None:
         return None
-    tag = text.strip()
-    if len(tag) < 3 or tag[0] != '"' or tag[-1] != '"':
-        raise BadRequest(f"If-Match takes the one ETag that a read gave, was {text!r}")
-    return parse_timestamp(tag[1:-1])
+    # Lines of one name are one list (RFC 9110 §5.3).
+    lines = [value for name, value in request.scope["headers"] if name == b"if-match"]
+    text = b", ".join(lines).decode("latin-1").strip()
+    if text == "*":
+        return None
+    if not _TAGS(text):
+        raise BadRequest(f"If-Match takes the ETag that a read gave, was {text!r}")
+    return tuple(
+        version
+        for weak, tag in _TAG.findall(text)
+        if not weak and (version := _version(tag)) is not None
+    )
 
 
 def body_id(text: str) -> Id:
@@ -241,8 +275,8 @@ def _header(request: Api, name: bytes) -> str | None:
     return None
 
 
-def _moment(request: Api, name: str) -> Timestamp | None:
-    if not request.scope["query_string"]:
+def _version(tag: str) -> Timestamp | None:
+    try:
+        return parse_timestamp(tag)
+    except TimeError:
         return None
-    text = request.query_params.get(name)
-    return None if text is None else parse_timestamp(text)

@@ -61,7 +61,7 @@ def read_keys(document: bytes, *, public: bool = False) -> tuple[SigningKey, ...
         raise InvalidRequest(f"the key set has more than {_LARGEST} bytes")
     try:
         listed = msgspec.json.decode(document, type=_KeySet).keys
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"no key set (RFC 7517): {error}") from error
     if public and any(jwk.get("kty") == "oct" for jwk in listed):
         raise InvalidRequest("a symmetric key in a public key set is no secret")

@@ -220,7 +220,7 @@ class JwtAuthorizer:
         payload = self._payload(token)
         try:
             claims = _CLAIMS.decode(payload)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Unauthorized(f"the token's claims: {error}") from error
         self._check(claims, now)
         return _rights(claims, self._policy)

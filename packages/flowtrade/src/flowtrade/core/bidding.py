@@ -88,14 +88,18 @@ class Bidding(UseCases):
         return as_then(await self.history.demand(repeated.ids[0], repeated.timestamp))
 
     async def set_curve(
-        self, key: Id, curve: Curve | None, *, expected: Timestamp | None = None
+        self,
+        key: Id,
+        curve: Curve | None,
+        *,
+        expected: tuple[Timestamp, ...] | None = None,
     ) -> DemandRecord:
         """Replace a demand's curve; None withdraws it.
 
         Args:
             key: The demand.
             curve: Its new curve.
-            expected: The `valid_from` that the caller last saw, or None for any.
+            expected: What the caller last saw as `valid_from`, or None for any.
 
         Raises:
             NotFound: There is no such demand.
@@ -170,7 +174,7 @@ class Bidding(UseCases):
         *,
         demand: Group | None = None,
         basis: Group | None = None,
-        expected: Timestamp | None = None,
+        expected: tuple[Timestamp, ...] | None = None,
     ) -> PortfolioRecord:
         """Replace one or both groups of a portfolio; None keeps, empty clears.
 

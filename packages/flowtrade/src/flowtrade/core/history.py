@@ -5,7 +5,7 @@ the caller may read it has been decided before.
 """
 
 from collections.abc import Container, Iterable
-from typing import cast, final
+from typing import Final, cast, final
 
 import msgspec
 
@@ -45,6 +45,8 @@ from flowtrade.ports import Store, Window
 from netcore.models import Timestamp
 
 __all__ = ["History"]
+
+_LAST: Final = 2**63 - 1
 
 
 @final
@@ -308,7 +310,8 @@ def _made(views: Iterable[DemandView | PortfolioView], at: Timestamp) -> list[Id
 
 
 def _last_until(at: Timestamp) -> Window:
-    return Window(limit=1, before=at + 1)
+    # The bound is exclusive; of the very last moment there is no next one.
+    return Window(limit=1, before=None if at >= _LAST else at + 1)
 
 
 def _one_more(window: Window) -> Window:

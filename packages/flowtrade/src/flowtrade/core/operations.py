@@ -112,13 +112,13 @@ class SetCurve(_Op, frozen=True, kw_only=True):
     """Replace a demand's curve; None withdraws it.
 
     Attributes:
-        expected: The `valid_from` the caller last saw, or None for any.
+        expected: One of these `valid_from` the caller last saw, or None for any.
         owner: Whose demand it must be, or None if that has been checked.
     """
 
     id: Id
     curve: Curve | None
-    expected: Timestamp | None = None
+    expected: tuple[Timestamp, ...] | None = None
     owner: Id | None = None
 
 
@@ -144,7 +144,7 @@ class SetGroups(_Op, frozen=True, kw_only=True):
     id: Id
     demand: Group | None
     basis: Group | None
-    expected: Timestamp | None = None
+    expected: tuple[Timestamp, ...] | None = None
     owner: Id | None = None
 
 
@@ -600,17 +600,16 @@ def _check_owner(entity: Entity, owner: Id | None) -> None:
 def _check_version(
     kind: str,
     key: Id,
-    expected: Timestamp | None,
+    expected: tuple[Timestamp, ...] | None,
     parts: tuple[Part, ...],
     tx: Transaction,
 ) -> None:
     if expected is None:
         return
     actual = max(tx.live(part, key).valid_from for part in parts)
-    if actual != expected:
-        raise VersionMismatch(
-            kind, key, format_timestamp(expected), format_timestamp(actual)
-        )
+    if actual not in expected:
+        wanted = " or ".join(map(format_timestamp, expected)) or "that version"
+        raise VersionMismatch(kind, key, wanted, format_timestamp(actual))
 
 
 def _existing(kind: Kind, key: Id, tx: Transaction) -> Entity:

@@ -40,18 +40,20 @@ class TimeError(ValueError):
     """A text that is no RFC 3339 timestamp we can hold (the caller's fault)."""
 
 
-def parse_timestamp(text: str) -> Timestamp:
+def parse_timestamp(text: str, *, nearest: bool = False) -> Timestamp:
     """Read an RFC 3339 timestamp.
 
     Args:
         text: Such as `2026-07-01T12:00:00.5Z` or `2026-07-01T14:00:00+02:00`.
+        nearest: Whether a year that we cannot hold gives the nearest moment that we
+            can, as is right for a bound: nothing of ours is beyond.
 
     Returns:
         Nanoseconds since 1970-01-01T00:00:00Z.
 
     Raises:
         TimeError: Another form, a date or offset that does not exist, a leap second,
-            digits below a nanosecond, or a year outside 1677..2262.
+            digits below a nanosecond, or, unless `nearest`, a year outside 1677..2262.
     """
     match = _FORM.fullmatch(text)
     if match is None:
@@ -67,7 +69,10 @@ def parse_timestamp(text: str) -> Timestamp:
     seconds = delta.days * 86_400 + delta.seconds
     if sign is not None:
         seconds -= _offset(text, sign, int(hours), int(minutes))
-    return _checked(text, seconds * _SECOND + _nanoseconds(text, fraction or ""))
+    timestamp = seconds * _SECOND + _nanoseconds(text, fraction or "")
+    if nearest:
+        return min(max(timestamp, _LOWEST), _HIGHEST)
+    return _checked(text, timestamp)
 
 
 def format_timestamp(timestamp: Timestamp) -> str:
