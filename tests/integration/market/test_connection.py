@@ -58,7 +58,7 @@ async def test_an_instrument_added_to_a_topic_that_runs_is_expected_at_once():
     )
     message = b'{"arg":{"channel":"liquidation-orders"},"data":[%s]}' % row
 
-    waits = connection.add(late.wanted)
+    waits = list(connection.add(late.wanted).values())
     (event,) = session.transformer.feed(message, 1)
     connection.drop(late.wanted)
     (after,) = session.transformer.feed(message, 1)

@@ -115,6 +115,17 @@ def test_being_late_can_be_an_error():
         outlet.put([trade(1), trade(2)])
 
 
+async def test_nothing_is_queued_after_the_end_so_that_the_reason_is_heard():
+    outlet = Outlet(1, OverloadPolicy.RAISE)
+    outlet.put([trade(1)])
+    outlet.close(Overload("late", capacity=1))
+    outlet.put([trade(2)])
+
+    assert [e.kind.id for e in await outlet.take()] == ["1"]
+    with pytest.raises(Overload, match="late"):
+        await outlet.take()
+
+
 async def test_the_newest_quote_of_each_instrument_replaces_older_ones():
     outlet = Outlet(2, OverloadPolicy.CONFLATE)
     outlet.put([quote(1), quote(10, ETH), quote(2), quote(3), quote(11, ETH)])

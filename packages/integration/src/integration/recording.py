@@ -69,6 +69,7 @@ class Manifest(Model, frozen=True):
         rest_url: Replaced URLs, by exchange.
         max_depth: Levels kept per side of a book; None for all.
         connections: By name, what each connection carried; empty if none got so far.
+        redundant: Names of connections that carried the same (A/B lines).
         down: Names of those that were not connected when it was decided to end.
         version: Of this format.
     """
@@ -81,6 +82,7 @@ class Manifest(Model, frozen=True):
     rest_url: Mapping[str, str] = {}
     max_depth: int | None = None
     connections: Mapping[str, tuple[Subscription, ...]] = {}
+    redundant: tuple[tuple[str, ...], ...] = ()
     down: tuple[str, ...] = ()
     version: int = _VERSION
 
@@ -305,7 +307,7 @@ async def open_recording(
         )
         try:
             async with open_market_streams(wanted, config=recorded) as streams:
-                folder.note(connections=_carried(streams))
+                folder.note(connections=_carried(streams), redundant=streams.redundant)
                 try:
                     yield Recording(folder, streams)
                 finally:
@@ -323,7 +325,10 @@ def _note_end(
     carried = {**folder.manifest.connections, **_carried(streams)}
     up = {status.name for status in streams.connections if status.up}
     down = tuple(name for name in carried if name not in up)
-    folder.note(stopped_ns=time_ns, connections=carried, down=down)
+    known = dict.fromkeys((*folder.manifest.redundant, *streams.redundant))
+    folder.note(
+        stopped_ns=time_ns, connections=carried, redundant=tuple(known), down=down
+    )
 
 
 def _carried(streams: "MarketStreams") -> dict[str, tuple[Subscription, ...]]:

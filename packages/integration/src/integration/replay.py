@@ -14,11 +14,13 @@ Theory of operation. Each connection of the recording is a `_Line`: the books an
 whatever else outlives a socket. Its sessions follow each other in time. A session that
 ends without a successor is an outage (`Reconnecting`, books stale); one whose successor
 was recorded beside it is succeeded make-before-break, as by `market.relay`. HTTP images
-go to the book whose request they answer. What a folder cannot tell, how often an image
+go to the book whose request they answer. Lines that carried the same meet in a
+`FeedArbiter` as they did. What a folder cannot tell, how often an image
 was asked for in vain or a connection attempted, is not made up.
 """
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +30,7 @@ import msgspec
 
 from integration.errors import IntegrationError
 from integration.exchanges.registry import connector_for
+from integration.market.arbitration import FeedArbiter
 from integration.market.books import BookState, OrderBook
 from integration.market.connector import UNREADABLE, Connector, Topic, VenueTransformer
 from integration.market.intake import Intake
@@ -301,6 +304,11 @@ class _Line:
         self.keeper.add(manager)
         self._book_topics[manager] = topic
 
+    @property
+    def up(self) -> bool:
+        """Whether it is connected."""
+        return self.current is not None
+
     def images(self) -> dict[str, BookManager]:
         """Return whose image the answer to a request is, by the request's URL."""
         if self.connector.rest_parser is None:
@@ -413,10 +421,13 @@ class _Line:
 
     # Images
 
+    def awaits(self, manager: BookManager) -> bool:
+        """Say whether an image may be of use."""
+        return manager.awaits_image and self.up
+
     def image(self, entry: HttpEntry, manager: BookManager) -> list[StreamEvent]:
         """Play the answer to a request for a book's image."""
-        wanted = manager.awaits_image and self.current is not None
-        if not wanted or entry.status >= 400:
+        if not self.awaits(manager) or entry.status >= 400:
             return []
         connector, time = self.connector, entry.time_ns
         request = self._image_request(manager)
@@ -476,11 +487,14 @@ class Replay:
         self.folder = folder
         self.books: dict[tuple[ExchangeId, str], OrderBook] = {}
         self._lines: dict[str, _Line] = {}
-        self._images: dict[str, tuple[_Line, BookManager]] = {}
+        self._images: dict[str, list[tuple[_Line, BookManager]]] = {}
+        self._arbiters: dict[str, tuple[FeedArbiter, int]] = {}
         self._tally = _Tally()
         self._by_session = {name: _connection(name) for name in folder.sessions}
         for connection in dict.fromkeys(self._by_session.values()):
             self._add(connection)
+        for names in folder.manifest.redundant:
+            self._merge([self._lines[name] for name in names if name in self._lines])
         self._moments = self._play()
 
     def __repr__(self) -> str:
@@ -491,9 +505,22 @@ class Replay:
         line = _Line(connection, exchange, self.folder.manifest)
         self._lines[connection] = line
         for url, manager in line.images().items():
-            self._images[url] = (line, manager)
+            self._images.setdefault(url, []).append((line, manager))
         for instrument, manager in line.keeper.managers.items():
             self.books[exchange, str(instrument)] = manager.book
+
+    def _merge(self, lines: list[_Line]) -> None:
+        """Let several lines be told of as one."""
+        if not lines:
+            return
+        # Nobody can be given up any more, however silent.
+        arbiter = FeedArbiter(lines, rule=lines[0].connector.rule, silence=math.inf)
+        for number, line in enumerate(lines):
+            self._arbiters[line.name] = (arbiter, number)
+            for instrument, manager in line.keeper.managers.items():
+                arbiter.keep(instrument, manager.book.max_depth)
+        for instrument, book in arbiter.books.items():
+            self.books[lines[0].exchange, str(instrument)] = book
 
     def __iter__(self) -> Iterator[Moment]:
         return self._moments
@@ -501,6 +528,9 @@ class Replay:
     def _play(self) -> Iterator[Moment]:
         for item in heapq.merge(*self._sources(), key=lambda item: item.time_ns):
             name, events = self._step(item)
+            arbiter, number = self._arbiters.get(name, (None, 0))
+            if arbiter is not None:
+                events = arbiter.take(number, events)
             if events:
                 self._tally.events(events)
                 yield Moment(item.time_ns, name, events)
@@ -516,10 +546,11 @@ class Replay:
     def _step(self, item: _Item) -> tuple[str, list[StreamEvent]]:
         if isinstance(item, HttpEntry):
             self._tally.answered(item)
-            line, manager = self._images.get(item.url, (None, None))
-            if line is None or manager is None:
-                return "", []  # not a book's: nothing of it is an event
-            return line.name, line.image(item, manager)
+            # Of lines that asked for the same, the first that waits: any image will do.
+            for line, manager in self._images.get(item.url, ()):
+                if line.awaits(manager):
+                    return line.name, line.image(item, manager)
+            return "", []  # nobody's: nothing of it is an event
         line = self._lines[self._by_session[item.session]]
         match item:
             case _Begin():

@@ -58,6 +58,11 @@ class StreamConfig(Model, frozen=True):
         concurrent_images: HTTP images fetched at once per exchange.
         http_transport: sends HTTP requests; None: a pool of its own.
         clock: stamps reports.
+        lines: connections that carry the same (A/B): of every event the first true
+            copy is delivered, and a lost line stops nothing. What is polled by HTTP is
+            asked for once.
+        line_url: by exchange, the WebSocket URLs of the second and further lines;
+            where one is missing, the first line's.
         poll_interval: seconds between two questions for the same data where the venue
             has no stream of them (Binance's open interest).
         audit_interval: seconds between comparisons of a connection's books with the
@@ -89,6 +94,8 @@ class StreamConfig(Model, frozen=True):
     concurrent_images: int = 4
     http_transport: HttpTransport | None = None
     clock: Clock = msgspec.field(default_factory=SystemClock)
+    lines: int = 1
+    line_url: Mapping[str, tuple[str, ...]] = {}
     poll_interval: float = 15.0
     audit_interval: float | None = None
     monitor: StreamMonitor | None = None
@@ -113,6 +120,7 @@ class StreamConfig(Model, frozen=True):
             "buffer_limit": self.buffer_limit,
             "image_timeout": self.image_timeout,
             "concurrent_images": self.concurrent_images,
+            "lines": self.lines,
             "poll_interval": self.poll_interval,
             "audit_interval": 1 if self.audit_interval is None else self.audit_interval,
             "schema_sample": 1 if self.schema_sample is None else self.schema_sample,

@@ -10,7 +10,8 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import final
+from enum import Enum
+from typing import Protocol, final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,7 +19,7 @@ import trio
 
 from integration.errors import GaveUp, IntegrationError, Overload, Subscribe
 from integration.market.audit import BookAuditor
-from integration.market.books import BookState
+from integration.market.books import BookState, OrderBook
 from integration.market.config import FirstConnect, StreamConfig
 from integration.market.connector import Connector, Topic, connection_id
 from integration.market.health import SchemaWatch
@@ -26,7 +27,6 @@ from integration.market.images import ImageScheduler
 from integration.market.keeper import BookKeeper
 from integration.market.liveness import SilenceWatch
 from integration.market.manager import BookManager
-from integration.market.outlet import Outlet
 from integration.market.planner import ConnectionPlan, Wanted
 from integration.market.relay import Overlap, Relay, Replays
 from integration.market.reports import (
@@ -60,7 +60,13 @@ from netcore.trio import open_websocket
 from netcore.ws.frames import Opcode
 from netcore.ws.heartbeat import Heartbeat
 
-__all__ = ["Confirmation", "Connection", "ConnectionStatus"]
+__all__ = [
+    "Confirmation",
+    "Connection",
+    "ConnectionStatus",
+    "EventSink",
+    "Standing",
+]
 
 _ROTATION_SHARE = (0.9, 0.98)
 """Of a session's lifetime, drawn anew each time: 24 h end between 21:36 and 23:31."""
@@ -133,6 +139,36 @@ class Confirmation:
             raise self._error
 
 
+class EventSink(Protocol):
+    """Where a connection's events go: the consumer's queue, or somebody before it."""
+
+    @property
+    def full(self) -> bool:
+        """Whether to wait before reading."""
+        ...
+
+    def put(self, events: list[StreamEvent]) -> None:
+        """Take events, in order; called as the books change."""
+        ...
+
+    async def wait_room(self) -> None:
+        """Wait until there is room."""
+        ...
+
+    def close(self, reason: Exception | None = None) -> None:
+        """End the stream after what waits."""
+        ...
+
+
+class Standing(Enum):
+    """What depends on a connection."""
+
+    ALONE = "alone"
+    """Nothing else carries what it carries: if it cannot begin, it ends."""
+    SPARED = "spared"
+    """Others carry the same: it says that it could not begin, and goes on trying."""
+
+
 @final
 class Connection:
     """One connection of a market stream.
@@ -146,6 +182,7 @@ class Connection:
         images: fetches images of this exchange, if it serves them by HTTP.
         limiter: bounds connection attempts.
         schema: looks for what the venue has added to its messages.
+        standing: whether others carry the same.
     """
 
     def __init__(
@@ -155,10 +192,11 @@ class Connection:
         connector: Connector,
         *,
         config: StreamConfig,
-        outlet: Outlet,
+        outlet: EventSink,
         images: ImageScheduler | None,
         limiter: RateLimiter,
         schema: SchemaWatch | None = None,
+        standing: Standing = Standing.ALONE,
     ) -> None:
         self.exchange = plan.exchange
         self.name = connection_id(plan.exchange, number)
@@ -183,6 +221,7 @@ class Connection:
         self._rotating = trio.CancelScope()
         self._host = urlsplit(plan.url).netloc
         self._limiter = limiter
+        self._standing = standing
         self.auditor = self._auditor()
         self._socket: ReconnectingSocket[StreamEvent | IntegrationError]
         self._socket = ReconnectingSocket(
@@ -210,6 +249,31 @@ class Connection:
         )
 
     @property
+    def up(self) -> bool:
+        """Whether it is connected."""
+        return self.relay is not None
+
+    @property
+    def attempts(self) -> int:
+        """Failed or unstable attempts since it was last stable."""
+        return self._socket.attempts
+
+    @property
+    def books(self) -> dict[MarketDataInstrument, OrderBook]:
+        """The books that are kept here."""
+        return {i: manager.book for i, manager in self.keeper.managers.items()}
+
+    @property
+    def auditors(self) -> list[BookAuditor]:
+        """Who compares its books with the venue's images, if anybody does."""
+        return [] if self.auditor is None else [self.auditor]
+
+    @property
+    def statuses(self) -> list[ConnectionStatus]:
+        """How it is at the moment, as the only one of its kind."""
+        return [self.status]
+
+    @property
     def status(self) -> ConnectionStatus:
         """How it is at the moment."""
         relay = self.relay
@@ -219,7 +283,7 @@ class Connection:
             name=self.name,
             exchange=self.exchange,
             url=self.url,
-            up=relay is not None,
+            up=self.up,
             topics=len(self._wanted),
             live_books=sum(book.state is BookState.LIVE for book in books),
             books=len(books),
@@ -276,7 +340,7 @@ class Connection:
         """Return the topic that feeds a book."""
         return self._book_topics[manager.instrument]
 
-    def add(self, wanted: Iterable[Wanted]) -> list[Confirmation]:
+    def add(self, wanted: Iterable[Wanted]) -> dict[Topic, Confirmation]:
         """Carry more; asks the venue at once if a session is up.
 
         Returns:
@@ -301,7 +365,7 @@ class Connection:
             self._wanted.setdefault(topic, []).append(subscription)
         for session in self._sessions:
             session.subscribe(new)
-        return [self._confirmations[topic] for topic in new]
+        return {topic: self._confirmations[topic] for topic in new}
 
     def _keep_book(self, subscription: Subscription, topic: Topic) -> None:
         instrument = subscription.instrument
@@ -377,9 +441,9 @@ class Connection:
         return any(c.waiting for c in self._confirmations.values())
 
     @property
-    def confirmations(self) -> list[Confirmation]:
+    def confirmations(self) -> dict[Topic, Confirmation]:
         """What is waited for, or was."""
-        return list(self._confirmations.values())
+        return dict(self._confirmations)
 
     def emit(self, events: list[StreamEvent]) -> None:
         """Queue events for the consumer; synchronous, in order."""
@@ -390,6 +454,11 @@ class Connection:
             self.outlet.close(error)
         if self.auditor is not None:
             self.auditor.saw(events)
+
+    def fail(self, error: IntegrationError) -> None:
+        """End the present session, if there is one, for a reason that others found."""
+        if self.relay is not None:
+            self.relay.current.fail(error)
 
     async def wait_room(self) -> None:
         """Wait for the consumer; call the books stale if that takes too long."""
@@ -603,8 +672,11 @@ class Connection:
         later = policy.on_connect_error
 
         def decide(error: ConnectError) -> ConnectErrorAction:
-            if not self._ready:
+            if self._ready:
+                return later(error)
+            if self._standing is Standing.ALONE:
                 return ConnectErrorAction.TERMINATE
+            self._settle_all(error.error)
             return later(error)
 
         return msgspec.structs.replace(policy, on_connect_error=decide)

@@ -100,11 +100,14 @@ class Outlet:
         return self._policy is OverloadPolicy.CONFLATE and waiting >= 2 * self._capacity
 
     def put(self, events: Collection[StreamEvent]) -> None:
-        """Queue events, in order.
+        """Queue events, in order; none after the stream was closed.
 
         Raises:
             Overload: the policy is `raise` and there is no room.
         """
+        if self._closed is not None:
+            # Whoever empties the queue slowly must come to the reason, not to these.
+            return
         stats, queue = self.stats, self._queue
         if self._conflates:
             self._put_boxes(events)

@@ -23,8 +23,8 @@ import trio
 from integration.errors import IntegrationError
 from integration.market.reports import StreamEvent
 from integration.market.session import Role, Session
+from integration.market.turns import NUMBERED_BY_CONNECTION
 from integration.models import (
-    ExchangeId,
     MarketDataInstrument,
     MarketEvent,
     OrderBookL1,
@@ -43,11 +43,6 @@ _JOIN_STEP = 0.1
 _GRACE = 10.0
 """Seconds after the change during which repetitions are still expected: connections
 of one venue differ by less, or one of them is stale anyway."""
-
-_NUMBERED_BY_CONNECTION = frozenset({ExchangeId.COINBASE_ADVANCED})
-"""Venues whose quotes bear a number of the connection's, not of the market's: of two
-connections equal numbers mean different quotes, and one quote has two numbers
-(https://docs.cdp.coinbase.com/advanced-trade/docs/ws-overview, `sequence_num`)."""
 
 _REMEMBERED = 1000
 """Trades of an instrument: more than any venue replays (Kraken's v2: 50)."""
@@ -142,7 +137,7 @@ def _key(event: StreamEvent) -> Hashable:
         return None
     kind = event.kind
     if isinstance(kind, OrderBookL1) and kind.sequence is not None:
-        if event.exchange in _NUMBERED_BY_CONNECTION:
+        if event.exchange in NUMBERED_BY_CONNECTION:
             told = msgspec.structs.replace(kind, sequence=None)
             return (event.instrument, event.time_exchange, told)
         # Where the venue sends no time the rest of the record differs.

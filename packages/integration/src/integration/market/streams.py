@@ -35,11 +35,17 @@ from integration.market.connection import (
     Connection,
     ConnectionStatus,
 )
+from integration.market.connector import Connector
 from integration.market.health import SchemaWatch
 from integration.market.images import ImageScheduler
 from integration.market.outlet import Outlet
 from integration.market.planner import ConnectionPlan, Wanted, plan
 from integration.market.polling import Poller
+from integration.market.redundancy import (
+    AnyConfirmation,
+    LineStatus,
+    RedundantConnection,
+)
 from integration.market.reports import StreamEvent
 from integration.models import ExchangeId, MarketDataInstrument, Subscription
 from integration.rest.client import RestClient
@@ -102,7 +108,8 @@ class SubscriptionHandle:
         return f"SubscriptionHandle({', '.join(map(str, self.subscriptions))})"
 
 
-_Part: TypeAlias = tuple[Connection | Poller, ConnectionPlan]
+_Carrier: TypeAlias = Connection | RedundantConnection
+_Part: TypeAlias = tuple[_Carrier | Poller, ConnectionPlan]
 """What carries a part of a subscription."""
 
 
@@ -175,7 +182,7 @@ class MarketStreams:
         self._nursery = nursery
         self._outlet = Outlet(config.capacity, config.overload)
         self._venues: dict[ExchangeId, _Venue] = {}
-        self._connections: list[Connection] = []
+        self._connections: list[_Carrier] = []
         self._pollers: dict[ExchangeId, Poller] = {}
         self._opened = 0
         self._buffer: deque[StreamEvent] = deque()
@@ -194,8 +201,22 @@ class MarketStreams:
     @property
     def connections(self) -> list[ConnectionStatus]:
         """How every connection is at the moment; for people and for metrics."""
-        sockets = [connection.status for connection in self._connections]
+        sockets = [s for connection in self._connections for s in connection.statuses]
         return sockets + [poller.status for poller in self._pollers.values()]
+
+    @property
+    def lines(self) -> list[LineStatus]:
+        """What each of several lines did, next to the others; none without lines."""
+        return [s for each in self._redundant for s in each.line_statuses]
+
+    @property
+    def redundant(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the connections that carry the same."""
+        return tuple(each.names for each in self._redundant)
+
+    @property
+    def _redundant(self) -> list[RedundantConnection]:
+        return [c for c in self._connections if isinstance(c, RedundantConnection)]
 
     @property
     def audits(self) -> list[AuditReport]:
@@ -203,8 +224,8 @@ class MarketStreams:
         found = [
             report
             for connection in self._connections
-            if connection.auditor is not None
-            for report in connection.auditor.reports
+            for auditor in connection.auditors
+            for report in auditor.reports
         ]
         return sorted(found, key=lambda report: report.time)
 
@@ -258,7 +279,7 @@ class MarketStreams:
             SocketError: a connection could not be made.
         """
         parts: list[_Part] = []
-        waits: list[Confirmation] = []
+        waits: list[Confirmation | AnyConfirmation] = []
         try:
             for part in self._planned(subscriptions):
                 if part.polled:
@@ -269,15 +290,19 @@ class MarketStreams:
                 connection = self._with_room(part)
                 if connection is None:
                     connection = self._open(part)
-                    waits.extend(connection.confirmations)
+                    waits.extend(connection.confirmations.values())
                 else:
-                    waits.extend(connection.add(part.wanted))
+                    waits.extend(connection.add(part.wanted).values())
                 parts.append((connection, part))
                 self._show_books(connection)
             for wait in waits:
                 await wait.wait()
         except BaseException:
             self._withdraw(parts)
+            for carrier, _ in parts:
+                if isinstance(carrier, RedundantConnection) and not carrier.topics:
+                    # One that stands alone has ended itself.
+                    carrier.end()
             raise
         return SubscriptionHandle(parts)
 
@@ -313,29 +338,51 @@ class MarketStreams:
         self._nursery.start_soon(poller.run)
         return poller, poller.confirmations
 
-    def _with_room(self, part: ConnectionPlan) -> Connection | None:
+    def _with_room(self, part: ConnectionPlan) -> _Carrier | None:
         """Find a connection to the same place that can carry more."""
         for connection in self._connections:
             if connection.url == part.url and connection.room >= len(part.topics):
                 return connection
         return None
 
-    def _open(self, part: ConnectionPlan) -> Connection:
-        venue = self._venue(part.exchange)
-        connection = Connection(
-            self._opened,
-            part,
-            venue.connector,
-            config=self._config,
-            outlet=self._outlet,
-            images=venue.images,
-            limiter=venue.limiter,
-            schema=venue.schema,
-        )
-        self._opened += 1
+    def _open(self, part: ConnectionPlan) -> _Carrier:
+        venue, number, config = self._venue(part.exchange), self._opened, self._config
+        self._opened += config.lines
+        connection: _Carrier
+        if config.lines == 1:
+            connection = Connection(
+                number,
+                part,
+                venue.connector,
+                config=config,
+                outlet=self._outlet,
+                images=venue.images,
+                limiter=venue.limiter,
+                schema=venue.schema,
+            )
+        else:
+            connection = RedundantConnection(
+                number,
+                part,
+                self._line_urls(part, venue.connector),
+                connector=venue.connector,
+                config=config,
+                outlet=self._outlet,
+                images=venue.images,
+                limiter=venue.limiter,
+                schema=venue.schema,
+            )
         self._connections.append(connection)
         self._nursery.start_soon(self._run, connection)
         return connection
+
+    def _line_urls(self, part: ConnectionPlan, connector: Connector) -> list[str]:
+        """Return where each line connects to; the first to where the plan says."""
+        topic = part.topics[0]  # all of a plan share one endpoint
+        further = self._config.line_url.get(part.exchange, ())
+        urls = [part.url, *(connector.endpoint(topic, base) for base in further)]
+        urls += [part.url] * self._config.lines
+        return urls[: self._config.lines]
 
     def _venue(self, exchange: ExchangeId) -> _Venue:
         venue = self._venues.get(exchange)
@@ -345,16 +392,16 @@ class MarketStreams:
                 self._nursery.start_soon(venue.images.run)
         return venue
 
-    async def _run(self, connection: Connection) -> None:
+    async def _run(self, connection: _Carrier) -> None:
         reason = await connection.run()
         self._connections.remove(connection)
         if not self._connections and not self._pollers:
             # Nothing will ever come again; what waits can still be taken.
             self._outlet.close(reason)
 
-    def _show_books(self, connection: Connection) -> None:
-        for instrument, manager in connection.keeper.managers.items():
-            self.books._books[connection.exchange.value, str(instrument)] = manager.book
+    def _show_books(self, connection: _Carrier) -> None:
+        for instrument, book in connection.books.items():
+            self.books._books[connection.exchange.value, str(instrument)] = book
 
     def _withdraw(self, parts: list[_Part]) -> None:
         for connection, part in parts:

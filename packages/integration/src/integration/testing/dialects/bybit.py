@@ -6,9 +6,10 @@ Source: https://bybit-exchange.github.io/docs/v5, pages "WebSocket Stream > Conn
 
 Spoken: `subscribe`, `unsubscribe`, `ping`; `publicTrade.S`, `orderbook.N.S` for N = 1,
 50, 200 and 1000 (a snapshot first, then deltas whose `u` counts by one; the first level
-is sent again as a snapshot after three quiet seconds); `/v5/market/time`, `/orderbook`,
-`/instruments-info`. Topics of kinds that the simulator does not play are acknowledged
-and stay silent.
+is sent again as a snapshot after three quiet seconds), `kline.I.S`; of perpetuals
+`tickers.S` (a snapshot, then what changed) and `allLiquidation.S`; `/v5/market/time`,
+`/orderbook`, `/instruments-info`. Topics of kinds that the market's source does not
+tell are acknowledged and stay silent.
 """
 
 import math
@@ -17,7 +18,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from integration.testing.book import Pair, PriceBook
+from integration.testing.book import UNIT, Pair, PriceBook
 from integration.testing.dialect import (
     Action,
     HttpReply,
@@ -37,7 +38,11 @@ from integration.testing.dialects.windows import (
     spell,
 )
 from integration.testing.events import (
+    CandleChanged,
+    ContractTold,
     DepthChanged,
+    DerivedEvent,
+    PositionLiquidated,
     QuoteChanged,
     SymbolSpec,
     TradeDone,
@@ -49,6 +54,7 @@ __all__ = ["BybitLinear", "BybitSpot"]
 # "orderbook.1 ... if there is no change in 3 seconds, it is sent again as snapshot".
 _QUIET_NS: Final = 3_000_000_000
 _SILENT_KINDS: Final = ("kline", "tickers", "allLiquidation", "liquidation")
+_INTERVALS: Final = {"1m": "1", "5m": "5", "15m": "15", "1h": "60"}
 _RATE_LIMITED: Final = 10006
 _PARAMETER: Final = 10001
 
@@ -77,6 +83,7 @@ class _Bybit(TopicDialect):
         self._counts: dict[tuple[str, int], int] = {}
         self._quote_counts: dict[str, int] = {}
         self._quote_told_ns: dict[str, int] = {}
+        self._tickers: dict[str, tuple[dict[str, str], int]] = {}
 
     def native(self, spec: SymbolSpec) -> str:
         """Spell a symbol: `BTCUSDT`."""
@@ -167,7 +174,7 @@ class _Bybit(TopicDialect):
         return [StreamMessage(topic, spec.symbol, MessageKind.QUOTE, text)]
 
     def new_window(self, spec: SymbolSpec, book: PriceBook, depth: int) -> BookWindow:
-        """Begin a window; its count goes on where an earlier one ended."""
+        """Begin a window, and its count, which never ends."""
         window = BookWindow(book, depth)
         key = (spec.symbol, depth)
         window.sequence = self._counts.setdefault(key, book.sequence)
@@ -222,6 +229,87 @@ class _Bybit(TopicDialect):
         data = {"s": self.native(spec), "b": bids, "a": asks, "u": count, "seq": seq}
         message = {"topic": topic, "type": kind, "ts": millis, "data": data}
         return _json({**message, "cts": millis})
+
+    def derived(
+        self, spec: SymbolSpec, event: DerivedEvent
+    ) -> Iterable[tuple[str, str]]:
+        """Spell candles; of perpetuals tickers and liquidations."""
+        match event:
+            case CandleChanged():
+                name = _INTERVALS[event.interval]
+                yield self._told(
+                    spec,
+                    f"kline.{name}",
+                    "snapshot",
+                    event.time_ns,
+                    [self._candle(spec, event)],
+                )
+            case ContractTold() if self.category == "linear":
+                before, _ = self._tickers.get(spec.symbol, ({}, 0))
+                ticker = self._ticker(spec, event)
+                self._tickers[spec.symbol] = ticker, event.time_ns
+                news = {k: v for k, v in ticker.items() if before.get(k) != v}
+                data = {"symbol": self.native(spec), **news}
+                kind = "delta" if before else "snapshot"
+                yield self._told(spec, "tickers", kind, event.time_ns, data)
+            case PositionLiquidated() if self.category == "linear":
+                price, amount = self.grid(spec)
+                row = {
+                    "T": self.millis(event.time_ns),
+                    "s": self.native(spec),
+                    # "Buy" says that a long position was liquidated, by a sale.
+                    "S": "Sell" if event.buys else "Buy",
+                    "v": spell(event.amount, amount),
+                    "p": spell(event.price, price),
+                }
+                topic, at = "allLiquidation", event.time_ns
+                yield self._told(spec, topic, "snapshot", at, [row])
+            case _:
+                return
+
+    def ticker_snapshot(self, spec: SymbolSpec) -> str | None:
+        """Spell the whole ticker as its subscribers know it, once there is one."""
+        known = self._tickers.get(spec.symbol)
+        if known is None:
+            return None
+        ticker, at = known
+        data = {"symbol": self.native(spec), **ticker}
+        return self._told(spec, "tickers", "snapshot", at, data)[1]
+
+    def _ticker(self, spec: SymbolSpec, event: ContractTold) -> dict[str, str]:
+        price, amount = self.grid(spec)
+        value = event.open_interest * event.mark // UNIT
+        return {
+            "markPrice": spell(event.mark, price),
+            "indexPrice": spell(event.index, price),
+            "openInterest": spell(event.open_interest, amount),
+            "openInterestValue": spell(value, 4),
+            "fundingRate": spell(event.rate, 6),
+            "nextFundingTime": str(event.next_funding_ns // 1_000_000),
+        }
+
+    def _candle(self, spec: SymbolSpec, event: CandleChanged) -> dict[str, Any]:
+        price, amount = self.grid(spec)
+        return {
+            "start": event.open_ns // 1_000_000,
+            "end": event.end_ns // 1_000_000 - 1,
+            "interval": _INTERVALS[event.interval],
+            "open": spell(event.open, price),
+            "close": spell(event.close, price),
+            "high": spell(event.high, price),
+            "low": spell(event.low, price),
+            "volume": spell(event.volume, amount),
+            "turnover": "0",
+            "confirm": event.closed,
+            "timestamp": self.millis(event.time_ns),
+        }
+
+    def _told(
+        self, spec: SymbolSpec, kind: str, form: str, time_ns: int, data: object
+    ) -> tuple[str, str]:
+        topic = f"{kind}.{self.native(spec)}"
+        message = {"topic": topic, "type": form, "ts": self.millis(time_ns)}
+        return topic, _json({**message, "data": data})
 
     # ---- requests
 
@@ -397,6 +485,9 @@ class _BybitSession(TopicSession):
             if quote is None:
                 return []
             return [Send(text=self._dialect.quote_snapshot(spec, quote))]
+        if kind == "tickers":
+            text = self._dialect.ticker_snapshot(spec)
+            return [] if text is None else [Send(text=text)]
         if not kind.startswith("orderbook."):
             return []
         window = self._dialect.window(spec, int(kind.partition(".")[2]))

@@ -21,8 +21,13 @@ from integration.testing.dialect import (
     SnapshotView,
 )
 from integration.testing.events import (
+    CandleChanged,
+    ContractTold,
     DepthChanged,
+    DerivedEvent,
     MarketEvent,
+    OtherMessage,
+    PositionLiquidated,
     QuoteChanged,
     SymbolSpec,
     TradeDone,
@@ -51,6 +56,8 @@ def decimals_of(step: int) -> int:
 
 def spell(value: int, decimals: int) -> str:
     """Write a value with the grid's decimals, or with as many as it takes."""
+    if value < 0:
+        return f"-{spell(-value, decimals)}"
     if value % 10 ** (DECIMALS - decimals):
         return format_units(value).rstrip("0")
     return format_units(value, decimals)
@@ -192,6 +199,17 @@ class TopicDialect(Dialect):
         del spec, event, topics
         return []
 
+    def derived(
+        self, spec: SymbolSpec, event: DerivedEvent
+    ) -> Iterable[tuple[str, str]]:
+        """Spell what follows from trading, with the topic that it belongs to.
+
+        Called whether anybody listens or not; a venue that has no such topics tells
+        nothing.
+        """
+        del spec, event
+        return ()
+
     # ---- what the sessions ask
 
     def next_connection(self) -> int:
@@ -259,7 +277,13 @@ class TopicDialect(Dialect):
                     *self._publish_depth(spec, event, topics),
                     *self.on_tick(spec, event, topics),
                 ]
-            case _:
+            case CandleChanged() | ContractTold() | PositionLiquidated():
+                return [
+                    StreamMessage(topic, event.symbol, MessageKind.OTHER, text)
+                    for topic, text in self.derived(spec, event)
+                    if topic in topics
+                ]
+            case OtherMessage():
                 return []  # recorded messages of another venue's kinds
 
     def _publish_depth(
@@ -272,16 +296,14 @@ class TopicDialect(Dialect):
             window = self._windows.get((spec.symbol, depth))
             if window is None or book is None:
                 continue
-            if topic not in topics:
-                del self._windows[spec.symbol, depth]  # nobody knows it any more
-                continue
             changes = window.follow(book, tell_pushed_out=self.tells_pushed_out)
             if any(changes):
                 window.changed_ns = event.time_ns
                 text: str | None = self.spell_delta(spec, window, event, changes)
             else:
                 text = self.spell_quiet(spec, window, event)
-            if text is not None:
+            # A venue counts whoever listens: two of the same market count alike.
+            if text is not None and topic in topics:
                 message = StreamMessage(topic, spec.symbol, MessageKind.DEPTH, text)
                 out.append(message)
         return out
