@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowtrade.serve.incoming import Incoming, read_plain
-from netcore.http import HttpProtocolError, HttpServerConnection, Limits
+from netcore.http import HttpProtocolError, HttpServerConnection, Limits, Request
 
 LIMITS = Limits()
 
@@ -159,3 +159,22 @@ def test_limits_are_netcores_to_refuse():
         assert read_plain(wire, limits) is None
         with pytest.raises(HttpProtocolError):
             HttpServerConnection(limits).feed(wire)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("http://example:80/a/b?c=d", b"/a/b", b"c=d"),
+        ("HTTPS://u@[::1]/", b"/", b""),
+        ("http://example?c", b"/", b"c"),
+        ("http://example", b"/", b""),
+        ("/a?u=http://example/b", b"/a", b"u=http://example/b"),
+        ("*", b"*", b""),
+    ],
+)
+def test_a_target_in_absolute_form_names_the_same_path(target, path, query):
+    request = Request(method="GET", target=target)
+
+    incoming = Incoming.from_request(request)
+
+    assert (incoming.path, incoming.query) == (path, query)

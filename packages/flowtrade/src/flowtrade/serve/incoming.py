@@ -36,6 +36,10 @@ _START: Final = re.compile(
 ).fullmatch
 _NAME: Final = re.compile(rb"[\w\-]+").fullmatch
 
+_ORIGIN: Final = re.compile(rb"\A[A-Za-z][\w+.\-]*://[^/?#]*")
+"""What stands before the path in a target in absolute form, which every server takes
+(RFC 9112 §3.2.2)."""
+
 _WEIGHTY: Final = frozenset(
     {
         b"host",
@@ -108,10 +112,11 @@ class Incoming(msgspec.Struct, kw_only=True, gc=False):
     @classmethod
     def from_request(cls, request: Request) -> "Incoming":
         """Return what netcore has read."""
-        path, _, query = request.target.encode("latin-1").partition(b"?")
+        target = _ORIGIN.sub(b"", request.target.encode("latin-1"), count=1)
+        path, _, query = target.partition(b"?")
         return cls(
             method=request.method,
-            path=path,
+            path=path or b"/",
             query=query,
             headers=[
                 (name.lower().encode("latin-1"), value.encode("latin-1"))
