@@ -218,6 +218,7 @@ def test_a_part_without_limit_is_named_and_stops_the_whole():
 
 
 def test_a_lie_about_one_part_is_caught_in_it(monkeypatch):
+    monkeypatch.setattr(solve, "clear_small", lambda *_, **__: None)
     real = policy.solvers_for
 
     def lie(form, deadline):
@@ -243,6 +244,7 @@ def test_a_lie_about_one_part_is_caught_in_it(monkeypatch):
 
 
 def test_one_part_that_nobody_can_prove_spoils_the_whole(monkeypatch):
+    monkeypatch.setattr(solve, "clear_small", lambda *_, **__: None)
     real = policy.solvers_for
 
     def solvers_for(form, mode):
@@ -256,6 +258,7 @@ def test_one_part_that_nobody_can_prove_spoils_the_whole(monkeypatch):
 
 
 def test_the_whole_is_proven_no_better_than_its_worst_part(monkeypatch):
+    monkeypatch.setattr(solve, "clear_small", lambda *_, **__: None)
     real = policy.solvers_for
 
     def blur(form, deadline):

@@ -54,7 +54,7 @@ def test_a_form_in_lists_has_its_pieces_on_the_same_rows(seed, oddity):
 
 @pytest.mark.parametrize(
     ("columns", "pieces", "tiny"),
-    [(8, 96, True), (9, 96, False), (8, 97, False), (1, 0, False), (1, 1, True)],
+    [(16, 96, True), (17, 96, False), (16, 97, False), (1, 0, False), (1, 1, True)],
 )
 def test_tiny_is_a_matter_of_prices_and_pieces(columns, pieces, tiny):
     assert fits(columns, pieces) is tiny

@@ -22,7 +22,7 @@ from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.tiny import is_tiny
 from flowtrade.models.clearing import SolverMode
 
-__all__ = ["Candidate", "Solver", "Turn", "solvers_for"]
+__all__ = ["Candidate", "Solver", "Turn", "conversion_warning", "solvers_for"]
 
 _ACTIVE_SET = 300
 """Segments up to which the active set is worth asking (measured: minutes at 1000)."""
@@ -135,3 +135,19 @@ def _highs(core: Core) -> Callable[[PriceForm, float], Candidate]:
         )
 
     return solve
+
+
+def conversion_warning(*, pseudo: int, live: int) -> tuple[str, ...]:
+    """What to say of portfolios that only convert demands, if they are many.
+
+    Args:
+        pseudo: Portfolios that no demand of their own determines.
+        live: Portfolios that take part.
+    """
+    if pseudo <= 0.1 * max(live, 1):
+        return ()
+    # Measured: with many of them interior points fail more often than not.
+    return (
+        f"{pseudo} portfolios only convert shared demands into each other; "
+        "give each an own demand, or their rates stay undetermined",
+    )

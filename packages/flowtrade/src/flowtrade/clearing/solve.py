@@ -21,13 +21,20 @@ from flowtrade.clearing.highs import SolverFailed
 from flowtrade.clearing.joint import joined
 from flowtrade.clearing.market import Market
 from flowtrade.clearing.outcome import Clearing, OutcomeArrays
-from flowtrade.clearing.policy import Candidate, Solver, Turn, solvers_for
+from flowtrade.clearing.policy import (
+    Candidate,
+    Solver,
+    Turn,
+    conversion_warning,
+    solvers_for,
+)
 from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.prices import nearest_prices, targets
 from flowtrade.clearing.rates import open_pieces, smallest_rates
 from flowtrade.clearing.recession import Ray, find_ray, has_unlimited
 from flowtrade.clearing.recover import portfolio_rates
+from flowtrade.clearing.small import clear_small
 from flowtrade.clearing.supports import find_support
 from flowtrade.models.clearing import (
     Attempt,
@@ -80,13 +87,28 @@ def clear(
     deadline = monotonic() + time_limit
     with one_thread(), np.errstate(under="ignore"):
         wanted = _reference(market, reference)
+        found = _small(market, wanted, mode, deadline)
+        if found is not None:
+            return found
         if market.is_whole or not market.parts:
             return _Run(market, wanted, deadline).clear(mode)
-        clearings = [
-            _Run(part.market, wanted[part.members.products], deadline).clear(mode)
-            for part in market.parts
-        ]
+        clearings = []
+        for part in market.parts:
+            own = wanted[part.members.products]
+            clearing = _small(part.market, own, mode, deadline)
+            if clearing is None:
+                clearing = _Run(part.market, own, deadline).clear(mode)
+            clearings.append(clearing)
         return joined(market, clearings)
+
+
+def _small(
+    market: Market, wanted: FloatArray, mode: SolverMode, deadline: float
+) -> Clearing | None:
+    """A tiny market's answer in one pass, where nobody was asked for by name."""
+    if mode is not SolverMode.AUTO:
+        return None
+    return clear_small(market, wanted, deadline=deadline)
 
 
 class _Run:
@@ -260,12 +282,8 @@ class _Run:
         structure = self.structure
         pseudo = len(structure.recovery.pseudo)
         warnings = list(self.warnings)
-        if pseudo > 0.1 * max(int(structure.live.sum()), 1):
-            # Measured: with many of them interior points fail more often than not.
-            warnings.append(
-                f"{pseudo} portfolios only convert shared demands into each other; "
-                "give each an own demand, or their rates stay undetermined"
-            )
+        live = int(structure.live.sum())
+        warnings += conversion_warning(pseudo=pseudo, live=live)
         if choice.proof.certificate.status is ClearingStatus.ACCEPTED:
             warnings.append("the answer is proven to 1e-6 only, not to 1e-9")
         return SolverReport(
