@@ -131,3 +131,15 @@ def test_an_invalid_configuration_is_one_line_and_code_2(args, says):
 
 def test_an_unknown_option_is_code_2():
     assert run("--no-such-option").returncode == 2
+
+
+@pytest.mark.parametrize("module", ["bidders.cli", "flowtrade_demo.cli"])
+def test_who_asks_for_help_waits_for_no_house(module):
+    program = f"import sys, {module}; print(*sys.modules)"
+
+    done = subprocess.run(  # noqa: S603  # our own interpreter and program
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    heavy = {"httpx", "jwt", "litestar", "numpy", "scipy", "trio"}
+    assert heavy.isdisjoint(done.stdout.split())

@@ -4,21 +4,18 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import trio
 from cyclopts import App, CycloptsError, Parameter
 
-from flowtrade.commands.serve import USAGE_ERRORS
-from flowtrade.errors import ApiError, ConnectionFailed
 from flowtrade.models.clearing import SolverMode
-from flowtrade.program import EXIT_USAGE, run_program
-from flowtrade_demo.config import DemoConfig, DemoError, Pace
-from flowtrade_demo.house import House
-from flowtrade_demo.rounds import run_demo
-from flowtrade_demo.show import Show, make_show
-from integration.errors import IntegrationError
-from integration.testing import RecordingError
+from flowtrade_demo.config import SYMBOLS, DemoConfig, DemoError, Pace
+
+if TYPE_CHECKING:
+    import trio
+
+    from flowtrade_demo.house import House
+    from flowtrade_demo.show import Show
 
 __all__ = ["app", "main"]
 
@@ -32,7 +29,7 @@ app = App(
 def demo(  # the command line
     *,
     seed: int = 7,
-    symbols: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    symbols: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = SYMBOLS,
     recording: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     loop: bool = False,
     speed: float = 1.0,
@@ -66,26 +63,40 @@ def demo(  # the command line
         record: Folder into which the raw feed is recorded.
         json: JSON lines even on a terminal.
     """
+    config = partial(
+        DemoConfig,
+        seed=seed,
+        recordings=tuple(recording or ()),
+        loop=loop,
+        speed=speed,
+        host=host,
+        port=port,
+        every=every,
+        batches=batches,
+        pace=Pace.LOCKSTEP if lockstep else Pace.LIVE,
+        solver=solver,
+        tls=tls,
+        record=record,
+        symbols=symbols,
+    )
+    return _run(config, store=store, json=json)
 
-    async def run(stop: trio.Event) -> None:
+
+def _run(configure: "partial[DemoConfig]", *, store: str | None, json: bool) -> int:
+    """Run a demo and show it; return the exit code."""
+    # The house takes longer to load than the help to be read.
+    from flowtrade.commands.serve import USAGE_ERRORS
+    from flowtrade.errors import ApiError, ConnectionFailed
+    from flowtrade.program import run_program
+    from flowtrade_demo.rounds import run_demo
+    from flowtrade_demo.show import make_show
+    from integration.errors import IntegrationError
+    from integration.testing import RecordingError
+
+    async def run(stop: "trio.Event") -> None:
         show = make_show(sys.stdout, json=json)
         with tempfile.TemporaryDirectory(prefix="flowtrade-") as folder:
-            config = DemoConfig(
-                store=store or f"sqlite:{Path(folder) / 'auctions.db'}",
-                seed=seed,
-                recordings=tuple(recording or ()),
-                loop=loop,
-                speed=speed,
-                host=host,
-                port=port,
-                every=every,
-                batches=batches,
-                pace=Pace.LOCKSTEP if lockstep else Pace.LIVE,
-                solver=solver,
-                tls=tls,
-                record=record,
-                **({} if symbols is None else {"symbols": tuple(symbols)}),
-            )
+            config = configure(store=store or f"sqlite:{Path(folder) / 'auctions.db'}")
             try:
                 await run_demo(
                     config,
@@ -104,7 +115,7 @@ def demo(  # the command line
     )
 
 
-def _started(show: Show, house: House) -> None:
+def _started(show: "Show", house: "House") -> None:
     show.start(house.server.auction.url)
 
 
@@ -113,5 +124,7 @@ def main() -> None:
     try:
         code = app(exit_on_error=False, result_action="return_value")
     except CycloptsError:
+        from flowtrade.program import EXIT_USAGE  # late, as above
+
         sys.exit(EXIT_USAGE)  # cyclopts has said what is wrong
     sys.exit(code if isinstance(code, int) else 0)

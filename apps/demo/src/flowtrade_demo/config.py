@@ -6,7 +6,10 @@ from pathlib import Path
 from flowtrade.models.clearing import SolverMode
 from netcore.models import Model
 
-__all__ = ["DemoConfig", "DemoError", "Pace"]
+__all__ = ["SYMBOLS", "DemoConfig", "DemoError", "Pace"]
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+"""Of the synthetic market, unless others are asked for."""
 
 
 class DemoError(ValueError):
@@ -44,7 +47,7 @@ class DemoConfig(Model, frozen=True, kw_only=True):
 
     store: str
     seed: int = 7
-    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+    symbols: tuple[str, ...] = SYMBOLS
     recordings: tuple[Path, ...] = ()
     loop: bool = False
     speed: float = 1.0

@@ -16,8 +16,7 @@ import trio
 import trustme
 
 from bidders.bidder import Bidder
-from bidders.cli import bidder_id, discover
-from bidders.sample import sample_strategies
+from bidders.run import Access, start_bidders
 from flowtrade.auth import JwtAuthorizer, generate_jwt
 from flowtrade.client import FlowtradeClient
 from flowtrade.commands.config import Config, FeedConfig, ProductConfig
@@ -130,13 +129,11 @@ async def open_house(config: DemoConfig) -> AsyncIterator[House]:
             server: RunningServer = await nursery.start(serve)
             url = server.auction.url
             client = await stack.enter_async_context(FlowtradeClient(url))
-            feed, bidders = await _bidders(
+            feed, bidders = await start_bidders(
+                Access(url, secret, clock),
                 nursery,
                 stack,
-                url,
-                streams,
-                secret=secret,
-                clock=clock,
+                config=streams,
                 seed=config.seed,
             )
         yield House(
@@ -184,38 +181,6 @@ def _server_config(config: DemoConfig, exchange: SimulatedExchange) -> Config:
         ),
         solver=config.solver,
     )
-
-
-async def _bidders(  # the parts it joins
-    nursery: trio.Nursery,
-    stack: AsyncExitStack,
-    url: str,
-    streams: StreamConfig,
-    *,
-    secret: str,
-    clock: Clock,
-    seed: int,
-) -> tuple[MarketFeed, list[Bidder]]:
-    def token(name: str) -> str:
-        return generate_jwt(bidder_id(name), secret, now=clock.now_ns())
-
-    async with FlowtradeClient(url, token("reader")) as reader:
-        ids, instruments = await discover(reader)
-    feed = MarketFeed(instruments, config=streams)
-    await nursery.start(feed.run)
-    for name in ids:
-        await feed.reached(name, 0)
-    mids = {name: mid for name in ids if (mid := feed.mid(name)) is not None}
-    bidders: list[Bidder] = []
-    for strategy in sample_strategies(mids, seed=seed):
-        client = FlowtradeClient(url, token(strategy.name))
-        await stack.enter_async_context(client)
-        bidder = Bidder(
-            client, bidder_id(strategy.name), strategy, feed=feed, products=ids
-        )
-        await bidder.start()
-        bidders.append(bidder)
-    return feed, bidders
 
 
 def _tls() -> tuple[ssl.SSLContext, ssl.SSLContext]:
