@@ -88,3 +88,70 @@ cpdef judge(
     double[::1] regret,
     double[::1] value,
 )
+
+
+@cython.locals(
+    piece=Py_ssize_t,
+    curve=Py_ssize_t,
+    count=Py_ssize_t,
+    at=Py_ssize_t,
+    i=Py_ssize_t,
+    last=Py_ssize_t,
+    before=Py_ssize_t,
+    after=Py_ssize_t,
+    across=double,
+    along=double,
+    shift=double,
+)
+cpdef take_apart(
+    const int64_t[::1] ptr,
+    const double[::1] rate,
+    const double[::1] price,
+    int64_t[::1] kept,
+    int64_t[::1] starts,
+    double[::1] low,
+    double[::1] high,
+    double[::1] top,
+    double[::1] bottom,
+)
+
+
+@cython.locals(
+    piece=Py_ssize_t,
+    place=Py_ssize_t,
+    owner=Py_ssize_t,
+    at=Py_ssize_t,
+    scale=double,
+    turned=bint,
+)
+cpdef lay_out(
+    const int64_t[::1] order,
+    const int64_t[::1] ptr,
+    const double[::1] low,
+    const double[::1] high,
+    const double[::1] top,
+    const double[::1] bottom,
+    const double[::1] scales,
+    const int64_t[::1] rows,
+    double[:, ::1] ends,
+    int64_t[::1] row,
+    int64_t[::1] demand,
+)
+
+
+@cython.locals(
+    equal=bint,
+    row=Py_ssize_t,
+    start=Py_ssize_t,
+    other=Py_ssize_t,
+    count=Py_ssize_t,
+    i=Py_ssize_t,
+    turn=double,
+)
+cpdef bint are_equal(
+    const int64_t[::1] ptr,
+    const int64_t[::1] idx,
+    const double[::1] weight,
+    const double[::1] sign,
+    const int64_t[::1] twin,
+) except -1
