@@ -1,9 +1,13 @@
 """The feed behind products, against the simulated exchange."""
 
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
+import trio.testing
 
 from flowtrade.feed import FeedInstrument, MarketFeed, instrument_of
+from integration.errors import DnsError
 from integration.market.config import StreamConfig
 from integration.market.reports import BookResynced, BookStale
 from integration.models import ExchangeId, MarketDataInstrument
@@ -144,3 +148,35 @@ async def test_a_product_that_no_venue_offers_has_no_price_and_harms_nobody(capl
 
     assert mid is not None
     assert feed.mid("nothing") is None
+
+
+async def test_a_venue_out_of_reach_is_asked_again(autojump_clock, monkeypatch, caplog):
+    tries = []
+
+    class Streams:
+        def __init__(self):
+            self.books = {}
+
+        async def next_batch(self):
+            await trio.sleep_forever()
+
+    @asynccontextmanager
+    async def open_streams(wanted, *, config):
+        tries.append((trio.current_time(), wanted[0].instrument))
+        if len(tries) < 3:
+            raise DnsError("no such host")
+        yield Streams()
+
+    monkeypatch.setattr("flowtrade.feed.open_market_streams", open_streams)
+    async with trio.open_nursery() as nursery:
+        feed = MarketFeed({}, config=StreamConfig())
+        feed.follow("BTC", BTC)
+        start = trio.current_time()
+        await nursery.start(feed.run)
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+
+    assert [at - start for at, _ in tries] == [0, 30, 60]
+    assert {instrument for _, instrument in tries} == {BTC.instrument}
+    assert "asked again in 30 s" in caplog.text

@@ -13,12 +13,12 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 import msgspec
 import trio
 
-from integration.errors import IntegrationError
+from integration.errors import IntegrationError, RemoteError
 from integration.market.books import BookState, OrderBook
 from integration.market.config import StreamConfig
 from integration.market.reports import BookStale, Reconnecting, StreamEvent
@@ -43,6 +43,9 @@ MidListener: TypeAlias = Callable[[str, float | None, Timestamp], None]
 is None from the moment on at which the book may not be believed."""
 
 _KINDS = (SubKind.ORDER_BOOKS_L2, SubKind.ORDER_BOOKS_L1, SubKind.PUBLIC_TRADES)
+
+_AGAIN: Final = 30.0
+"""Seconds after which a venue that was out of reach is asked again."""
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +126,7 @@ class MarketFeed:
             self._know(product, instrument)
         self._wanted: deque[str] = deque()
         self._asked = trio.Event()
+        self._again: dict[str, float] = {}
         self._config = config
         self._on_mid = on_mid
         self._on_event = on_event
@@ -176,7 +180,8 @@ class MarketFeed:
     def follow(self, product: str, instrument: FeedInstrument) -> None:
         """Follow one more product from now on; returns at once.
 
-        What its venue does not offer is logged, and the product has no price.
+        What its venue does not offer is logged, and the product has no price; a venue
+        that is out of reach is asked again every half minute.
         """
         if product not in self._instruments:
             self._know(product, instrument)
@@ -205,7 +210,7 @@ class MarketFeed:
             except IntegrationError as error:
                 if self._streams is not None:
                     raise
-                self._give_up(product, error)
+                self._note_refusal(product, error)
 
     async def _stream(
         self, products: list[str], task_status: trio.TaskStatus[None]
@@ -232,12 +237,17 @@ class MarketFeed:
             try:
                 await streams.subscribe(*self._subscriptions(product))
             except IntegrationError as error:
-                self._give_up(product, error)
+                self._note_refusal(product, error)
 
     async def _next_wanted(self) -> str:
         while not self._wanted:
             self._asked = trio.Event()
-            await self._asked.wait()
+            with trio.move_on_at(min(self._again.values(), default=math.inf)):
+                await self._asked.wait()
+            now = trio.current_time()
+            for product in [key for key, at in self._again.items() if at <= now]:
+                del self._again[product]
+                self._wanted.append(product)
         return self._wanted.popleft()
 
     def _subscriptions(self, product: str) -> list[Subscription]:
@@ -250,7 +260,12 @@ class MarketFeed:
         self._instruments[product] = instrument
         self._products.setdefault(instrument, []).append(product)
 
-    def _give_up(self, product: str, error: IntegrationError) -> None:
+    def _note_refusal(self, product: str, error: IntegrationError) -> None:
+        if isinstance(error, RemoteError):  # another time it may be otherwise
+            text = "the product %s has no market data, asked again in %g s: %s"
+            _log.warning(text, product, _AGAIN, error)
+            self._again[product] = trio.current_time() + _AGAIN
+            return
         _log.warning("the product %s has no market data: %s", product, error)
         self._products[self._instruments.pop(product)].remove(product)
 

@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -86,7 +87,12 @@ async def run_server(
         )
         service = auction.service
         products = await ensure_products(service, config)
-        feed = _make_feed(service, config, ssl_context, clock or SystemClock())
+        feed = MarketFeed(
+            _instruments(service, products.values()),
+            config=config.feed.streams(ssl_context),
+            on_mid=partial(_set_reference, service, clock or SystemClock()),
+        )
+        _follow_others(feed, service)
         async with trio.open_nursery() as feeding:
             await feeding.start(feed.run)
             metrics_url = await _show_metrics(auction, config, feeding)
@@ -102,17 +108,15 @@ async def run_server(
             feeding.cancel_scope.cancel()
 
 
-def _make_feed(
-    service: Service, config: Config, ssl_context: ssl.SSLContext | None, clock: Clock
-) -> MarketFeed:
-    """Make the feed of what the products need, now and when they change."""
-    feed = MarketFeed(
-        _instruments(service),
-        config=config.feed.streams(ssl_context),
-        on_mid=partial(_set_reference, service, clock),
-    )
-    service.watch_products(partial(_follow, feed))
-    return feed
+def _follow_others(feed: MarketFeed, service: Service) -> None:
+    """Follow all products that exist or will, beside those that the feed has."""
+    for product, data in _app_data(service).items():
+        _follow(feed, product, data)
+
+    def follow_new(product: str, app_data: bytes) -> None:
+        _follow(feed, product, msgspec.json.decode(app_data))
+
+    service.watch_products(follow_new)
 
 
 async def _show_metrics(
@@ -152,11 +156,15 @@ async def ensure_products(service: Service, config: Config) -> dict[str, str]:
     return {product.name: known[product.name] for product in config.product}
 
 
-def _instruments(service: Service) -> dict[str, FeedInstrument]:
+def _instruments(
+    service: Service, configured: Iterable[str]
+) -> dict[str, FeedInstrument]:
+    """Return the instruments of the configured products, which must be usable."""
     found: dict[str, FeedInstrument] = {}
-    for key, data in _app_data(service).items():
+    known = _app_data(service)
+    for key in configured:
         try:
-            instrument = instrument_of(data)
+            instrument = instrument_of(known[key])
         except ValueError as error:
             msg = f"product {key}: {error}"
             raise InvalidRequest(msg) from error
@@ -165,12 +173,13 @@ def _instruments(service: Service) -> dict[str, FeedInstrument]:
     return found
 
 
-def _follow(feed: MarketFeed, product: str, app_data: bytes) -> None:
-    """Follow a product that was made while the server runs, if it names a market."""
+def _follow(feed: MarketFeed, product: str, app_data: object) -> None:
+    """Follow a product that a request has made, if it names a market."""
     try:
-        instrument = instrument_of(msgspec.json.decode(app_data))
+        instrument = instrument_of(app_data)
     except ValueError as error:
-        # Whoever made it has its answer already; the server goes on without a price.
+        # It was accepted, so nothing about it may end the server or keep it from
+        # starting; it has no price.
         _log.warning("the product %s has no market data: %s", product, error)
         return
     if instrument is not None:
