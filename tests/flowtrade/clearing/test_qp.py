@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -144,3 +146,33 @@ def test_an_infeasible_program_with_a_row_without_bounds_has_no_answer():
     )
 
     assert solve_qp(problem) is None
+
+
+def curved(size, bend):
+    """A program whose Hessian is the identity, with `bend` as one of its entries."""
+    hessian = sparse.eye_array(size, format="lil")
+    hessian[size // 2, size // 2] = bend
+    rows = sparse.csc_array(sparse.eye_array(size))
+    ends = np.ones(size)
+    return Problem(hessian.tocsc(), np.zeros(size), rows, -ends, ends)
+
+
+@pytest.mark.parametrize("size", [1, 3, 400])
+@pytest.mark.parametrize(
+    ("bend", "solved"), [(-1e-3, False), (0, True), (-1e-9, True), (2, True)]
+)
+def test_a_saddle_is_no_optimum(size, bend, solved):
+    # x = 0 meets the conditions of all of them; -1e-9 is what rounding leaves, unless
+    # it is all there is.
+    solved = solved and not (size == 1 and bend < 0)
+
+    assert (solve_qp(curved(size, bend)) is not None) == solved
+
+
+@pytest.mark.parametrize("size", [2, 400])
+def test_a_saddle_off_the_diagonal_is_no_optimum(size):
+    problem = curved(size, 0)
+    hessian = problem.hessian.tolil()
+    hessian[0, size // 2] = hessian[size // 2, 0] = 0.5
+
+    assert solve_qp(replace(problem, hessian=hessian.tocsc())) is None

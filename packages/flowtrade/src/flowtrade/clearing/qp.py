@@ -35,6 +35,9 @@ _BACK_OFF = 0.995
 _DENSE = 300
 """Rows of a system up to which dense factors are the faster ones."""
 
+_CONVEX = 1e-6
+"""Share of the variables' own curvature that may be missing: the rounding of data."""
+
 _ACTIVE_SET = 300
 """Variables up to which HiGHS' active set is worth asking."""
 
@@ -116,8 +119,10 @@ def solve_qp(problem: Problem, *, time_limit: float = 10.0) -> Answer | None:
 
     Returns:
         The certified optimum, else the best one within 1e-6, else None: the program
-        may be infeasible, unbounded or beyond the solvers.
+        may be infeasible, unbounded, not convex or beyond the solvers.
     """
+    if not _is_convex(problem.hessian):
+        return None
     deadline = monotonic() + time_limit
     best: Answer | None = None
     # A point that overflows is no answer: `residual` sees it, no warning is needed.
@@ -137,6 +142,35 @@ def solve_qp(problem: Problem, *, time_limit: float = 10.0) -> Answer | None:
             if monotonic() > deadline:
                 break
     return best if best is not None and best.residual <= _ACCEPTED else None
+
+
+def _is_convex(hessian: sparse.csc_array) -> bool:
+    """Whether P is positive semidefinite: all pivots of P, slightly lifted, are > 0.
+
+    The optimality conditions hold at saddles, too: what they certify is an optimum
+    only where the program is convex.
+    """
+    curvature = hessian.diagonal()
+    most = _largest(curvature)
+    if (curvature < -_CONVEX * most).any():
+        return False
+    if most == 0.0:
+        return not hessian.count_nonzero()
+    scale = sparse.diags_array(1.0 / np.sqrt(np.where(curvature > 0, curvature, most)))
+    lifted = scale @ hessian @ scale + _CONVEX * sparse.eye_array(len(curvature))
+    if len(curvature) <= _DENSE:
+        return bool(lapack.dpotrf(lifted.toarray())[1] == 0)
+    try:
+        factors = sparse_linalg.splu(
+            sparse.csc_matrix(lifted),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+    except RuntimeError:  # SuperLU: "Factor is exactly singular"
+        return False
+    in_place = np.array_equal(factors.perm_r, factors.perm_c)
+    return in_place and bool((factors.U.diagonal() > 0.0).all())
 
 
 _Solve = Callable[[Problem, float], tuple[FloatArray, FloatArray]]
