@@ -13,7 +13,6 @@ import trio
 pytest.importorskip("cyclopts")
 
 from flowtrade.auth import SigningKey, generate_jwt
-from flowtrade.cli import main
 from flowtrade.commands.serve import make_authorizer
 from flowtrade.errors import InvalidRequest
 from flowtrade.settings import AuthSettings, Settings
@@ -26,17 +25,6 @@ def clean(monkeypatch):
     for name in list(os.environ):
         if name.startswith("FLOWTRADE_"):
             monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return ended.value.code, shown.out, shown.err
-
-    return run
 
 
 def test_every_setting_is_shown_with_its_source(run, tmp_path, monkeypatch):

@@ -11,7 +11,6 @@ import trio
 
 pytest.importorskip("cyclopts")
 
-from flowtrade.cli import main
 from flowtrade.core.service import Service
 from flowtrade.core.solver import ClearingSolver
 from flowtrade.errors import StoreFailed
@@ -31,17 +30,6 @@ CURVES = {
 }
 AUTO = ("--solver", "auto")  # as the service below
 START = 1_700_000_000 * 10**9
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return ended.value.code, shown.out, shown.err
-
-    return run
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("cyclopts")
 
 from flowtrade.auth import JwtAuthorizer, key_source
-from flowtrade.cli import main
 from flowtrade.errors import Unauthorized
 
 SECRET = "a secret of thirty-two characters!"
@@ -22,14 +21,12 @@ def no_secret(monkeypatch):
 
 
 @pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return ended.value.code, shown.out.strip(), shown.err.strip()
+def run(run):
+    def stripped(*arguments):
+        code, out, err = run(*arguments)
+        return code, out.strip(), err.strip()
 
-    return run
+    return stripped
 
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256"])

@@ -15,7 +15,7 @@ from netcore.fix import (
     SessionState,
     dictionary,
 )
-from netcore.fix.testing import Counterparty, make_session
+from netcore.fix.testing import Counterparty, logged_on, make_session
 
 ORDER = "11=ID|21=3|38=100|40=1|54=1|55=INTC|60=20240808-12:00:00"
 ORDER_PAIRS = [
@@ -25,15 +25,6 @@ ORDER_PAIRS = [
 
 def acceptor(begin_string="FIX.4.4", store=None, *, checked=True, **changes):
     return make_session(Role.ACCEPTOR, begin_string, store, checked=checked, **changes)
-
-
-def active(begin_string="FIX.4.4", **changes):
-    """Return a counterparty that is logged on to an acceptor, expecting 2 and 2."""
-    peer = Counterparty(acceptor(begin_string, **changes))
-    version = ["1137=7"] if begin_string == "FIXT.1.1" else []
-    peer.logon(*version)
-    assert peer.session.state is SessionState.ACTIVE
-    return peer
 
 
 class TestHeartbeats:
@@ -77,7 +68,7 @@ class TestHeartbeats:
         assert [text for text in peer.hear() if text.startswith("35=1")] == []
 
     def test_a_test_request_is_answered_with_its_words(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=1|34=2|112=HELLO")
 
         assert peer.hear() == ["35=0|34=2|112=HELLO"]
@@ -105,7 +96,7 @@ class TestHeartbeats:
             assert peer.session.next_deadline - peer.now == before
 
     def test_our_own_test_is_sent_when_asked_for(self):
-        peer = active()
+        peer = logged_on()
         peer.session.test_request("now", now=peer.now)
 
         assert peer.hear() == ["35=1|34=2|112=now"]
@@ -113,7 +104,7 @@ class TestHeartbeats:
 
 class TestLogout:
     def test_a_logout_is_answered_and_ends_the_session(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=5|34=2|58=good night")
 
         assert peer.hear() == ["35=5|34=2"]
@@ -123,14 +114,14 @@ class TestLogout:
 
     @pytest.mark.parametrize("number", [1, 11])
     def test_whoever_wants_to_leave_is_let_go_whatever_the_number(self, number):
-        peer = active()
+        peer = logged_on()
         peer.say(f"35=5|34={number}")
 
         assert peer.hear() == ["35=5|34=2"]
         assert peer.session.next_expected == 2
 
     def test_ours_waits_for_theirs(self):
-        peer = active()
+        peer = logged_on()
         peer.session.logout("bye", now=peer.now)
         assert peer.hear() == ["35=5|34=2|58=bye"]
         assert peer.session.state is SessionState.LOGOUT_SENT
@@ -144,7 +135,7 @@ class TestLogout:
         assert peer.events[-1] == LoggedOut("")
 
     def test_ours_waits_only_so_long(self):
-        peer = active(logout_timeout=2.0)
+        peer = logged_on(logout_timeout=2.0)
         peer.session.logout(now=peer.now)
         peer.advance(2)
 
@@ -152,7 +143,7 @@ class TestLogout:
         assert peer.session.closed
 
     def test_hanging_up_answers_our_logout_as_well(self):
-        peer = active()
+        peer = logged_on()
         peer.session.logout(now=peer.now)
         peer.hang_up()
 
@@ -167,14 +158,14 @@ class TestLogout:
         assert peer.hear() == []
 
     def test_twice_is_once(self):
-        peer = active()
+        peer = logged_on()
         peer.session.logout(now=peer.now)
         peer.session.logout(now=peer.now)
 
         assert len(peer.hear()) == 1
 
     def test_an_end_without_logout_is_an_error(self):
-        peer = active()
+        peer = logged_on()
         peer.hang_up()
 
         assert "without a Logout" in str(peer.errors[0])
@@ -184,7 +175,7 @@ class TestLogout:
 
 class TestFaults:
     def test_another_begin_string_says_goodbye(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=1|34=2|112=id", begin_string="FIX.4.1")
 
         assert peer.hear() == ["35=5|34=2|58=Incorrect BeginString"]
@@ -194,7 +185,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("names", ["49=WT", "56=DLSI", "49=WT|56=DLSI"])
     def test_other_names_are_rejected_and_end_the_session(self, names):
-        peer = active()
+        peer = logged_on()
         peer.say(f"35=D|34=2|{names}|{ORDER}")
 
         assert peer.hear() == [
@@ -205,7 +196,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("seconds", [-121, 121])
     def test_another_time_is_rejected_and_ends_the_session(self, seconds):
-        peer = active()
+        peer = logged_on()
         peer.say("35=0|34=2", seconds=seconds)
 
         assert peer.hear() == [
@@ -214,20 +205,20 @@ class TestFaults:
         ]
 
     def test_another_time_is_nobodys_business_if_it_is_not_checked(self):
-        peer = active(max_latency=None)
+        peer = logged_on(max_latency=None)
         peer.say("35=0|34=2", seconds=10_000)
 
         assert peer.hear() == []
 
     def test_faults_while_leaving_cause_no_second_goodbye(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=0|34=2", seconds=500)
         peer.say("35=0|34=3", seconds=500)
 
         assert [text[:4] for text in peer.hear()] == ["35=3", "35=5", "35=3"]
 
     def test_garbled_messages_are_as_if_they_had_never_come(self):
-        peer = active()
+        peer = logged_on()
         good = peer.compose("35=0|34=2")
         peer.say_bytes(good.replace(b"34=2", b"34=3"))
 
@@ -238,7 +229,7 @@ class TestFaults:
         assert peer.hear() == []
 
     def test_a_missing_order_is_noticed_by_the_next_message(self):
-        peer = active()
+        peer = logged_on()
         order = peer.compose(f"35=D|34=2|{ORDER}")
         peer.say_bytes(order.replace(b"35=D", b"35=E"))
         peer.say("35=0|34=3")
@@ -246,7 +237,7 @@ class TestFaults:
         assert peer.hear() == ["35=2|34=2|7=2|16=0"]
 
     def test_a_body_length_too_long_swallows_no_more_than_it_claims(self):
-        peer = active()
+        peer = logged_on()
         one = peer.compose(f"35=D|34=2|{ORDER}")
         length = one[one.index(b"\x019=") + 3 : one.index(b"\x0135=")]
         long = one.replace(b"\x019=" + length, b"\x019=%d" % (int(length) + 15))
@@ -260,7 +251,7 @@ class TestFaults:
         assert peer.hear() == []
 
     def test_a_message_that_does_not_follow_the_dictionary_is_rejected(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=0|34=2|55=MSFT")
 
         assert peer.hear() == [
@@ -272,13 +263,13 @@ class TestFaults:
         assert peer.session.next_expected == 3
 
     def test_fix_4_0_and_4_1_name_the_tag_in_words(self):
-        peer = active("FIX.4.1")
+        peer = logged_on("FIX.4.1")
         peer.say("35=0|34=2|999=HI")
 
         assert peer.hear() == ["35=3|34=2|45=2|58=Invalid tag number (999)"]
 
     def test_fix_4_2_names_only_the_reasons_it_knows(self):
-        peer = active("FIX.4.2")
+        peer = logged_on("FIX.4.2")
         peer.say(f"35=D|34=2|{ORDER}|40=2")
         peer.say("35=*|34=3")
 
@@ -288,7 +279,7 @@ class TestFaults:
         ]
 
     def test_a_reject_goes_back_the_way_the_message_came(self):
-        peer = active()
+        peer = logged_on()
         routes = "115=JCD|116=CS|144=CHI|50=desk"
         peer.say(f"35=D|34=2|{routes}|{ORDER.replace('40=1', '40=w')}")
 
@@ -298,7 +289,7 @@ class TestFaults:
         ]
 
     def test_empty_routes_lead_nowhere(self):
-        peer = active()
+        peer = logged_on()
         peer.say(f"35=D|34=2|115=JCD|116=|{ORDER}")
 
         assert peer.hear() == [
@@ -307,7 +298,7 @@ class TestFaults:
         ]
 
     def test_a_message_held_back_is_checked_when_it_is_due(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=1|34=3|112=HELLO1")
         peer.say(f"35=D|34=2|43=Y|122=20240808-12:00:00|{ORDER}|126=20040415")
         peer.say("35=1|34=4|112=HELLO2")
@@ -334,7 +325,7 @@ class TestFaults:
     def test_without_a_dictionary_the_session_checks_what_it_needs(
         self, text, tag, reason
     ):
-        peer = active(checked=False)
+        peer = logged_on(checked=False)
         peer.say(text)
 
         assert f"|371={tag}|" in peer.hear()[0]
@@ -343,7 +334,7 @@ class TestFaults:
     @pytest.mark.parametrize("checked", [False, True])
     @pytest.mark.parametrize("begin_string", ["FIX.4.2", "FIX.4.4"])
     def test_a_message_with_an_empty_type_is_rejected(self, begin_string, checked):
-        peer = active(begin_string, checked=checked)
+        peer = logged_on(begin_string, checked=checked)
         peer.say("35=|34=2")
         (reject,) = peer.hear_messages() or [None]
 
@@ -355,7 +346,7 @@ class TestFaults:
             assert (reject.type, reject.get(372)) == ("j", None)
 
     def test_a_reject_with_numbers_beyond_any_is_told_without_them(self):
-        peer = active(checked=False)
+        peer = logged_on(checked=False)
         endless = "9" * 4400
         peer.say(f"35=3|34=2|45=1|371={endless}|373={endless}|58=no")
 
@@ -363,7 +354,7 @@ class TestFaults:
         assert (rejected.number, rejected.tag, rejected.reason) == (1, None, None)
 
     def test_nothing_is_said_or_heard_once_it_is_over(self):
-        peer = active()
+        peer = logged_on()
         peer.hang_up()
         peer.hear()
 
@@ -374,7 +365,7 @@ class TestFaults:
 
 class TestSending:
     def test_the_header_comes_by_ascending_tag(self):
-        peer = active(header={50: "desk", 57: "book"})
+        peer = logged_on(header={50: "desk", 57: "book"})
         peer.session.send("D", [(11, "a")], now=peer.now, header=[(97, True)])
 
         (message,) = peer.hear_messages()
@@ -383,7 +374,7 @@ class TestSending:
         ]  # fmt: skip
 
     def test_the_last_number_processed_is_told_where_that_is_agreed_on(self):
-        peer = active(last_processed=True)
+        peer = logged_on(last_processed=True)
         (logon,) = peer.heard
         assert logon[369] == b"1"
         peer.say("35=1|34=2|112=a")
@@ -406,7 +397,7 @@ class TestSending:
             assert dictionary("FIX.4.4").validate(message) is None
 
     def test_without_agreement_it_is_not_told(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=1|34=2|112=a")
         peer.hear()
 
@@ -422,7 +413,7 @@ class TestSending:
         [("FIX.4.1", b"20240808-12:00:00"), ("FIX.4.2", b"20240808-12:00:00.000")],
     )
     def test_times_are_as_exact_as_the_version_allows(self, begin_string, time):
-        peer = active(begin_string)
+        peer = logged_on(begin_string)
         peer.session.send("D", [(11, "a")], now=peer.now)
 
         assert peer.hear_messages()[0][52] == time
@@ -452,7 +443,7 @@ class TestSending:
         ],
     )
     def test_what_cannot_be_sent_uses_no_number(self, kind, body):
-        peer = active()
+        peer = logged_on()
         with pytest.raises(ValueError, match="field"):
             peer.session.send(kind, body, now=peer.now)
 
@@ -460,7 +451,7 @@ class TestSending:
         assert peer.hear() == []
 
     def test_a_business_reject_names_the_message_and_the_reason(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=8|34=2|37=id|17=id|150=0|39=0|55=WLRI|54=1|151=100|14=0|6=0.0")
         peer.session.business_reject(peer.events[-1], now=peer.now, more=[(379, "id")])
 
@@ -469,14 +460,14 @@ class TestSending:
         ]
 
     def test_before_fix_4_2_a_business_reject_is_a_reject(self):
-        peer = active("FIX.4.0")
+        peer = logged_on("FIX.4.0")
         peer.say("35=8|34=2|37=1|17=1|20=0|39=0|55=A|54=1|14=0|6=0|38=1|32=1|31=1")
         peer.session.business_reject(peer.events[-1], now=peer.now)
 
         assert peer.hear() == ["35=3|34=2|45=2|58=Unsupported message type"]
 
     def test_what_was_not_taken_before_the_end_is_not_sent_on_the_next_connection(self):
-        peer = active()
+        peer = logged_on()
         peer.session.send("D", [(11, "a")], now=peer.now)
         peer.hang_up()
         peer.logon(number=2)
@@ -486,7 +477,7 @@ class TestSending:
         assert peer.hear() == ["35=D|34=2|43=Y|11=a"]
 
     def test_connecting_twice_is_refused(self):
-        peer = active()
+        peer = logged_on()
         with pytest.raises(NotLoggedOn, match="cannot accept while active"):
             peer.session.connect(peer.now)
 

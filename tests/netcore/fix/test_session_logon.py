@@ -16,7 +16,7 @@ from netcore.fix import (
     SessionState,
     dictionary,
 )
-from netcore.fix.testing import Counterparty, make_session
+from netcore.fix.testing import Counterparty, logged_on, make_session
 
 VERSIONS = ["FIX.4.0", "FIX.4.1", "FIX.4.2", "FIX.4.3", "FIX.4.4", "FIXT.1.1"]
 
@@ -27,15 +27,6 @@ def acceptor(begin_string="FIX.4.4", store=None, *, checked=True, **changes):
 
 def initiator(store=None, **changes):
     return make_session(Role.INITIATOR, "FIX.4.4", store, checked=False, **changes)
-
-
-def active(begin_string="FIX.4.4", **changes):
-    """Return a counterparty that is logged on to an acceptor, expecting 2 and 2."""
-    peer = Counterparty(acceptor(begin_string, **changes))
-    version = ["1137=7"] if begin_string == "FIXT.1.1" else []
-    peer.logon(*version)
-    assert peer.session.state is SessionState.ACTIVE
-    return peer
 
 
 class TestLogon:
@@ -293,7 +284,7 @@ class TestLogon:
             assert isinstance(peer.errors[0], LogonTimeout)
 
     def test_a_second_logon_is_refused_and_changes_nothing(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=A|34=2|98=0|108=10")
 
         assert peer.hear() == ["35=3|34=2|45=2|58=Other|372=A|373=99"]
@@ -301,7 +292,7 @@ class TestLogon:
         assert peer.session.state is SessionState.ACTIVE
 
     def test_a_reset_within_the_session_begins_both_sides_at_one(self):
-        peer = active()
+        peer = logged_on()
         for number in range(2, 6):
             peer.say(f"35=0|34={number}")
         peer.hear()
@@ -319,7 +310,7 @@ class TestLogon:
         + [f"34=1|98=0|108={interval}" for interval in ("x", "-1", "--5", "9" * 4400)],
     )
     def test_a_wrong_reset_within_the_session_ends_it(self, text):
-        peer = active(checked=False)
+        peer = logged_on(checked=False)
         peer.say(f"35=A|{text}|141=Y")
 
         assert peer.hear()[0].startswith("35=5|34=2|58=")
@@ -464,7 +455,7 @@ class TestConfig:
             FixSession(config)
 
     def test_times_can_be_more_exact(self):
-        peer = active(time_precision=9)
+        peer = logged_on(time_precision=9)
 
         assert peer.heard[0][52] == b"20240808-12:00:00.000000000"
 

@@ -14,7 +14,7 @@ from netcore.fix import (
     SequenceTooLow,
     SessionState,
 )
-from netcore.fix.testing import Counterparty, make_session
+from netcore.fix.testing import Counterparty, logged_on, make_session
 
 VERSIONS = ["FIX.4.0", "FIX.4.1", "FIX.4.2", "FIX.4.3", "FIX.4.4", "FIXT.1.1"]
 ORDER = "11=ID|21=3|38=100|40=1|54=1|55=INTC|60=20240808-12:00:00"
@@ -24,19 +24,10 @@ def acceptor(begin_string="FIX.4.4", store=None, *, checked=True, **changes):
     return make_session(Role.ACCEPTOR, begin_string, store, checked=checked, **changes)
 
 
-def active(begin_string="FIX.4.4", **changes):
-    """Return a counterparty that is logged on to an acceptor, expecting 2 and 2."""
-    peer = Counterparty(acceptor(begin_string, **changes))
-    version = ["1137=7"] if begin_string == "FIXT.1.1" else []
-    peer.logon(*version)
-    assert peer.session.state is SessionState.ACTIVE
-    return peer
-
-
 class TestNumbers:
     @pytest.mark.parametrize("begin_string", VERSIONS)
     def test_messages_in_order_are_delivered_in_order(self, begin_string):
-        peer = active(begin_string)
+        peer = logged_on(begin_string)
         # NewOrderSingle has TransactTime (60) from FIX 4.2 on.
         old = begin_string in {"FIX.4.0", "FIX.4.1"}
         order = ORDER.rpartition("|60")[0] if old else ORDER
@@ -47,7 +38,7 @@ class TestNumbers:
         assert peer.hear() == []
 
     def test_what_lies_beyond_a_gap_waits_for_it(self):
-        peer = active()
+        peer = logged_on()
         peer.say(f"35=D|34=4|{ORDER}")
 
         assert peer.hear() == ["35=2|34=2|7=2|16=0"]
@@ -62,7 +53,7 @@ class TestNumbers:
         ]  # fmt: skip
 
     def test_one_gap_is_asked_about_once(self):
-        peer = active()
+        peer = logged_on()
         for number in (10, 11, 20):
             peer.say(f"35=0|34={number}")
 
@@ -70,7 +61,7 @@ class TestNumbers:
         assert peer.events[1:] == [GapDetected(2, 10)]
 
     def test_a_new_gap_is_asked_about_anew(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=0|34=4")
         peer.say("35=0|34=2")
         peer.say("35=0|34=3")
@@ -80,7 +71,7 @@ class TestNumbers:
         assert peer.hear() == ["35=2|34=3|7=5|16=0"]
 
     def test_a_hole_in_the_answer_is_asked_about_again(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=0|34=9")
         peer.hear()
         late = "43=Y|122=20240808-12:00:00"
@@ -91,7 +82,7 @@ class TestNumbers:
         assert peer.hear() == ["35=2|34=3|7=3|16=0"]
 
     def test_a_resend_that_comes_to_a_halt_is_asked_for_again_and_then_given_up(self):
-        peer = active(resend_timeout=10.0)
+        peer = logged_on(resend_timeout=10.0)
         peer.say("35=0|34=9")
         peer.hear()
 
@@ -105,7 +96,7 @@ class TestNumbers:
         assert peer.hear() == ["35=5|34=5|58=no answer to ResendRequest for 2"]
 
     def test_progress_gives_a_resend_its_time(self):
-        peer = active(resend_timeout=10.0)
+        peer = logged_on(resend_timeout=10.0)
         peer.say("35=0|34=9")
         peer.hear()
         for number in range(2, 6):
@@ -117,7 +108,7 @@ class TestNumbers:
     @pytest.mark.parametrize("limit", [{"max_held": 2}, {"max_held_bytes": 150}])
     def test_messages_beyond_the_limit_are_asked_for_again(self, limit):
         # A Heartbeat has 71 bytes here.
-        peer = active(**limit)
+        peer = logged_on(**limit)
         for number in (5, 6, 7, 8):
             peer.say(f"35=0|34={number}")
         peer.hear()
@@ -129,7 +120,7 @@ class TestNumbers:
         assert "35=2|34=3|7=7|16=0" in peer.hear()
 
     def test_too_low_ends_the_session_at_once(self):
-        peer = active()
+        peer = logged_on()
         for number in (2, 3, 4):
             peer.say(f"35=0|34={number}")
         peer.say("35=0|34=2")
@@ -141,7 +132,7 @@ class TestNumbers:
         assert peer.session.closed
 
     def test_a_duplicate_is_ignored(self):
-        peer = active()
+        peer = logged_on()
         peer.say(f"35=D|34=2|{ORDER}")
         peer.say(f"35=D|34=2|43=Y|122=20240808-11:59:00|{ORDER}")
 
@@ -150,13 +141,13 @@ class TestNumbers:
         assert peer.session.next_expected == 3
 
     def test_a_duplicate_that_was_never_seen_is_processed(self):
-        peer = active()
+        peer = logged_on()
         peer.say(f"35=D|34=2|43=Y|122=20240808-11:59:00|{ORDER}")
 
         assert [type(m) for m in peer.applications] == [ResentMessage]
 
     def test_a_duplicate_without_its_time_is_rejected_and_the_session_goes_on(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=0|34=2")
         peer.say("35=0|34=2|43=Y")
 
@@ -166,7 +157,7 @@ class TestNumbers:
         assert peer.session.next_expected == 3
 
     def test_a_duplicate_with_a_time_that_is_none_is_rejected(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=0|34=2")
         peer.say("35=0|34=2|43=Y|122=once")
 
@@ -174,7 +165,7 @@ class TestNumbers:
         assert peer.session.state is SessionState.ACTIVE
 
     def test_a_message_beyond_a_gap_that_comes_twice_is_held_once(self):
-        peer = active()
+        peer = logged_on()
         peer.say(f"35=D|34=4|{ORDER}")
         peer.say(f"35=D|34=4|43=Y|122=20240808-12:00:00|{ORDER}")
         for number in (2, 3):
@@ -183,7 +174,7 @@ class TestNumbers:
         assert [type(m) for m in peer.applications] == [Message]
 
     def test_a_duplicate_sent_before_it_was_made_ends_the_session(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=0|34=2")
         peer.say("35=0|34=2|43=Y|122=20240808-12:00:10")
 
@@ -194,15 +185,15 @@ class TestNumbers:
         assert peer.session.state is SessionState.LOGOUT_SENT
 
     def test_a_message_without_number_ends_the_session(self):
-        peer = active(checked=False)
+        peer = logged_on(checked=False)
         for text in ("35=0", "35=0|34=x"):
-            peer = active(checked=False)
+            peer = logged_on(checked=False)
             peer.say(text)
             assert peer.hear() == ["35=5|34=2|58=Received message without MsgSeqNum"]
             assert peer.session.closed
 
     def test_rejected_messages_use_up_their_number(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=3|34=2|45=1")
 
         assert peer.session.next_expected == 3
@@ -212,14 +203,14 @@ class TestNumbers:
 
 class TestSequenceReset:
     def test_a_gap_fill_in_its_place_moves_on(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=4|34=2|36=20|123=Y")
         peer.say("35=1|34=20|112=HELLO")
 
         assert peer.hear() == ["35=0|34=2|112=HELLO"]
 
     def test_a_gap_fill_beyond_a_gap_waits_like_any_message(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=4|34=10|36=20|123=Y")
         peer.say("35=1|34=20|112=HELLO")
 
@@ -227,7 +218,7 @@ class TestSequenceReset:
         assert peer.session.next_expected == 2
 
     def test_a_gap_fill_of_the_past_is_a_duplicate_or_an_end(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=4|34=1|43=Y|122=20240808-11:59:59|36=20|123=Y")
         assert peer.session.next_expected == 2
 
@@ -237,7 +228,7 @@ class TestSequenceReset:
         ]
 
     def test_a_gap_fill_backwards_is_rejected(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=4|34=2|36=2|123=Y")
 
         assert peer.hear()[0].startswith("35=3|34=2|45=2|58=Value is incorrect")
@@ -245,7 +236,7 @@ class TestSequenceReset:
 
     @pytest.mark.parametrize("flag", ["", "|123=N"])
     def test_reset_mode_looks_at_no_number(self, flag):
-        peer = active()
+        peer = logged_on()
         peer.say(f"35=4|34=0|36=25{flag}")
         peer.say("35=1|34=25|112=HELLO")
 
@@ -253,7 +244,7 @@ class TestSequenceReset:
         assert SequenceReset(2, 25) in peer.events
 
     def test_reset_mode_to_what_is_due_changes_nothing(self):
-        peer = active()
+        peer = logged_on()
         peer.say("35=4|34=0|36=2")
 
         assert peer.hear() == []
@@ -265,7 +256,7 @@ class TestSequenceReset:
     def test_reset_mode_backwards_is_rejected_without_using_a_number(
         self, begin_string, tail
     ):
-        peer = active(begin_string)
+        peer = logged_on(begin_string)
         peer.say("35=4|34=0|36=1")
 
         assert peer.hear() == [
@@ -274,7 +265,7 @@ class TestSequenceReset:
         assert peer.session.next_expected == 2
 
     def test_reset_mode_releases_what_was_held_back(self):
-        peer = active()
+        peer = logged_on()
         peer.say(f"35=D|34=9|{ORDER}")
         peer.say("35=4|34=0|36=9")
 
@@ -285,7 +276,7 @@ class TestResend:
     @pytest.fixture
     def peer(self):
         """Sent so far: 1 Logon, 2-3 Heartbeats, 4-5 orders, 6 Heartbeat, 7 order."""
-        peer = active()
+        peer = logged_on()
         for number in (2, 3):
             peer.say(f"35=1|34={number}|112=x")
         for text in "ab":
@@ -383,7 +374,7 @@ class TestResend:
 
     @pytest.mark.parametrize("span", ["7=-1|16=0", "7=1|16=-4"])
     def test_negative_numbers_are_none(self, span):
-        peer = active(checked=False)
+        peer = logged_on(checked=False)
         peer.say(f"35=2|34=2|{span}")
 
         assert "|372=2|373=6" in peer.hear()[0]
@@ -400,7 +391,7 @@ class TestResend:
         assert peer.hear() == []
 
     def test_endless_requests_end_the_session(self):
-        peer = active(max_resends=3)
+        peer = logged_on(max_resends=3)
         for number in range(2, 7):
             peer.say(f"35=2|34={number}|7=1|16=0")
 
@@ -408,7 +399,7 @@ class TestResend:
         assert "Too many ResendRequests at once" in peer.hear()[-1]
 
     def test_a_large_resend_is_handed_out_in_pieces(self):
-        peer = active()
+        peer = logged_on()
         for _ in range(1000):
             peer.session.send("D", [(58, "x" * 100)], now=peer.now)
         peer.hear()
@@ -423,7 +414,7 @@ class TestResend:
 class TestDelivery:
     def test_a_message_counts_once_the_user_has_come_back(self):
         store = MemoryStore()
-        peer = active(store=store)
+        peer = logged_on(store=store)
         peer.say(f"35=D|34=2|{ORDER}")
         assert store.next_expected == 2
 
@@ -432,7 +423,7 @@ class TestDelivery:
 
     def test_a_message_whose_handling_crashed_comes_again_as_resent(self):
         store = MemoryStore()
-        peer = active(store=store)
+        peer = logged_on(store=store)
         peer.say(f"35=D|34=2|{ORDER}")
         crashed = Counterparty(acceptor(store=store))
 

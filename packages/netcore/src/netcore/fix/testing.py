@@ -19,7 +19,7 @@ from netcore.fix.session import FixSession
 from netcore.fix.store import Store
 from netcore.models import Timestamp
 
-__all__ = ["Answering", "Counterparty", "Echo", "make_session"]
+__all__ = ["Answering", "Counterparty", "Echo", "logged_on", "make_session"]
 
 _START: Timestamp = 1_723_118_400_000_000_000  # 2024-08-08T12:00:00Z
 
@@ -198,6 +198,31 @@ def _lenient(begin_string: str, pairs: list[tuple[int, bytes]]) -> bytes:
     body = b"".join(b"%d=%b\x01" % pair for pair in pairs)
     head = b"8=%b\x019=%d\x01%b" % (begin_string.encode(), len(body), body)
     return head + b"10=%03d\x01" % (sum(head) % 256)
+
+
+def logged_on(
+    begin_string: str = "FIX.4.4",
+    *,
+    checked: bool = True,
+    **changes: Any,  # noqa: ANN401 - whatever SessionConfig takes
+) -> Counterparty:
+    """Return the other side of an acceptor that has just logged on.
+
+    Both sides have sent their Logon: number 2 is next in either direction.
+
+    Args:
+        begin_string: The version; FIXT.1.1 with FIX 5.0.
+        checked: Whether messages are checked against the version's dictionary.
+        changes: Fields of `SessionConfig`.
+    """
+    peer = Counterparty(
+        make_session(begin_string=begin_string, checked=checked, **changes)
+    )
+    version = ["1137=7"] if begin_string == "FIXT.1.1" else []
+    peer.logon(*version)
+    if peer.session.state is not SessionState.ACTIVE:
+        raise AssertionError(f"the session is {peer.session.state}: {peer.errors}")
+    return peer
 
 
 @final
