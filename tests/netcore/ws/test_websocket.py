@@ -24,9 +24,7 @@ from netcore.testing import (
 )
 from netcore.ws import (
     DeflateConfig,
-    FrameReader,
     Opcode,
-    Role,
     State,
     WebSocket,
     WebSocketOptions,
@@ -43,29 +41,6 @@ def frame(opcode: int, payload: bytes = b"", **options) -> bytes:
 
 def close_frame(code: int) -> bytes:
     return frame(CLOSE, code.to_bytes(2, "big"))
-
-
-def opened(*steps, takes=(), clock=None, **options) -> tuple[WebSocket, ScriptedStream]:
-    """A client's end after the upgrade, over a script."""
-    stream = ScriptedStream(steps, takes=takes)
-    settings = WebSocketOptions(**options)
-    return WebSocket.open(stream, options=settings, clock=clock), stream
-
-
-def sent(stream: ScriptedStream) -> list[tuple[int, bytes]]:
-    """The frames that a client's end sent."""
-    reader = FrameReader(Role.SERVER)
-    payloads = reader.feed(bytes(stream.sent))
-    assert reader.fault is None
-    out: list[tuple[int, bytes]] = []
-    marks = list(reader.marks)
-    for place, opcode in enumerate([*reader.opcodes(), None]):
-        while marks and marks[0].place == place:
-            mark = marks.pop(0)
-            out.append((mark.opcode, mark.payload))
-        if opcode is not None:
-            out.append((int(opcode), payloads[place]))
-    return out
 
 
 def pump(*ends: WebSocket, turns: int = 600) -> list[list[bytes]]:
@@ -106,7 +81,7 @@ def connected(
 # -- reading ---------------------------------------------------------------------------
 
 
-def test_a_read_makes_at_most_one_receive_and_none_means_no_message():
+def test_a_read_makes_at_most_one_receive_and_none_means_no_message(opened):
     ws, _ = opened(frame(TEXT, b"a") + frame(TEXT, b"b"), None, frame(TEXT, b"c"))
 
     first = ws.read_batch()
@@ -119,7 +94,7 @@ def test_a_read_makes_at_most_one_receive_and_none_means_no_message():
     assert ws.read_batch() is None
 
 
-def test_a_partial_frame_is_kept_over_would_blocks():
+def test_a_partial_frame_is_kept_over_would_blocks(opened):
     wire = frame(BINARY, bytes(300))
     steps = [step for byte in wire for step in (bytes([byte]), None)]
     ws, _ = opened(*steps)
@@ -129,7 +104,7 @@ def test_a_partial_frame_is_kept_over_would_blocks():
     assert [batch.payloads for batch in batches if batch] == [[bytes(300)]]
 
 
-def test_a_batch_is_stamped_by_the_clock_after_its_receive():
+def test_a_batch_is_stamped_by_the_clock_after_its_receive(opened):
     clock = ManualClock(now_ns=42)
     ws, stream = opened(frame(TEXT, b"a"), clock=clock)
     batch = ws.read_batch()
@@ -155,7 +130,7 @@ def test_a_recorded_streams_own_clock_stamps():
     assert batch.timestamp_ns == 7
 
 
-def test_messages_can_be_taken_one_by_one():
+def test_messages_can_be_taken_one_by_one(opened):
     ws, _ = opened(frame(TEXT, b"a") + frame(BINARY, b"b"), frame(TEXT, "ü".encode()))
 
     assert [ws.receive_next() for _ in range(2)] == [
@@ -174,7 +149,7 @@ def _frame(opcode: Opcode, payload: bytes):
     return Frame(opcode, True, payload)
 
 
-def test_pings_are_answered_without_the_user_and_in_one_send():
+def test_pings_are_answered_without_the_user_and_in_one_send(opened, sent):
     ws, stream = opened(frame(PING, b"1") + frame(TEXT, b"a") + frame(PING, b"2"))
 
     batch = ws.read_batch()
@@ -209,7 +184,7 @@ def test_early_messages_arrive_after_the_upgrade():
 
 
 @pytest.mark.parametrize("take", [0, 1, 5, 7])
-def test_frames_are_never_torn_by_partial_sends(take):
+def test_frames_are_never_torn_by_partial_sends(take, opened, sent):
     ws, stream = opened(takes=[take, 0, take, 3])
     ws.send_text("first")
     ws.send_binary(b"second")
@@ -220,7 +195,7 @@ def test_frames_are_never_torn_by_partial_sends(take):
     assert sent(stream) == [(TEXT, b"first"), (BINARY, b"second"), (PING, b"third")]
 
 
-def test_what_waits_is_flushed_by_the_next_read():
+def test_what_waits_is_flushed_by_the_next_read(opened, sent):
     ws, stream = opened(takes=[3])
     ws.send_text("hello")
     assert ws.pending_bytes
@@ -233,7 +208,7 @@ def test_what_waits_is_flushed_by_the_next_read():
 
 
 @pytest.mark.parametrize("deflate", [None, DeflateConfig()])
-def test_a_full_outbox_refuses_before_anything_is_queued(deflate):
+def test_a_full_outbox_refuses_before_anything_is_queued(deflate, opened):
     client, server = connected(deflate=deflate)
     pump(client, server)
     ws, stream = opened(takes=[0] * 100, outbox_limit=1000, deflate=deflate)
@@ -258,7 +233,7 @@ def test_early_messages_count_for_the_limit():
         ws.send_binary(bytes(400))
 
 
-def test_replies_find_room_in_a_full_outbox():
+def test_replies_find_room_in_a_full_outbox(opened, sent):
     ws, stream = opened(
         frame(PING, b"p"), close_frame(1000), takes=[0, 0, 0], outbox_limit=1000
     )
@@ -275,7 +250,7 @@ def test_replies_find_room_in_a_full_outbox():
     ]
 
 
-def test_pongs_wait_outside_a_full_outbox_and_leave_later():
+def test_pongs_wait_outside_a_full_outbox_and_leave_later(opened, sent):
     steps = [frame(PING, b"%d" % number) for number in range(3000)]
     ws, stream = opened(*steps, takes=[0] * 3001, outbox_limit=1 << 20)
     ws.send_binary(bytes(100_000))
@@ -289,7 +264,7 @@ def test_pongs_wait_outside_a_full_outbox_and_leave_later():
     assert pongs == [b"%d" % number for number in range(3000 - 1024, 3000)]
 
 
-def test_many_messages_leave_in_one_send():
+def test_many_messages_leave_in_one_send(opened, sent):
     takes = iter([0])
     ws, stream = opened(takes=takes)
     ws.send_many(["a", b"b", "ü"])
@@ -312,7 +287,7 @@ def test_a_message_may_be_sent_in_pieces():
 # -- endings ---------------------------------------------------------------------------
 
 
-def test_a_peers_close_is_raised_after_its_messages_and_the_stream_closed():
+def test_a_peers_close_is_raised_after_its_messages_and_the_stream_closed(opened, sent):
     ws, stream = opened(frame(TEXT, b"last") + close_frame(4001))
     batch = ws.read_batch()
     assert batch is not None
@@ -329,7 +304,7 @@ def test_a_peers_close_is_raised_after_its_messages_and_the_stream_closed():
         ws.send_text("too late")
 
 
-def test_a_fault_is_raised_once_and_then_a_closed_connection():
+def test_a_fault_is_raised_once_and_then_a_closed_connection(opened, sent):
     ws, stream = opened(b"\xff\xff", None, b"")
     with pytest.raises(ProtocolError) as caught:
         ws.read_batch()
@@ -340,7 +315,7 @@ def test_a_fault_is_raised_once_and_then_a_closed_connection():
     assert sent(stream)[0][1][:2] == (1002).to_bytes(2, "big")
 
 
-def test_after_a_fault_the_stream_stays_until_the_peer_hangs_up():
+def test_after_a_fault_the_stream_stays_until_the_peer_hangs_up(opened):
     ws, stream = opened(b"\xff\xff", b"more", b"and more")
     with pytest.raises(ProtocolError):
         ws.read_batch()
@@ -353,7 +328,7 @@ def test_after_a_fault_the_stream_stays_until_the_peer_hangs_up():
     assert ws.finish()
 
 
-def test_after_a_fault_the_stream_goes_when_patience_ends():
+def test_after_a_fault_the_stream_goes_when_patience_ends(opened):
     clock = ManualClock()
     ws, stream = opened(b"\xff\xff", clock=clock, close_timeout=5)
     with pytest.raises(ProtocolError):
@@ -366,7 +341,7 @@ def test_after_a_fault_the_stream_goes_when_patience_ends():
     assert stream.closed
 
 
-def test_an_endless_talker_does_not_hold_finish_up():
+def test_an_endless_talker_does_not_hold_finish_up(opened):
     ws, stream = opened(b"\xff\xff", *[b"x"] * 1000)
     with pytest.raises(ProtocolError):
         ws.read_batch()
@@ -375,7 +350,7 @@ def test_an_endless_talker_does_not_hold_finish_up():
     assert stream.buffered
 
 
-def test_unsent_last_words_are_given_time_and_then_up():
+def test_unsent_last_words_are_given_time_and_then_up(opened):
     clock = ManualClock()
     ws, stream = opened(close_frame(1000), takes=[0] * 50, clock=clock)
     with pytest.raises(ConnectionClosed):
@@ -387,7 +362,7 @@ def test_unsent_last_words_are_given_time_and_then_up():
     assert stream.closed
 
 
-def test_our_close_ends_with_the_echo():
+def test_our_close_ends_with_the_echo(opened, sent):
     ws, stream = opened(frame(TEXT, b"dropped"), close_frame(1001))
     ws.close(1001, "bye")
     ws.close()
@@ -401,7 +376,7 @@ def test_our_close_ends_with_the_echo():
     assert stream.closed
 
 
-def test_our_close_does_not_wait_for_ever():
+def test_our_close_does_not_wait_for_ever(opened):
     clock = ManualClock()
     ws, stream = opened(clock=clock, close_timeout=2)
     ws.close()
@@ -418,7 +393,7 @@ def test_our_close_does_not_wait_for_ever():
 @pytest.mark.parametrize(
     "cause", [ConnectionLost("reset by peer"), TruncatedStream("no close_notify")]
 )
-def test_a_broken_stream_is_an_abnormal_closure_with_its_cause(cause):
+def test_a_broken_stream_is_an_abnormal_closure_with_its_cause(cause, opened):
     ws, _ = opened(frame(TEXT, b"a"), cause)
     assert ws.read_batch() is not None
     with pytest.raises(ConnectionClosed) as caught:
@@ -428,7 +403,7 @@ def test_a_broken_stream_is_an_abnormal_closure_with_its_cause(cause):
     assert caught.value.__cause__ is cause
 
 
-def test_a_full_disk_is_not_taken_for_a_broken_connection():
+def test_a_full_disk_is_not_taken_for_a_broken_connection(opened):
     ws, _ = opened(RecordingError("disk full"))
     with pytest.raises(RecordingError):
         ws.read_batch()
@@ -460,7 +435,7 @@ def test_the_peers_last_words_are_read_though_sending_failed():
     assert caught.value.code == 1008
 
 
-def test_leaving_the_block_gives_the_stream_back():
+def test_leaving_the_block_gives_the_stream_back(opened):
     ws, stream = opened()
     with ws:
         assert ws.state is State.OPEN
@@ -532,7 +507,7 @@ def test_only_websocket_urls_can_be_connected_to(url):
         WebSocket.connect(url)
 
 
-def test_pongs_show_until_the_next_read():
+def test_pongs_show_until_the_next_read(opened):
     ws, _ = opened(frame(PONG, b"a") + frame(PONG, b"b"), None, frame(TEXT, b"x"))
 
     assert ws.read_batch() is None

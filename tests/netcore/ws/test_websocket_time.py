@@ -4,15 +4,10 @@ import pytest
 
 from netcore.clock import ManualClock, to_ns
 from netcore.errors import ConnectionClosed
-from netcore.testing import ScriptedStream
 from netcore.ws import (
-    FrameReader,
     Heartbeat,
     Opcode,
-    Role,
     State,
-    WebSocket,
-    WebSocketOptions,
     encode_frame,
 )
 from netcore.ws.heartbeat import Occasion
@@ -25,30 +20,7 @@ def frame(opcode: int, payload: bytes = b"", **options) -> bytes:
     return encode_frame(opcode, payload, **options)
 
 
-def opened(*steps, takes=(), clock=None, **options) -> tuple[WebSocket, ScriptedStream]:
-    """A client's end after the upgrade, over a script."""
-    stream = ScriptedStream(steps, takes=takes)
-    settings = WebSocketOptions(**options)
-    return WebSocket.open(stream, options=settings, clock=clock), stream
-
-
-def sent(stream: ScriptedStream) -> list[tuple[int, bytes]]:
-    """The frames that a client's end sent."""
-    reader = FrameReader(Role.SERVER)
-    payloads = reader.feed(bytes(stream.sent))
-    assert reader.fault is None
-    out: list[tuple[int, bytes]] = []
-    marks = list(reader.marks)
-    for place, opcode in enumerate([*reader.opcodes(), None]):
-        while marks and marks[0].place == place:
-            mark = marks.pop(0)
-            out.append((mark.opcode, mark.payload))
-        if opcode is not None:
-            out.append((int(opcode), payloads[place]))
-    return out
-
-
-def test_heartbeats_leave_in_time_and_measure_the_way():
+def test_heartbeats_leave_in_time_and_measure_the_way(opened, sent):
     clock = ManualClock()
     ws, stream = opened(
         clock=clock, heartbeat=Heartbeat(interval=10, timeout=3, message=b"hb")
@@ -69,7 +41,7 @@ def test_heartbeats_leave_in_time_and_measure_the_way():
     assert ws.state is State.OPEN
 
 
-def test_a_silent_peer_is_given_up_and_told():
+def test_a_silent_peer_is_given_up_and_told(opened, sent):
     clock = ManualClock()
     ws, stream = opened(clock=clock, heartbeat=Heartbeat(interval=10, timeout=3))
     clock.advance(10)
@@ -82,7 +54,7 @@ def test_a_silent_peer_is_given_up_and_told():
     assert [opcode for opcode, _ in sent(stream)] == [PING, CLOSE]
 
 
-def test_a_venues_own_heartbeat_is_a_message():
+def test_a_venues_own_heartbeat_is_a_message(opened, sent):
     clock = ManualClock()
     heartbeat = Heartbeat(
         interval=20,
@@ -103,7 +75,7 @@ def test_a_venues_own_heartbeat_is_a_message():
     assert sent(stream) == [(TEXT, b'{"op":"ping"}')]
 
 
-def test_a_heartbeat_never_slips_into_a_message_under_way():
+def test_a_heartbeat_never_slips_into_a_message_under_way(opened, sent):
     clock = ManualClock()
     heartbeat = Heartbeat(interval=1, message=b"hb", opcode=Opcode.TEXT)
     ws, stream = opened(clock=clock, heartbeat=heartbeat)
@@ -117,7 +89,7 @@ def test_a_heartbeat_never_slips_into_a_message_under_way():
     assert [payload for _, payload in sent(stream)][-2:] == [b"b", b"hb"]
 
 
-def test_a_flood_does_not_starve_the_heartbeat():
+def test_a_flood_does_not_starve_the_heartbeat(opened, sent):
     clock = ManualClock()
     ws, stream = opened(clock=clock, heartbeat=Heartbeat(interval=1, timeout=1))
     for _ in range(5):
@@ -128,7 +100,7 @@ def test_a_flood_does_not_starve_the_heartbeat():
     assert [opcode for opcode, _ in sent(stream)] == [PING] * 5
 
 
-def test_a_heartbeat_that_finds_no_room_still_counts_down():
+def test_a_heartbeat_that_finds_no_room_still_counts_down(opened):
     clock = ManualClock()
     ws, _ = opened(
         takes=[0] * 100,
