@@ -22,7 +22,7 @@ KINDS = (SubKind.PUBLIC_TRADES, SubKind.ORDER_BOOKS_L1, SubKind.ORDER_BOOKS_L2)
 
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
 async def test_a_gap_costs_one_resync_and_leaves_the_markets_book(dialect: str) -> None:
-    perpetual = "perpetual" in dialect
+    perpetual = "perpetual" in dialect or "futures" in dialect
     make = MarketDataInstrument.perpetual if perpetual else MarketDataInstrument.spot
     instrument = make("btc", "usdt")
     subscriptions = [Subscription(dialect, instrument, kind) for kind in KINDS]

@@ -24,7 +24,9 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = integration.testing.nope
 
 
-@pytest.mark.parametrize("part", ["market", "recording", "book", "events", "faults"])
+@pytest.mark.parametrize(
+    "part", ["market", "recording", "book", "events", "faults", "derived"]
+)
 def test_the_pure_parts_need_no_socket_library(part):
     code = (
         f"import sys, integration.testing, integration.testing.{part};"
@@ -37,7 +39,9 @@ def test_the_pure_parts_need_no_socket_library(part):
     assert done.stdout == "set()\n"
 
 
-PARTS = "book events market recording faults dialect limits server client simulator"
+PARTS = (
+    "book derived events market recording faults dialect limits server client simulator"
+)
 
 
 @pytest.mark.parametrize("part", PARTS.split())

@@ -52,6 +52,7 @@ QUICK = ReconnectPolicy(backoff=Backoff(0.001, maximum=0.01, stable_after=0.0))
 # What a venue's book shows at most, of those that our feed asks for by itself.
 DEPTHS = {
     "binance_spot": 1000,
+    "binance_futures_usd": 1000,
     "bybit_spot": 50,
     "bybit_perpetuals_usd": 50,
     "okx": 400,
@@ -60,7 +61,7 @@ DEPTHS = {
 
 
 def instrument_of(venue: str) -> MarketDataInstrument:
-    if venue == "bybit_perpetuals_usd":
+    if venue in {"bybit_perpetuals_usd", "binance_futures_usd"}:
         return MarketDataInstrument.perpetual("btc", "usdt")
     return MarketDataInstrument.spot("btc", "usdt")
 

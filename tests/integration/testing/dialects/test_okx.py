@@ -51,8 +51,8 @@ def change(view, time_ms, sequence, bids=(), asks=()):
     )
 
 
-def test_only_the_public_path_is_served(dialect):
-    for path in ("/ws/v5/business", "/ws/v5/private", "/"):
+def test_only_the_paths_of_market_data_are_served(dialect):
+    for path in ("/ws/v5/private", "/ws/v5/business/candle1m", "/"):
         reply = dialect.connect(path, "")
         assert isinstance(reply, HttpReply)
         assert reply.status == 404

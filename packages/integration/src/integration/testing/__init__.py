@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from integration.testing.book import BookImage, PriceBook
+    from integration.testing.derived import DerivedMarket
     from integration.testing.dialect import Limits
     from integration.testing.events import MarketSource, SymbolSpec
     from integration.testing.faults import Fault, ScheduledFault, load_script
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressInUseError",
     "BookImage",
+    "DerivedMarket",
     "Fault",
     "Limits",
     "MarketSource",
@@ -37,6 +39,7 @@ __all__ = [
 _HOMES = {
     "AddressInUseError": "server",
     "BookImage": "book",
+    "DerivedMarket": "derived",
     "Fault": "faults",
     "Limits": "dialect",
     "MarketSource": "events",

@@ -10,14 +10,20 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from integration.models import InstrumentKind
 from integration.testing.book import Pair, PriceBook
 from netcore.models import Model, Timestamp
 
 __all__ = [
+    "CandleChanged",
+    "ContractTold",
     "DepthChanged",
+    "DerivedEvent",
+    "DirectEvent",
     "MarketEvent",
     "MarketSource",
     "OtherMessage",
+    "PositionLiquidated",
     "QuoteChanged",
     "SymbolSpec",
     "TradeDone",
@@ -38,6 +44,7 @@ class SymbolSpec(Model, frozen=True):
         volatility: Standard deviation of one year's log return.
         events_per_second: Orders, cancels and takers per second, on average.
         orders_per_side: Resting orders a side that the flow keeps up.
+        kind: Spot or perpetual, at venues that serve both.
     """
 
     symbol: str
@@ -50,6 +57,7 @@ class SymbolSpec(Model, frozen=True):
     volatility: float = 0.25
     events_per_second: float = 80.0
     orders_per_side: int = 300
+    kind: InstrumentKind = InstrumentKind.SPOT
 
 
 class TradeDone(msgspec.Struct, frozen=True, gc=False):
@@ -98,8 +106,57 @@ class OtherMessage(msgspec.Struct, frozen=True, gc=False):
     raw: str
 
 
-MarketEvent: TypeAlias = TradeDone | QuoteChanged | DepthChanged | OtherMessage
+class CandleChanged(msgspec.Struct, frozen=True, gc=False):
+    """The trades of one interval so far; `closed` once no more can belong to it."""
+
+    symbol: str
+    time_ns: Timestamp
+    interval: str
+    open_ns: Timestamp
+    end_ns: Timestamp
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    trades: int
+    closed: bool
+
+
+class ContractTold(msgspec.Struct, frozen=True, gc=False):
+    """What venues tell of a perpetual besides its trading, once a second.
+
+    `rate` is in units of 10**-8 like all numbers, and the only one that can be
+    negative; it is due at `next_funding_ns`.
+    """
+
+    symbol: str
+    time_ns: Timestamp
+    mark: int
+    index: int
+    rate: int
+    next_funding_ns: Timestamp
+    open_interest: int
+
+
+class PositionLiquidated(msgspec.Struct, frozen=True, gc=False):
+    """A position was closed by force; `buys` says that its order bought."""
+
+    symbol: str
+    time_ns: Timestamp
+    buys: bool
+    price: int
+    amount: int
+
+
+DerivedEvent: TypeAlias = CandleChanged | ContractTold | PositionLiquidated
+"""What follows from trading, told by sources that work it out."""
+
+DirectEvent: TypeAlias = TradeDone | QuoteChanged | DepthChanged | OtherMessage
 """`raw` is the recorded text, to be sent byte for byte where nothing alters it."""
+
+MarketEvent: TypeAlias = DirectEvent | DerivedEvent
+"""All that a source may tell."""
 
 
 class MarketSource(Protocol):

@@ -42,6 +42,7 @@ from integration.errors import IntegrationError
 from integration.testing.book import BookSide, Pair, PriceBook, to_units
 from integration.testing.events import (
     DepthChanged,
+    DirectEvent,
     MarketEvent,
     OtherMessage,
     QuoteChanged,
@@ -155,7 +156,7 @@ class _Book(msgspec.Struct, frozen=True):
     asks: tuple[Pair, ...]
 
 
-_Item: TypeAlias = MarketEvent | _Book
+_Item: TypeAlias = DirectEvent | _Book
 
 
 def _pairs(levels: _Levels) -> tuple[Pair, ...]:
@@ -506,7 +507,7 @@ class RecordedMarket:
             )
         events: list[MarketEvent] = []
         while self._next is not None and self._next.time_ns <= until_ns:
-            event: MarketEvent | None = self._next
+            event: DirectEvent | None = self._next
             if isinstance(event, DepthChanged):
                 event = self._follow(event)
             if event is not None:
@@ -517,7 +518,7 @@ class RecordedMarket:
 
     # ---- below: order of call
 
-    def _play(self) -> Iterator[MarketEvent]:
+    def _play(self) -> Iterator[DirectEvent]:
         while True:
             streams = [self._items(file) for file in self._files]
             yield from heapq.merge(*streams, key=lambda event: event.time_ns)
@@ -525,13 +526,13 @@ class RecordedMarket:
                 return
             yield from self._wind_back()
 
-    def _items(self, file: _File) -> Iterator[MarketEvent]:
+    def _items(self, file: _File) -> Iterator[DirectEvent]:
         for _, _, item in file:
             if isinstance(item, _Book):
                 continue
             yield item if not self._round.number else self._shift(item)
 
-    def _shift(self, event: MarketEvent) -> MarketEvent:
+    def _shift(self, event: DirectEvent) -> DirectEvent:
         """Move an event into the present round; it can no longer be sent raw."""
         now, offsets = event.time_ns + self._round.time_ns, self._round
         if isinstance(event, OtherMessage):
@@ -585,13 +586,13 @@ class RecordedMarket:
                 return
         raise AssertionError("the survey found a snapshot for every run")
 
-    def _wind_back(self) -> Iterator[MarketEvent]:
+    def _wind_back(self) -> Iterator[DirectEvent]:
         """Begin the next round: one bridging event per book."""
         survey = self._survey
         turn = survey.end_ns - survey.start_ns + _ROUND_GAP_NS
         number = self._round.number + 1
         updates: dict[str, int] = {}
-        bridges: list[MarketEvent] = []
+        bridges: list[DirectEvent] = []
         for symbol, books in survey.snapshots.items():
             first, book = books[0], self._books[symbol]
             updates[symbol] = book.sequence + 1 - first.sequence

@@ -49,6 +49,7 @@ from integration.testing.dialect import (
     Session,
     SnapshotView,
 )
+from integration.testing.dialects.binance_futures import BinanceFutures
 from integration.testing.dialects.binance_spot import BinanceSpot
 from integration.testing.dialects.bybit import BybitLinear, BybitSpot
 from integration.testing.dialects.kraken_v2 import KrakenV2
@@ -96,9 +97,15 @@ _log = logging.getLogger(__name__)
 
 _Dialect: TypeAlias = type[BinanceSpot | BybitSpot | BybitLinear | Okx | KrakenV2]
 
-DIALECTS: Final[Mapping[str, _Dialect]] = {
-    kind.name: kind for kind in (BinanceSpot, BybitSpot, BybitLinear, KrakenV2, Okx)
-}
+_KINDS: Final[tuple[_Dialect, ...]] = (
+    BinanceSpot,
+    BinanceFutures,
+    BybitSpot,
+    BybitLinear,
+    KrakenV2,
+    Okx,
+)
+DIALECTS: Final[Mapping[str, _Dialect]] = {kind.name: kind for kind in _KINDS}
 """Dialects by exchange id."""
 
 # How often the market moves in real time: a tenth of the depth interval, so that

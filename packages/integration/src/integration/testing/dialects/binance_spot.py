@@ -6,13 +6,13 @@ Streams", "Rest API" and "Errors" (read 2026-11). Pure; see
 
 Spoken: `/ws`, `/ws/<stream>`, `/stream?streams=<a>/<b>`; SUBSCRIBE, UNSUBSCRIBE,
 LIST_SUBSCRIPTIONS, SET_PROPERTY, GET_PROPERTY; `<symbol>@trade`, `@bookTicker`,
-`@depth@100ms`, `@depth` (one second), `@depth<5|10|20>[@100ms]`; `/api/v3/ping`,
-`/time`, `/depth`, `/exchangeInfo`. As at the venue, a subscription to a stream that
-does not exist is acknowledged and stays silent.
+`@depth@100ms`, `@depth` (one second), `@depth<5|10|20>[@100ms]`, `@kline_<interval>`;
+`/api/v3/ping`, `/time`, `/depth`, `/exchangeInfo`. As at the venue, a subscription to a
+stream that does not exist is acknowledged and stays silent.
 """
 
-from collections.abc import Iterable, Set
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import ClassVar, Final
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -31,9 +31,14 @@ from integration.testing.dialect import (
     SnapshotView,
 )
 from integration.testing.events import (
+    CandleChanged,
+    ContractTold,
     DepthChanged,
+    DerivedEvent,
+    DirectEvent,
     MarketEvent,
     OtherMessage,
+    PositionLiquidated,
     QuoteChanged,
     SymbolSpec,
     TradeDone,
@@ -41,7 +46,7 @@ from integration.testing.events import (
 from integration.testing.faults import MessageKind, StreamMessage
 from integration.testing.limits import Charge, SlidingWindow, Verdict, WeightWindow
 
-__all__ = ["BinanceSpot"]
+__all__ = ["BinanceSpot", "error_body", "levels_text"]
 
 _METHODS: Final = (
     "SUBSCRIBE",
@@ -53,21 +58,15 @@ _METHODS: Final = (
 _PARTIAL_DEPTHS: Final = (5, 10, 20)
 _SLOW_NS: Final = 1_000_000_000
 _MAX_DEPTH: Final = 5000
-# Weight of /depth by limit, of the other routes by path ("Rest API", Order book).
-_DEPTH_WEIGHTS: Final = ((100, 5), (500, 25), (1000, 50), (_MAX_DEPTH, 250))
-_WEIGHTS: Final = {
-    "/api/v3/ping": 1,
-    "/api/v3/time": 1,
-    "/api/v3/exchangeInfo": 20,
-    "/api/v3/depth": 5,
-}
 
 
-def _levels(pairs: Iterable[Pair]) -> str:
+def levels_text(pairs: Iterable[Pair]) -> str:
+    """Spell levels, without the brackets around them."""
     return ",".join(f'["{format_units(p)}","{format_units(a)}"]' for p, a in pairs)
 
 
-def _error(code: int, text: str) -> bytes:
+def error_body(code: int, text: str) -> bytes:
+    """Encode an error as Binance does."""
     return msgspec.json.encode({"code": code, "msg": text})
 
 
@@ -100,8 +99,24 @@ class BinanceSpot(Dialect):
     websocket_path = "/ws"
     limits = Limits()
 
+    rest: ClassVar[str] = "/api/v3"
+    """Where the routes begin."""
+    # Weight of /depth by limit, of all routes by path ("Rest API", Order book).
+    depth_weights: ClassVar[Sequence[tuple[int, int]]] = (
+        (100, 5),
+        (500, 25),
+        (1000, 50),
+        (_MAX_DEPTH, 250),
+    )
+    weights: ClassVar[Mapping[str, int]] = {
+        "/ping": 1,
+        "/time": 1,
+        "/exchangeInfo": 20,
+        "/depth": 5,
+    }
+
     def __init__(self, view: MarketView) -> None:
-        self._view = view
+        self.view = view
         self._slow: dict[str, _Slow] = {}
         self._weights: dict[str, WeightWindow] = {}
 
@@ -117,9 +132,9 @@ class BinanceSpot(Dialect):
         else:
             return HttpReply(status=404, body=b"", content_type="text/html")
         streams = [name for name in wanted.split("/") if name]
-        if len(streams) > self._view.limits.streams_per_connection:
-            return HttpReply(status=400, body=_error(-1130, "Too many streams."))
-        return _Connection(self._view, streams, combined=combined)
+        if len(streams) > self.view.limits.streams_per_connection:
+            return HttpReply(status=400, body=error_body(-1130, "Too many streams."))
+        return _Connection(self.view, streams, combined=combined)
 
     def sequence(self, symbol: str) -> int | None:
         """Clients count with the market's own update ids."""
@@ -137,32 +152,75 @@ class BinanceSpot(Dialect):
                 topic, kind = f"{event.symbol.lower()}@bookTicker", MessageKind.QUOTE
             case OtherMessage():
                 topic, kind = event.stream, MessageKind.OTHER
+            case CandleChanged() | ContractTold() | PositionLiquidated():
+                return [
+                    StreamMessage(topic, event.symbol, MessageKind.OTHER, text)
+                    for topic, text in self.derived(event)
+                    if topic in topics
+                ]
         if topic not in topics:
             return []
         return [StreamMessage(topic, event.symbol, kind, self._spell(event))]
 
-    def _spell(self, event: MarketEvent) -> str:
+    def _spell(self, event: DirectEvent) -> str:
         # A quote has no time, so no skew can show in it.
         timeless = isinstance(event, QuoteChanged | OtherMessage)
-        if event.raw is not None and (timeless or not self._view.skew_ns()):
-            return event.raw
+        raw = self.recorded(event)
+        if raw is not None and (timeless or not self.view.skew_ns()):
+            return raw
         match event:
             case TradeDone():
-                return self._trade(event)
+                return self.spell_trade(event)
             case QuoteChanged():
-                return _quote(event)
+                return self.spell_quote(event)
             case DepthChanged():
-                return self._depth(
+                return self.spell_depth(
                     event, event.first_id, event.last_id, event.bids, event.asks
                 )
             case OtherMessage():
                 return event.raw
 
-    def _millis(self, event: MarketEvent) -> int:
-        return (event.time_ns + self._view.skew_ns()) // 1_000_000
+    def recorded(self, event: DirectEvent) -> str | None:
+        """Return the text that an event was recorded as, if it is fit to be sent."""
+        return event.raw
 
-    def _trade(self, event: TradeDone) -> str:
-        millis = self._millis(event)
+    def millis(self, event: MarketEvent) -> int:
+        """Return when an event is, by the venue's clock, in milliseconds."""
+        return (event.time_ns + self.view.skew_ns()) // 1_000_000
+
+    def derived(self, event: DerivedEvent) -> Iterable[tuple[str, str]]:
+        """Spell what follows from trading, with its stream; spot has candles only."""
+        if isinstance(event, CandleChanged):
+            yield self._kline(event)
+
+    def _kline(self, event: CandleChanged) -> tuple[str, str]:
+        # Ids of first and last trade are not known here; nobody needs them.
+        candle = {
+            "t": event.open_ns // 1_000_000,
+            "T": event.end_ns // 1_000_000 - 1,
+            "s": event.symbol,
+            "i": event.interval,
+            "f": -1,
+            "L": -1,
+            "o": format_units(event.open),
+            "c": format_units(event.close),
+            "h": format_units(event.high),
+            "l": format_units(event.low),
+            "v": format_units(event.volume),
+            "n": event.trades,
+            "x": event.closed,
+            "q": "0",
+            "V": "0",
+            "Q": "0",
+            "B": "0",
+        }
+        head = {"e": "kline", "E": self.millis(event), "s": event.symbol}
+        text = msgspec.json.encode({**head, "k": candle}).decode()
+        return f"{event.symbol.lower()}@kline_{event.interval}", text
+
+    def spell_trade(self, event: TradeDone) -> str:
+        """Spell a trade."""
+        millis = self.millis(event)
         orders = (
             f'"b":{event.buyer_order},"a":{event.seller_order},'
             if event.buyer_order is not None and event.seller_order is not None
@@ -175,7 +233,16 @@ class BinanceSpot(Dialect):
             f'"M":true}}'
         )
 
-    def _depth(
+    def spell_quote(self, event: QuoteChanged) -> str:
+        """Spell best bid and ask."""
+        (bid, bid_amount), (ask, ask_amount) = event.bid, event.ask
+        return (
+            f'{{"u":{event.update_id},"s":"{event.symbol}",'
+            f'"b":"{format_units(bid)}","B":"{format_units(bid_amount)}",'
+            f'"a":"{format_units(ask)}","A":"{format_units(ask_amount)}"}}'
+        )
+
+    def spell_depth(
         self,
         event: DepthChanged,
         first_id: int,
@@ -183,9 +250,10 @@ class BinanceSpot(Dialect):
         bids: Iterable[Pair],
         asks: Iterable[Pair],
     ) -> str:
+        """Spell changed levels; ids may be those of several events."""
         return (
-            f'{{"e":"depthUpdate","E":{self._millis(event)},"s":"{event.symbol}",'
-            f'"U":{first_id},"u":{last_id},"b":[{_levels(bids)}],"a":[{_levels(asks)}]}}'
+            f'{{"e":"depthUpdate","E":{self.millis(event)},"s":"{event.symbol}",'
+            f'"U":{first_id},"u":{last_id},"b":[{levels_text(bids)}],"a":[{levels_text(asks)}]}}'
         )
 
     def _depth_messages(
@@ -200,7 +268,7 @@ class BinanceSpot(Dialect):
             )
         slow = self._fold(event, keep=any(t.startswith(stem) for t in topics))
         if slow is not None and stem in topics:
-            text = self._depth(
+            text = self.spell_depth(
                 event, slow.first_id, slow.last_id, slow.bids.items(), slow.asks.items()
             )
             out.append(StreamMessage(stem, symbol, MessageKind.DEPTH, text))
@@ -227,12 +295,12 @@ class BinanceSpot(Dialect):
         return folded
 
     def _partial(self, symbol: str, depth: int) -> str:
-        book = self._view.snapshot(symbol, SnapshotView.PUBLISHED)
-        return "" if book is None else _book_text(book, depth)
+        book = self.view.snapshot(symbol, SnapshotView.PUBLISHED)
+        return "" if book is None else self.book_text(book, depth)
 
     def shutdown_notice(self) -> str:
         """Return the `serverShutdown` event."""
-        return f'{{"e":"serverShutdown","E":{self._view.clock_ns() // 1_000_000}}}'
+        return f'{{"e":"serverShutdown","E":{self.view.clock_ns() // 1_000_000}}}'
 
     # ---- requests
 
@@ -241,11 +309,11 @@ class BinanceSpot(Dialect):
         window = self._weights.setdefault(
             request.peer,
             WeightWindow(
-                self._view.limits.weight_per_minute,
-                self._view.limits.requests_until_ban,
+                self.view.limits.weight_per_minute,
+                self.view.limits.requests_until_ban,
             ),
         )
-        charge = window.charge(_weight(request), now_s)
+        charge = window.charge(self._weight(request), now_s)
         if charge.verdict is Verdict.ALLOWED:
             reply = self._route(request)
         else:
@@ -256,9 +324,9 @@ class BinanceSpot(Dialect):
 
     def turn_away(self, status: int, retry_after: int | None) -> HttpReply:
         """Return 429 or 418 with error -1003."""
-        limit = self._view.limits.weight_per_minute
+        limit = self.view.limits.weight_per_minute
         if status == Verdict.BANNED.value:
-            until = self._view.clock_ns() // 1_000_000 + (retry_after or 0) * 1000
+            until = self.view.clock_ns() // 1_000_000 + (retry_after or 0) * 1000
             text = f"Way too much request weight used; IP banned until {until}."
         else:
             text = (
@@ -268,7 +336,7 @@ class BinanceSpot(Dialect):
         headers = () if retry_after is None else (("Retry-After", str(retry_after)),)
         return HttpReply(
             status=status,
-            body=_error(
+            body=error_body(
                 -1003,
                 f"{text} Please use WebSocket Streams for live updates to avoid "
                 "polling the API.",
@@ -276,18 +344,38 @@ class BinanceSpot(Dialect):
             headers=headers,
         )
 
+    def _named(self, path: str) -> str:
+        """Return which route a path is; empty for none of this server's."""
+        return path.removeprefix(self.rest) if path.startswith(self.rest) else ""
+
+    def _weight(self, request: HttpRequest) -> int:
+        route = self._named(request.path)
+        if route != "/depth":
+            return self.weights.get(route, 1)
+        text = request.query.get("limit", "100")
+        limit = int(text) if text.isascii() and text.isdigit() else 100
+        for most, weight in self.depth_weights:
+            if limit <= most:
+                return weight
+        return self.depth_weights[-1][1]
+
     def _route(self, request: HttpRequest) -> HttpReply:
-        if request.path not in _WEIGHTS:
+        route = self._named(request.path)
+        if route not in self.weights:
             return HttpReply(status=404, body=b"", content_type="text/html")
         if request.method != "GET":
             return HttpReply(status=405, body=b"", headers=(("Allow", "GET"),))
-        match request.path:
-            case "/api/v3/depth":
-                return self._depth_route(request.query)
-            case "/api/v3/exchangeInfo":
-                return self._info_route(request.query)
-            case "/api/v3/time":
-                millis = self._view.clock_ns() // 1_000_000
+        return self.route(route, request.query)
+
+    def route(self, route: str, query: dict[str, str]) -> HttpReply:
+        """Answer a route that is among `weights`."""
+        match route:
+            case "/depth":
+                return self._depth_route(query)
+            case "/exchangeInfo":
+                return self._info_route(query)
+            case "/time":
+                millis = self.view.clock_ns() // 1_000_000
                 return HttpReply(
                     status=200, body=msgspec.json.encode({"serverTime": millis})
                 )
@@ -301,14 +389,26 @@ class BinanceSpot(Dialect):
         text = query.get("limit", "100")
         if not (text.isascii() and text.isdigit() and len(text) <= 20):
             return _illegal("limit", "^[0-9]{1,20}$")
-        book = self._view.snapshot(symbol, SnapshotView.LIVE)
+        book = self.view.snapshot(symbol, SnapshotView.LIVE)
         if book is None:
-            return HttpReply(status=400, body=_error(-1121, "Invalid symbol."))
-        depth = min(int(text), _MAX_DEPTH) or 100
-        return HttpReply(status=200, body=_book_text(book, depth).encode())
+            return HttpReply(status=400, body=error_body(-1121, "Invalid symbol."))
+        depth = min(int(text), self.depth_weights[-1][0]) or 100
+        return HttpReply(status=200, body=self.book_text(book, depth).encode())
+
+    def symbol_info(self, spec: SymbolSpec) -> dict[str, object]:
+        """Describe a symbol as `/exchangeInfo` does."""
+        return _symbol_info(spec)
+
+    def book_text(self, book: PriceBook, depth: int) -> str:
+        """Spell a book as the route and the partial streams do."""
+        return (
+            f'{{"lastUpdateId":{book.sequence},'
+            f'"bids":[{levels_text(book.bids.top(depth))}],'
+            f'"asks":[{levels_text(book.asks.top(depth))}]}}'
+        )
 
     def _info_route(self, query: dict[str, str]) -> HttpReply:
-        specs = self._view.specs
+        specs = self.view.specs
         if "symbol" in query:
             names = [query["symbol"]]
         elif "symbols" in query:
@@ -319,38 +419,22 @@ class BinanceSpot(Dialect):
         else:
             names = list(specs)
         if any(name not in specs for name in names):
-            return HttpReply(status=400, body=_error(-1121, "Invalid symbol."))
+            return HttpReply(status=400, body=error_body(-1121, "Invalid symbol."))
         body = {
             "timezone": "UTC",
-            "serverTime": self._view.clock_ns() // 1_000_000,
+            "serverTime": self.view.clock_ns() // 1_000_000,
             "rateLimits": [
                 {
                     "rateLimitType": "REQUEST_WEIGHT",
                     "interval": "MINUTE",
                     "intervalNum": 1,
-                    "limit": self._view.limits.weight_per_minute,
+                    "limit": self.view.limits.weight_per_minute,
                 }
             ],
             "exchangeFilters": [],
-            "symbols": [_symbol_info(specs[name]) for name in names],
+            "symbols": [self.symbol_info(specs[name]) for name in names],
         }
         return HttpReply(status=200, body=msgspec.json.encode(body))
-
-
-def _quote(event: QuoteChanged) -> str:
-    (bid, bid_amount), (ask, ask_amount) = event.bid, event.ask
-    return (
-        f'{{"u":{event.update_id},"s":"{event.symbol}",'
-        f'"b":"{format_units(bid)}","B":"{format_units(bid_amount)}",'
-        f'"a":"{format_units(ask)}","A":"{format_units(ask_amount)}"}}'
-    )
-
-
-def _book_text(book: PriceBook, depth: int) -> str:
-    return (
-        f'{{"lastUpdateId":{book.sequence},"bids":[{_levels(book.bids.top(depth))}],'
-        f'"asks":[{_levels(book.asks.top(depth))}]}}'
-    )
 
 
 def _symbol_info(spec: SymbolSpec) -> dict[str, object]:
@@ -386,17 +470,6 @@ def _symbol_info(spec: SymbolSpec) -> dict[str, object]:
     }
 
 
-def _weight(request: HttpRequest) -> int:
-    if request.path != "/api/v3/depth":
-        return _WEIGHTS.get(request.path, 1)
-    text = request.query.get("limit", "100")
-    limit = int(text) if text.isascii() and text.isdigit() else 100
-    for most, weight in _DEPTH_WEIGHTS:
-        if limit <= most:
-            return weight
-    return _DEPTH_WEIGHTS[-1][1]
-
-
 def _weight_headers(charge: Charge) -> tuple[tuple[str, str], ...]:
     used = str(charge.used)
     return (("X-MBX-USED-WEIGHT", used), ("X-MBX-USED-WEIGHT-1M", used))
@@ -404,12 +477,12 @@ def _weight_headers(charge: Charge) -> tuple[tuple[str, str], ...]:
 
 def _missing(name: str) -> HttpReply:
     text = f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed."
-    return HttpReply(status=400, body=_error(-1102, text))
+    return HttpReply(status=400, body=error_body(-1102, text))
 
 
 def _illegal(name: str, legal: str) -> HttpReply:
     text = f"Illegal characters found in parameter '{name}'; legal range is '{legal}'."
-    return HttpReply(status=400, body=_error(-1100, text))
+    return HttpReply(status=400, body=error_body(-1100, text))
 
 
 class _Request(msgspec.Struct):

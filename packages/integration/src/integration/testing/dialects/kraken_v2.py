@@ -4,11 +4,11 @@ Source: https://docs.kraken.com/api/docs/websocket-v2 and the guide "Spot Websoc
 (v2) Book Checksum" (read 2026-11). Pure; see `integration.testing.dialect`.
 
 Spoken: `subscribe`, `unsubscribe`, `ping`; `book` (depth 10, 25, 100, 500, 1000, with
-the checksum of the best ten), `trade`, `ticker` (best bid and ask), `instrument`,
-`status` at the start and `heartbeat` once a second; `/0/public/Time` and
-`/SystemStatus`. Prices and amounts are JSON numbers with all their decimals. A level
-that is pushed out of a book by a better one is not told: the client has to cut its
-book to the depth it asked for.
+the checksum of the best ten), `trade`, `ticker` (best bid and ask), `ohlc` (only what
+is new, no candles of before), `instrument`, `status` at the start and `heartbeat` once
+a second; `/0/public/Time` and `/SystemStatus`. Prices and amounts are JSON numbers with
+all their decimals. A level that is pushed out of a book by a better one is not told:
+the client has to cut its book to the depth it asked for.
 """
 
 import math
@@ -39,7 +39,9 @@ from integration.testing.dialects.windows import (
     spell,
 )
 from integration.testing.events import (
+    CandleChanged,
     DepthChanged,
+    DerivedEvent,
     QuoteChanged,
     SymbolSpec,
     TradeDone,
@@ -52,6 +54,8 @@ _CHECKED_DEPTH: Final = 10
 _TRADES_KEPT: Final = 50  # "snapshot: the last 50 trades"
 _SECOND_NS: Final = 1_000_000_000
 _HEARTBEAT: Final = "heartbeat"
+_INTERVALS: Final = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
+_MINUTES: Final = {"1m": 1, "5m": 5, "15m": 15, "1h": 60}
 # Amounts have eight decimals on every pair (AssetPairs, lot_decimals).
 _AMOUNT_DECIMALS: Final = DECIMALS
 
@@ -106,6 +110,30 @@ class KrakenV2(TopicDialect):
         return _KrakenSession(self, self.view.limits)
 
     # ---- spelling
+
+    def derived(
+        self, spec: SymbolSpec, event: DerivedEvent
+    ) -> Iterable[tuple[str, str]]:
+        """Spell candles; the venue has spot only."""
+        if not isinstance(event, CandleChanged):
+            return
+        name, minutes = self.native(spec), _MINUTES[event.interval]
+        price = decimals_of(spec.tick)
+        row = {
+            "symbol": name,
+            "open": _number(event.open, price),
+            "high": _number(event.high, price),
+            "low": _number(event.low, price),
+            "close": _number(event.close, price),
+            "trades": event.trades,
+            "volume": _number(event.volume, _AMOUNT_DECIMALS),
+            # Not kept; it has to lie between the lowest and the highest price.
+            "vwap": _number(event.close, price),
+            "interval_begin": _iso(event.open_ns),
+            "interval": minutes,
+            "timestamp": _iso(event.end_ns),
+        }
+        yield f"ohlc-{minutes}|{name}", _channel("ohlc", "update", [row])
 
     def note_trade(self, spec: SymbolSpec, event: TradeDone) -> None:
         """Keep the last trades."""
@@ -293,7 +321,19 @@ class _Params(msgspec.Struct):
     channel: str = ""
     symbol: list[str] = []
     depth: int = 10
+    interval: int = 1
     snapshot: bool = True
+
+    @property
+    def topic(self) -> str:
+        """What tells one subscription from another of the same channel."""
+        match self.channel:
+            case "book":
+                return f"book-{self.depth}"
+            case "ohlc":
+                return f"ohlc-{self.interval}"
+            case channel:
+                return channel
 
 
 class _Request(msgspec.Struct):
@@ -335,8 +375,10 @@ class _KrakenSession(TopicSession):
             if request.method == "subscribe" and params.snapshot:
                 answers.append(Send(text=self._dialect.spell_instruments()))
             return answers
-        if params.channel not in {"book", "trade", "ticker"}:
+        if params.channel not in {"book", "trade", "ticker", "ohlc"}:
             return [self._refuse(request, None, "Channel not supported")]
+        if params.channel == "ohlc" and params.interval not in _INTERVALS:
+            return [self._refuse(request, None, "Ohlc interval not supported")]
         if params.channel == "book" and params.depth not in self._dialect.depths:
             return [self._refuse(request, None, "Depth not supported")]
         answers = []
@@ -351,8 +393,7 @@ class _KrakenSession(TopicSession):
 
     def _one(self, request: _Request, spec: SymbolSpec) -> list[Action]:
         params, symbol = request.params, self._dialect.native(spec)
-        channel = f"book-{params.depth}" if params.channel == "book" else params.channel
-        topic = f"{channel}|{symbol}"
+        topic = f"{params.topic}|{symbol}"
         if request.method == "unsubscribe":
             if self.subscribed.pop(topic, topic) is not None:
                 return [self._refuse(request, symbol, "Subscription Not Found")]
@@ -372,6 +413,8 @@ class _KrakenSession(TopicSession):
         match params.channel:
             case "trade":
                 return [Send(text=dialect.spell_trades(spec))]
+            case "ohlc":
+                return []
             case "ticker":
                 quote = dialect.last_quote(spec)
                 if quote is None:
@@ -391,6 +434,8 @@ class _KrakenSession(TopicSession):
             result["symbol"] = symbol
         if params.channel == "book":
             result["depth"] = params.depth
+        if params.channel == "ohlc":
+            result["interval"] = params.interval
         if request.method == "subscribe":
             result["snapshot"] = params.snapshot
         return self._answer(request, {"result": result, "success": True})

@@ -1,11 +1,14 @@
-"""OKX v5: the public channels of spot instruments, and the market routes around them.
+"""OKX v5: the public channels of spot and swaps, and the market routes around them.
 
 Source: https://www.okx.com/docs-v5/en, "WebSocket", "Order Book Trading > Market Data"
 and "Public Data" (read 2026-11). Pure; see `integration.testing.dialect`.
 
 Spoken: `subscribe`, `unsubscribe`, plain `ping`; `trades`, `bbo-tbt`, `books` (400
-levels: a snapshot first, then updates that name the `seqId` before them);
-`/api/v5/public/time`, `/public/instruments`, `/market/books`.
+levels: a snapshot first, then updates that name the `seqId` before them); of symbols
+whose spec says perpetual `mark-price`, `funding-rate`, `open-interest` and
+`liquidation-orders`, and `index-tickers` of their pairs; at `/ws/v5/business`
+`candle<1m|5m|15m|1H>`; `/api/v5/public/time`, `/public/instruments`, `/market/books`. A
+contract is one of the base asset here.
 
 The venue has sent 0 as `checksum` since mid-2026. The simulator sends the true sum, as
 the venue did before: a client must accept both, and only a sum that is sent can show
@@ -19,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from integration.models import InstrumentKind
 from integration.testing.book import Pair
 from integration.testing.dialect import (
     Action,
@@ -38,7 +42,11 @@ from integration.testing.dialects.windows import (
     spell,
 )
 from integration.testing.events import (
+    CandleChanged,
+    ContractTold,
     DepthChanged,
+    DerivedEvent,
+    PositionLiquidated,
     QuoteChanged,
     SymbolSpec,
     TradeDone,
@@ -48,6 +56,14 @@ from integration.testing.limits import SlidingWindow
 __all__ = ["Okx"]
 
 _BOOK: Final = "books"
+_PLAYED: Final = {"trades", "bbo-tbt", _BOOK}
+_CONTRACT: Final = {"mark-price", "funding-rate", "open-interest"}
+_INDEX: Final = "index-tickers"
+_LIQUIDATED: Final = "liquidation-orders"
+_CANDLES: Final = {"1m": "candle1m", "5m": "candle5m", "15m": "candle15m"} | {
+    "1h": "candle1H"
+}
+_BUSINESS: Final = "/ws/v5/business"
 _CHECKED_DEPTH: Final = 25
 # "If there are no updates ... for an extended period, 60 seconds, a message with
 # prevSeqId equal to seqId is sent".
@@ -75,7 +91,11 @@ class Okx(TopicDialect):
     )
 
     def native(self, spec: SymbolSpec) -> str:
-        """Spell a symbol: `BTC-USDT`."""
+        """Spell a symbol: `BTC-USDT`, `BTC-USDT-SWAP`."""
+        return self.pair(spec) + ("-SWAP" if _swap(spec) else "")
+
+    def pair(self, spec: SymbolSpec) -> str:
+        """Spell what an index is of: `BTC-USDT`."""
         return f"{spec.base}-{spec.quote}".upper()
 
     def book_topic(self, spec: SymbolSpec, depth: int) -> str:
@@ -91,9 +111,15 @@ class Okx(TopicDialect):
         """Name best bid and ask, tick by tick."""
         return f"bbo-tbt|{self.native(spec)}"
 
+    def connect(self, path: str, query: str) -> Session | HttpReply:
+        """Open a session at the public path or, for candles, at the business one."""
+        if path == _BUSINESS:
+            return _OkxSession(self, self.view.limits, candles=True)
+        return super().connect(path, query)
+
     def session(self) -> Session:
         """Return the venue's end of a new connection."""
-        return _OkxSession(self, self.view.limits)
+        return _OkxSession(self, self.view.limits, candles=False)
 
     # ---- spelling
 
@@ -164,6 +190,62 @@ class Okx(TopicDialect):
             action="update",
             before=window.sequence,
         )
+
+    def derived(
+        self, spec: SymbolSpec, event: DerivedEvent
+    ) -> Iterable[tuple[str, str]]:
+        """Spell candles and, of swaps, what OKX tells of contracts."""
+        name, price = self.native(spec), decimals_of(spec.tick)
+        amount = decimals_of(spec.lot)
+        millis = str(self.millis(event.time_ns))
+        match event:
+            case CandleChanged():
+                prices = (event.open, event.high, event.low, event.close)
+                row = [
+                    str(event.open_ns // 1_000_000),
+                    *(spell(p, price) for p in prices),
+                ]
+                volume = spell(event.volume, amount)
+                row += [volume, volume, "0", "1" if event.closed else "0"]
+                yield self._row(_CANDLES[event.interval], "instId", name, row)
+            case ContractTold() if _swap(spec):
+                yield from self._contract(spec, event, millis)
+            case PositionLiquidated() if _swap(spec):
+                detail = {
+                    "bkLoss": "0",
+                    "bkPx": spell(event.price, price),
+                    "ccy": "",
+                    "posSide": "short" if event.buys else "long",
+                    "side": "buy" if event.buys else "sell",
+                    "sz": spell(event.amount, amount),
+                    "ts": millis,
+                }
+                row_of = {"details": [detail], "instFamily": self.pair(spec)}
+                row_of |= {"instId": name, "instType": "SWAP", "uly": self.pair(spec)}
+                yield self._row(_LIQUIDATED, "instType", "SWAP", row_of)
+            case _:
+                return
+
+    def _contract(
+        self, spec: SymbolSpec, event: ContractTold, millis: str
+    ) -> Iterable[tuple[str, str]]:
+        name, swap = self.native(spec), {"instType": "SWAP"}
+        price, amount = decimals_of(spec.tick), decimals_of(spec.lot)
+        own = {**swap, "instId": name, "ts": millis}
+        mark = {**own, "markPx": spell(event.mark, price)}
+        yield self._row("mark-price", "instId", name, mark)
+        index = {"instId": self.pair(spec), "idxPx": spell(event.index, price)}
+        yield self._row(_INDEX, "instId", self.pair(spec), {**index, "ts": millis})
+        interest = spell(event.open_interest, amount)
+        held = {**own, "oi": interest, "oiCcy": interest}
+        yield self._row("open-interest", "instId", name, held)
+        due = event.next_funding_ns // 1_000_000
+        rate = {"fundingRate": spell(event.rate, 8), "fundingTime": str(due)}
+        yield self._row("funding-rate", "instId", name, {**own, **rate})
+
+    def _row(self, channel: str, key: str, market: str, row: object) -> tuple[str, str]:
+        arg = {"channel": channel, key: market}
+        return f"{channel}|{market}", _json({"arg": arg, "data": [row]})
 
     def levels(self, spec: SymbolSpec, pairs: Iterable[Pair]) -> list[list[str]]:
         """Spell levels: price, size, a retired field, number of orders."""
@@ -267,6 +349,20 @@ class Okx(TopicDialect):
         return _reply([row])
 
     def _info(self, spec: SymbolSpec) -> dict[str, str]:
+        if _swap(spec):
+            return {
+                "instType": "SWAP",
+                "instId": self.native(spec),
+                "instFamily": self.pair(spec),
+                "settleCcy": spec.quote,
+                "ctVal": "1",
+                "ctMult": "1",
+                "ctValCcy": spec.base,
+                "ctType": "linear",
+                "tickSz": spell(spec.tick, decimals_of(spec.tick)),
+                "lotSz": spell(spec.lot, decimals_of(spec.lot)),
+                "state": "live",
+            }
         return {
             "instType": "SPOT",
             "instId": self.native(spec),
@@ -278,6 +374,10 @@ class Okx(TopicDialect):
         }
 
 
+def _swap(spec: SymbolSpec) -> bool:
+    return spec.kind is InstrumentKind.PERPETUAL
+
+
 def _reply(data: list[Any], code: str = "0", text: str = "") -> HttpReply:
     body = msgspec.json.encode({"code": code, "msg": text, "data": data})
     return HttpReply(status=200, body=body)
@@ -286,6 +386,7 @@ def _reply(data: list[Any], code: str = "0", text: str = "") -> HttpReply:
 class _Arg(msgspec.Struct):
     channel: str
     instId: str = ""  # noqa: N815  the wire's name
+    instType: str = ""  # noqa: N815  the wire's name
 
 
 class _Request(msgspec.Struct):
@@ -296,9 +397,10 @@ class _Request(msgspec.Struct):
 class _OkxSession(TopicSession):
     """One connection."""
 
-    def __init__(self, dialect: Okx, limits: Limits) -> None:
+    def __init__(self, dialect: Okx, limits: Limits, *, candles: bool) -> None:
         super().__init__(limits)
         self._dialect = dialect
+        self._candles = candles
         self._id = f"sim{dialect.next_connection():05d}"
         self._hour = SlidingWindow(_REQUESTS_PER_HOUR, 3600.0)
 
@@ -321,18 +423,33 @@ class _OkxSession(TopicSession):
 
     def _one(self, op: str, arg: _Arg) -> list[Action]:
         spec = self._dialect.natives.get(arg.instId)
-        played = arg.channel in {"trades", "bbo-tbt", _BOOK}
-        if spec is None or not played:
+        if not self._played(arg, spec):
             text = f"channel:{arg.channel},instId:{arg.instId} doesn't exist."
             return [self._error("60018", f"Wrong URL or {text}")]
-        topic = f"{arg.channel}|{arg.instId}"
+        topic = f"{arg.channel}|{arg.instId or arg.instType}"
         if op == "unsubscribe":
             self.subscribed.pop(topic, None)
             return [self._event(op, arg)]
         if not self.has_room([topic]):
             return [self._error("60012", "Invalid request: too many channels")]
         self.subscribed[topic] = None
-        return [self._event(op, arg), *self._first(arg, spec)]
+        first = [] if spec is None else self._first(arg, spec)
+        return [self._event(op, arg), *first]
+
+    def _played(self, arg: _Arg, spec: SymbolSpec | None) -> bool:
+        """Whether this path has the channel for what is asked for."""
+        if self._candles:
+            return spec is not None and arg.channel in _CANDLES.values()
+        specs = self._dialect.natives.values()
+        match arg.channel:
+            case "liquidation-orders":
+                return arg.instType == "SWAP"
+            case "index-tickers":
+                return any(arg.instId == self._dialect.pair(each) for each in specs)
+            case channel if channel in _CONTRACT:
+                return spec is not None and _swap(spec)
+            case channel:
+                return spec is not None and channel in _PLAYED
 
     def _first(self, arg: _Arg, spec: SymbolSpec) -> list[Action]:
         """What follows the answer: the state as the channel's subscribers know it."""
@@ -349,7 +466,9 @@ class _OkxSession(TopicSession):
         return []
 
     def _event(self, op: str, arg: _Arg) -> Send:
-        answer = {"event": op, "arg": arg, "connId": self._id}
+        key = "instId" if arg.instId else "instType"
+        named = {"channel": arg.channel, key: arg.instId or arg.instType}
+        answer = {"event": op, "arg": named, "connId": self._id}
         return Send(text=_json(answer))
 
     def _error(self, code: str, text: str) -> Send:
