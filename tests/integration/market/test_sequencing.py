@@ -251,3 +251,19 @@ def test_no_loss_duplicate_or_exchange_of_messages_goes_unnoticed(feed, rule, da
 
     if state is BookState.LIVE:
         assert held == max(last for _, last, _ in chained)
+
+
+def test_an_update_that_names_the_image_as_the_one_before_it_follows_it():
+    sequencer = BookSequencer(PREVIOUS_ID)
+    sequencer.on_snapshot(image(947))
+    follows = update(948, 974, 947)
+
+    assert sequencer.joins(follows)
+    assert sequencer.on_update(follows) is Outcome.APPLY
+
+
+def test_an_update_beyond_the_image_that_names_another_one_before_it_does_not():
+    sequencer = BookSequencer(PREVIOUS_ID)
+    sequencer.on_snapshot(image(947))
+
+    assert sequencer.on_update(update(949, 974, 948)) is Outcome.GAP

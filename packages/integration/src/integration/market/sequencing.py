@@ -170,7 +170,11 @@ PREVIOUS_ID = SequenceRule(
     "previous_id",
     ImageSource.HTTP,
     drop=lambda u, last: _last_id(u) < last,
-    first=lambda u, last: _first_id(u) <= last <= _last_id(u),
+    # The venue names the first condition only; but what names the image's id as the one
+    # before it follows the image, and nothing else can.
+    first=lambda u, last: (
+        _first_id(u) <= last <= _last_id(u) or _previous_id(u) == last
+    ),
     next=lambda u, last: _previous_id(u) == last,
     # Two connections repeat each other. Right after an image, though, the update that
     # ends where the image does is the one to begin with.
