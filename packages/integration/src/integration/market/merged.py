@@ -136,9 +136,10 @@ class MergedBook(Led):
         """Rely on the venue's numbers no more; become a copy of one line's book."""
         self._numbered = False
         names = " and ".join(each.name for each in self.lines.lines)
+        leader = self.lines.lines[line].name
         error = LinesDiffer(
             f"{names} give {self.book.sequence} to different books of "
-            f"{self._instrument}; the book follows {self.lines.lines[line].name} alone from now on"
+            f"{self._instrument}; it follows {leader} alone from now on"
         )
         time = event.time_received
         told = StreamError(self._exchange, error, time, self._instrument)
