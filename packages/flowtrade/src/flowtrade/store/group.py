@@ -56,7 +56,7 @@ from flowtrade.ports import Clock, Listener, Lock, Window
 from flowtrade.settings import StoreSettings
 from flowtrade.store.sessions import Bell, Database, Session
 from flowtrade.store.tables import SqlReads
-from flowtrade.store.writes import Known, SqlGroup
+from flowtrade.store.writes import Known, SqlGroup, SqlTransaction
 from netcore.models import Timestamp
 
 __all__ = ["GroupStore"]
@@ -426,8 +426,9 @@ class GroupStore:
     ) -> list[list[Applied | RequestError]]:
         operations = [op for ticket in tickets for op in ticket.operations]
         group = SqlGroup(writer, self._known, operations)
+        carry_out = self._apply
         results = [
-            [self._apply(group, operation) for operation in ticket.operations]
+            [carry_out(group, operation) for operation in ticket.operations]
             for ticket in tickets
         ]
         group.flush()
@@ -435,7 +436,7 @@ class GroupStore:
 
     def _apply(self, group: SqlGroup, operation: Operation) -> Applied | RequestError:
         now = issue_timestamp(self._clock.now_ns(), self._last, operation)
-        tx = group.operation(now)
+        tx = SqlTransaction(group, now)
         try:
             changes = apply(operation, tx)
         except RequestError as error:

@@ -15,7 +15,7 @@ reads in `flowtrade.store.tables`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from operator import itemgetter
 from typing import Final, final
 
@@ -43,6 +43,7 @@ from flowtrade.store.codec import (
     encode_value,
     id_from_blob,
     id_to_blob,
+    ids_to_blobs,
 )
 from flowtrade.store.sessions import Rows, Session
 from flowtrade.store.tables import ENTITY, entity_of
@@ -51,7 +52,7 @@ from netcore.models import Timestamp
 __all__ = ["Known", "SqlGroup", "SqlTransaction"]
 
 _KNOWN: Final = 2**17
-"""Entities kept between groups; some hundred bytes each."""
+"""Entities of one kind kept between groups; some hundred bytes each."""
 
 _ASKED: Final = 512
 """Ids in one query: a fixed number, so that the statement is prepared once."""
@@ -59,7 +60,8 @@ _ASKED: Final = 512
 _ROWS: Final = 8192
 """Outcomes sent at once."""
 
-_Name = tuple[Kind, Id]
+_Known = tuple[int, Entity]
+"""An entity with its primary key."""
 
 
 @final
@@ -67,18 +69,25 @@ class Known:
     """What the writer knows of entities without asking; they never change.
 
     Attributes:
-        entities: Primary key and entity by name.
+        entities: Primary key and entity, by kind and id.
         following: The primary key of the next entity, or None if it must be read.
     """
 
     def __init__(self) -> None:
-        self.entities: dict[_Name, tuple[int, Entity]] = {}
+        self.entities: dict[Kind, dict[Id, _Known]] = {kind: {} for kind in Kind}
         self.following: int | None = None
 
     def forget(self) -> None:
         """Forget everything: a commit failed, or somebody else has written."""
-        self.entities.clear()
+        for known in self.entities.values():
+            known.clear()
         self.following = None
+
+    def shrink(self) -> None:
+        """Forget the kinds of which too many are known."""
+        for known in self.entities.values():
+            if len(known) > _KNOWN:
+                known.clear()
 
 
 @final
@@ -96,30 +105,26 @@ class SqlGroup:
     ) -> None:
         self.session = session
         self._known = known
-        self._absent: set[_Name] = set()
+        known.shrink()
+        # Asked for and not there, with their ids as they are stored.
+        self._absent: dict[Kind, dict[Id, bytes]] = {kind: {} for kind in Kind}
         self._following = (
             self._first_key() if known.following is None else known.following
         )
         self._owners: dict[Id, bytes] = {}
-        self._entities: list[tuple[object, ...]] = []
+        self._entities: list[_Known] = []
         self._versions: list[tuple[int, int, Timestamp, bytes | None]] = []
         self._attached: dict[tuple[int, int], None] = {}
         self._remembered: list[tuple[object, ...]] = []
         self.memories: dict[tuple[str, str], Memory] = {}
-        if len(known.entities) > _KNOWN:
-            known.entities.clear()
-        self._fetch(chain.from_iterable(map(_named, operations)))
+        self._fetch(operations)
 
-    def operation(self, now: Timestamp) -> "SqlTransaction":
-        """Return the transaction of the next operation."""
-        return SqlTransaction(self, now)
-
-    def find(self, name: _Name) -> tuple[int, Entity] | None:
+    def find(self, kind: Kind, key: Id) -> _Known | None:
         """Return an entity with its primary key, or None."""
-        found = self._known.entities.get(name)
-        if found is None and name not in self._absent:
-            self._ask(name[0], [name[1]])
-            found = self._known.entities.get(name)
+        found = self._known.entities[kind].get(key)
+        if found is None and key not in self._absent[kind]:
+            self._ask(kind, [key])
+            found = self._known.entities[kind].get(key)
         return found
 
     def next_key(self) -> int:
@@ -130,11 +135,10 @@ class SqlGroup:
 
     def accept(self, tx: "SqlTransaction") -> None:
         """Take over what an operation has gathered."""
-        for pk, entity in tx.entities or ():
-            name = (entity.kind, entity.id)
-            self._known.entities[name] = (pk, entity)
-            self._absent.discard(name)
-            self._entities.append(self._entity_row(pk, entity))
+        for made in tx.entities or ():
+            entity = made[1]
+            self._known.entities[entity.kind][entity.id] = made
+            self._entities.append(made)
         self._versions += tx.versions
         if tx.attachments is not None:
             self._attached.update(tx.attachments)
@@ -149,7 +153,7 @@ class SqlGroup:
         """Write the rows gathered so far."""
         write = self.session.execute_many
         if self._entities:
-            write(_INSERT_ENTITY, self._entities)
+            write(_INSERT_ENTITY, [*starmap(self._entity_row, self._entities)])
         if self._versions:
             # By entity: neighbours in the table, one after the other.
             write(_INSERT_VERSION, sorted(self._versions, key=itemgetter(0)))
@@ -166,14 +170,18 @@ class SqlGroup:
         self._attached.clear()
 
     def _entity_row(self, pk: int, entity: Entity) -> tuple[object, ...]:
-        parent = self.find((Kind.PRODUCT, entity.parent)) if entity.parent else None
+        kind, key, parent = entity.kind, entity.id, None
+        if entity.parent:
+            parent = self.find(Kind.PRODUCT, entity.parent)
+        # Rules have asked for it before it was made.
+        blob = self._absent[kind].pop(key, None) or id_to_blob(key)
         owner = self._owners.get(entity.owner)
         if owner is None:  # of a list of bids it is always the same
             owner = self._owners[entity.owner] = id_to_blob(entity.owner)
         return (
             pk,
-            int(entity.kind),
-            id_to_blob(entity.id),
+            int(kind),
+            blob,
             owner,
             entity.app_data,
             entity.created,
@@ -187,29 +195,37 @@ class SqlGroup:
         ).fetchone()
         return int(last) + 1
 
-    def _fetch(self, names: Iterable[_Name]) -> None:
-        missing: dict[Kind, dict[Id, None]] = {}
-        for name in names:
-            if name not in self._known.entities:
-                missing.setdefault(name[0], {})[name[1]] = None
+    def _fetch(self, operations: Iterable[Operation]) -> None:
+        missing: dict[Kind, dict[Id, None]] = {kind: {} for kind in Kind}
+        known = self._known.entities
+        for operation in operations:
+            if type(operation) is AddDemand or type(operation) is SetCurve:
+                # Nearly all of a long list; to go through a generator takes as long
+                # again.
+                if operation.id not in known[Kind.DEMAND]:
+                    missing[Kind.DEMAND][operation.id] = None
+                continue
+            for kind, key in _named(operation):
+                if key not in known[kind]:
+                    missing[kind][key] = None
         for kind, ids in missing.items():
             rest = iter(ids)
             while some := list(islice(rest, _ASKED)):
                 self._ask(kind, some)
 
     def _ask(self, kind: Kind, ids: list[Id]) -> None:
-        count = 1 if len(ids) == 1 else _ASKED
-        blobs = [id_to_blob(key) for key in ids]
-        blobs += [blobs[0]] * (count - len(ids))
+        blobs = ids_to_blobs(ids)
+        absent = dict(zip(ids, blobs, strict=True))
+        if len(ids) > 1:
+            blobs += [blobs[0]] * (_ASKED - len(ids))
         parameters: dict[str, object] = dict(zip(_NAMES, blobs, strict=False))
         parameters["kind"] = int(kind)
-        known = self._known.entities
-        absent = dict.fromkeys(ids)
+        known = self._known.entities[kind]
         for row in self.session.execute(_ASK_MANY if ids[1:] else _ASK_ONE, parameters):
             entity = entity_of(row)
-            known[kind, entity.id] = (row[0], entity)
+            known[entity.id] = (row[0], entity)
             absent.pop(entity.id, None)
-        self._absent.update([(kind, key) for key in absent])
+        self._absent[kind].update(absent)
 
 
 @final
@@ -249,8 +265,8 @@ class SqlTransaction:
         self.attachments: dict[tuple[int, int], None] | None = None
         self.memories: list[tuple[Once, Memory]] | None = None
         self._group = group
-        self._own: dict[_Name, tuple[int, Entity]] | None = None
-        self._asked: tuple[int, Entity] | None = None
+        self._own: dict[tuple[Kind, Id], _Known] | None = None
+        self._asked: _Known | None = None
 
     def entity(self, kind: Kind, key: Id) -> Entity | None:
         """See `flowtrade.core.operations.Transaction`."""
@@ -259,10 +275,14 @@ class SqlTransaction:
 
     def add_entity(self, entity: Entity) -> None:
         """See `flowtrade.core.operations.Transaction`."""
-        made = (self._group.next_key(), entity)
-        if self._own is None or self.entities is None:
-            self._own, self.entities = {}, []
-        self._own[entity.kind, entity.id] = self._asked = made
+        self._asked = made = (self._group.next_key(), entity)
+        if self.entities is None:  # most make one at most
+            self.entities = [made]
+            return
+        if self._own is None:
+            first = self.entities[0]
+            self._own = {(first[1].kind, first[1].id): first}
+        self._own[entity.kind, entity.id] = made
         self.entities.append(made)
 
     def live(self, part: Part, key: Id) -> Version:
@@ -277,10 +297,9 @@ class SqlTransaction:
 
     def put(self, part: Part, key: Id, value: Value) -> Version:
         """See `flowtrade.core.operations.Transaction`."""
-        pk = self._pk(part.kind, key)
-        row = (pk, int(part), self.now, encode_value(part, value))
-        self.versions.append(row)
-        return Version(self.now, None, value)
+        pk, now = self._pk(part.kind, key), self.now
+        self.versions.append((pk, int(part), now, encode_value(part, value)))
+        return Version(now, None, value)
 
     def owned(self, kind: Kind, owner: Id) -> list[Id]:
         """See `flowtrade.core.operations.Transaction`."""
@@ -390,14 +409,20 @@ class SqlTransaction:
         assert found is not None  # noqa: S101  # the rules have asked for it before
         return found[0]
 
-    def _find(self, kind: Kind, key: Id) -> tuple[int, Entity] | None:
+    def _find(self, kind: Kind, key: Id) -> _Known | None:
         # What is written is nearly always what was just asked for.
         found = self._asked
         if found is not None and found[1].id == key and found[1].kind is kind:
             return found
-        name = (kind, key)
-        if self._own is None or (found := self._own.get(name)) is None:
-            found = self._group.find(name)
+        found = None
+        if self._own is not None:
+            found = self._own.get((kind, key))
+        elif self.entities is not None:
+            (first,) = self.entities
+            if first[1].id == key and first[1].kind is kind:
+                found = first
+        if found is None:
+            found = self._group.find(kind, key)
         self._asked = found
         return found
 
@@ -426,7 +451,7 @@ _INSERT_OUTCOME: Final = (
 )
 
 
-def _named(operation: Operation) -> Iterator[_Name]:
+def _named(operation: Operation) -> Iterator[tuple[Kind, Id]]:
     """Yield the entities that an operation will ask for."""
     match operation:
         case AddDemand() | SetCurve():
@@ -454,7 +479,7 @@ def _named(operation: Operation) -> Iterator[_Name]:
 
 def _members(
     demand: Group | msgspec.UnsetType | None, basis: Group | msgspec.UnsetType | None
-) -> Iterator[_Name]:
+) -> Iterator[tuple[Kind, Id]]:
     for kind, group in ((Kind.DEMAND, demand), (Kind.PRODUCT, basis)):
         for key in group if isinstance(group, dict) else ():
             yield kind, key
