@@ -14,10 +14,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowtrade import clearing
-from flowtrade.clearing import Market, _speedups, assembly, blocks, certificate, clear
+from flowtrade.clearing import (
+    Market,
+    _speedups,
+    assembly,
+    blocks,
+    certificate,
+    clear,
+    interior,
+    intern,
+    priceform,
+    segments,
+)
+from flowtrade.clearing.arrays import Ragged, offsets
 from flowtrade.clearing.assembly import Assembler
 from flowtrade.clearing.certificate import Terms, audit
+from flowtrade.clearing.columns import Curves
 from flowtrade.clearing.generate import generate
+from flowtrade.clearing.priceform import PriceForm
+from flowtrade.clearing.segments import disaggregate
 from flowtrade.clearing.speedups import BUILT
 from flowtrade.clearing.testing import Oddity, odd_auction
 from flowtrade.models.curve import parse_curve
@@ -117,6 +132,122 @@ def test_an_audit_measures_the_same_bits(loops, kind, seed, broken, far):
     assert repr(found.certificate) == repr(plain.certificate)
 
 
+@st.composite
+def curve_tables(draw):
+    """Curves on a coarse grid: points repeat, lie on one line, stand upright."""
+    lengths = draw(st.lists(st.integers(0, 7), max_size=8))
+    rates, prices = [], []
+    for length in lengths:
+        steps = st.lists(st.integers(0, 2), min_size=length, max_size=length)
+        rate = np.cumsum(draw(steps)) - draw(st.integers(0, 4))
+        price = 9.0 - np.cumsum(draw(steps))
+        if length == 2 and draw(st.booleans()):
+            rate, price = np.array([-np.inf, np.inf]), np.array([4.0, 4.0])
+        rates.append(np.asarray(rate, float))
+        prices.append(np.asarray(price, float))
+    flat = [np.concatenate([np.zeros(0), *part]) for part in (rates, prices)]
+    return Curves(offsets(np.array(lengths, np.int64)), *flat)
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@given(curves=curve_tables())
+def test_curves_come_apart_into_the_same_pieces(loops, curves):
+    plain = disaggregate(curves, compiled=False)
+    with mock.patch.object(segments, "take_apart", loops.take_apart):
+        found = disaggregate(curves, compiled=True)
+
+    for name in ("ptr", "low", "high", "top", "bottom"):
+        assert same(getattr(found, name), getattr(plain, name)), name
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize("kind", ["mixed", Oddity.SUBSTITUTES, Oddity.TANGLED])
+@settings(max_examples=20)
+@given(seed=SEEDS)
+def test_pieces_are_laid_out_alike(loops, kind, seed):
+    market = market_of(kind, seed)
+    plain = PriceForm.of(market.structure, market.segments, compiled=False)
+    with mock.patch.object(priceform, "lay_out", loops.lay_out):
+        found = PriceForm.of(market.structure, market.segments, compiled=True)
+
+    for name in ("row", "demand", "low", "high", "top", "bottom"):
+        assert same(getattr(found, name), getattr(plain, name)), name
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@given(
+    rows=st.lists(
+        st.lists(st.tuples(st.integers(0, 2), st.sampled_from([-1.0, 1.0, 2.0]))),
+        min_size=1,
+        max_size=6,
+    ),
+    data=st.data(),
+)
+def test_rows_are_compared_alike(loops, rows, data):
+    flat = [entry for row in rows for entry in row]
+    table = Ragged(
+        offsets(np.array([len(row) for row in rows], np.int64)),
+        np.array([i for i, _ in flat], np.int64),
+        np.array([w for _, w in flat], float),
+    )
+    number = st.integers(0, len(rows) - 1)
+    twin = np.array(
+        data.draw(st.lists(number, min_size=len(rows), max_size=len(rows))), np.int64
+    )
+    sign = intern.first_signs(table)
+
+    equal = loops.are_equal(table.ptr, table.idx, table.weight, sign, twin)
+
+    assert equal == intern._are_equal(table, sign, twin)
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize("orders", [40, 2500])  # the second by sparse products
+def test_rows_add_up_to_the_same_bits(loops, orders):
+    market = generate("mixed", orders, 8, seed=orders)
+    form = PriceForm.of(market.structure, market.segments)
+    random = np.random.default_rng(orders)
+    arrays = [random.lognormal(0.0, 5.0, len(form)) for _ in range(3)]
+    plain = interior._PlainSums(form, *arrays)
+    with (
+        mock.patch.object(interior, "add_rows", loops.add_rows),
+        mock.patch.object(interior, "push_rows", loops.push_rows),
+    ):
+        sums = interior._CompiledSums(form, *arrays)
+
+        assert all(map(same, sums.look(), plain.look()))
+        assert same(sums.push(), plain.push())
+
+
+@given(st.lists(st.integers(0, 5), max_size=40))
+def test_hashes_are_numbered_as_by_unique(values):
+    hashes = np.array(values, np.uint64)
+    _, first, number = np.unique(hashes, return_index=True, return_inverse=True)
+
+    found_first, found_number = intern._number(hashes)
+
+    assert same(found_first, first)
+    assert same(found_number, number)
+
+
+def test_columns_of_other_types_and_strides_clear_alike():
+    source = generate("mixed", 300, 20, seed=2).columns
+    wide = np.zeros((len(source.curves.rate), 2))
+    wide[:, 0] = source.curves.rate
+    curves = Curves(source.curves.ptr.astype(np.int32), wide[:, 0], source.curves.price)
+    usage, basis = source.usage, source.basis
+    other = Market.from_columns(
+        products=source.products,
+        curves=curves,
+        usage=Ragged(
+            usage.ptr.astype(np.int32), usage.idx.astype(np.int32), usage.weight
+        ),
+        basis=Ragged(basis.ptr, basis.idx.astype(np.int16), basis.weight),
+    )
+
+    assert clear(other).digest == clear(generate("mixed", 300, 20, seed=2)).digest
+
+
 @pytest.mark.skipif(not BUILT, reason="not built: there is one way only")
 def test_a_clearing_has_the_same_digest_without_compiled_loops():
     program = (
@@ -124,7 +255,8 @@ def test_a_clearing_has_the_same_digest_without_compiled_loops():
         "from flowtrade.clearing.generate import generate;"
         "from flowtrade.clearing.speedups import COMPILED;"
         "assert not COMPILED;"
-        "print(clear(generate('mixed', 2000, 60, seed=5)).digest)"
+        "print([clear(generate('mixed', orders, 60, seed=5)).digest"
+        " for orders in (300, 3000)])"
     )
 
     told = subprocess.run(  # noqa: S603 - our own interpreter and text
@@ -135,4 +267,5 @@ def test_a_clearing_has_the_same_digest_without_compiled_loops():
         check=True,
     )
 
-    assert told.stdout.strip() == clear(generate("mixed", 2000, 60, seed=5)).digest
+    markets = [generate("mixed", orders, 60, seed=5) for orders in (300, 3000)]
+    assert told.stdout.strip() == str([clear(market).digest for market in markets])

@@ -41,6 +41,57 @@ cpdef add_corners(
 )
 
 
+@cython.locals(row=Py_ssize_t, column=Py_ssize_t)
+cpdef take_out(const double[:, ::1] total, double[:, ::1] core)
+
+
+@cython.locals(block=Py_ssize_t, at=Py_ssize_t, mine=double)
+cpdef pull(
+    const int64_t[::1] ptr,
+    const int64_t[::1] place,
+    const int64_t[::1] columns,
+    const double[::1] pulled,
+    const double[::1] rhs,
+    double[::1] total,
+)
+
+
+@cython.locals(block=Py_ssize_t, at=Py_ssize_t, dragged=double)
+cpdef spread_back(
+    const int64_t[::1] ptr,
+    const int64_t[::1] place,
+    const int64_t[::1] columns,
+    const double[::1] pulled,
+    const double[::1] inverse,
+    const double[::1] rhs,
+    const double[::1] solved,
+    double[::1] out,
+)
+
+
+@cython.locals(
+    row=Py_ssize_t, at=Py_ssize_t, weight=double, pushed=double, flow=double
+)
+cpdef add_rows(
+    const int64_t[::1] ptr,
+    const double[::1] inverse,
+    const double[::1] force,
+    const double[::1] y,
+    double[::1] weights,
+    double[::1] push,
+    double[::1] flows,
+)
+
+
+@cython.locals(row=Py_ssize_t, at=Py_ssize_t, pushed=double)
+cpdef push_rows(
+    const int64_t[::1] ptr,
+    const double[::1] inverse,
+    const double[::1] force,
+    double[::1] push,
+)
+
+
 @cython.locals(
     row=Py_ssize_t, at=Py_ssize_t, rate=double, total=double, traded=double
 )

@@ -29,7 +29,20 @@ except ImportError:
     # compiler, to which the name is its own, does not see it (nor does pyright).
     globals()["cython"] = SimpleNamespace(nogil=nullcontext())
 
-__all__ = ["add_corners", "add_products", "add_trades", "judge"]
+__all__ = [
+    "add_corners",
+    "add_products",
+    "add_rows",
+    "add_trades",
+    "are_equal",
+    "judge",
+    "lay_out",
+    "pull",
+    "push_rows",
+    "spread_back",
+    "take_out",
+    "take_apart",
+]
 
 _INFINITE = float("inf")
 
@@ -87,6 +100,113 @@ def add_corners(
                 at, factor = place[left], border[left]
                 for right in range(start, left + 1):
                     total[at, place[right]] += factor * pulled[right]
+
+
+def take_out(total: FloatArray, core: FloatArray) -> None:
+    """Subtract a lower triangle from another one."""
+    with cython.nogil:
+        for row in range(len(core)):
+            for column in range(row + 1):
+                core[row, column] -= total[row, column]
+
+
+def pull(
+    ptr: IntArray,
+    place: IntArray,
+    columns: IntArray,
+    pulled: FloatArray,
+    rhs: FloatArray,
+    total: FloatArray,
+) -> None:
+    """Add up what blocks of one column take from the dense right-hand side.
+
+    Args:
+        ptr: Offsets of the blocks' touches.
+        place: Of each touch in the matrix.
+        columns: Of blocks.
+        pulled: Of each touch, the border divided by the block's own entry.
+        rhs: Of all columns.
+        total: Of the matrix' rows; is added to.
+    """
+    with cython.nogil:
+        for block in range(len(columns)):
+            mine = rhs[columns[block]]
+            for at in range(ptr[block], ptr[block + 1]):
+                total[place[at]] += pulled[at] * mine
+
+
+def spread_back(
+    ptr: IntArray,
+    place: IntArray,
+    columns: IntArray,
+    pulled: FloatArray,
+    inverse: FloatArray,
+    rhs: FloatArray,
+    solved: FloatArray,
+    out: FloatArray,
+) -> None:
+    """The solution of blocks of one column, from that of the dense matrix.
+
+    Args:
+        ptr: Offsets of the blocks' touches.
+        place: Of each touch in the matrix.
+        columns: Of blocks.
+        pulled: Of each touch, the border divided by the block's own entry.
+        inverse: One over the blocks' own entries.
+        rhs: Of all columns.
+        solved: Of the matrix.
+        out: Of all columns; takes those of the blocks.
+    """
+    with cython.nogil:
+        for block in range(len(columns)):
+            dragged = 0.0
+            for at in range(ptr[block], ptr[block + 1]):
+                dragged += pulled[at] * solved[place[at]]
+            out[columns[block]] = rhs[columns[block]] * inverse[block] - dragged
+
+
+def add_rows(
+    ptr: IntArray,
+    inverse: FloatArray,
+    force: FloatArray,
+    y: FloatArray,
+    weights: FloatArray,
+    push: FloatArray,
+    flows: FloatArray,
+) -> None:
+    """Sums by row of what the interior point knows of segments.
+
+    Args:
+        ptr: Offsets of segments by row.
+        inverse: Of segments, 1/theta.
+        force: Of segments.
+        y: Flows of segments.
+        weights: Takes the sums of 1/theta.
+        push: Takes the sums of forces over theta.
+        flows: Takes the sums of flows.
+    """
+    with cython.nogil:
+        for row in range(len(ptr) - 1):
+            weight = pushed = flow = 0.0
+            for at in range(ptr[row], ptr[row + 1]):
+                weight += inverse[at]
+                pushed += inverse[at] * force[at]
+                flow += y[at]
+            weights[row] = weight
+            push[row] = pushed
+            flows[row] = flow
+
+
+def push_rows(
+    ptr: IntArray, inverse: FloatArray, force: FloatArray, push: FloatArray
+) -> None:
+    """The second of the sums of `add_rows` alone."""
+    with cython.nogil:
+        for row in range(len(ptr) - 1):
+            pushed = 0.0
+            for at in range(ptr[row], ptr[row + 1]):
+                pushed += inverse[at] * force[at]
+            push[row] = pushed
 
 
 def add_trades(
@@ -202,3 +322,139 @@ def judge(
                     gained += 0.5 * (there + here) * have
             regret[demand] = lost
             value[demand] = gained
+
+
+def take_apart(
+    ptr: IntArray,
+    rate: FloatArray,
+    price: FloatArray,
+    kept: IntArray,
+    starts: IntArray,
+    low: FloatArray,
+    high: FloatArray,
+    top: FloatArray,
+    bottom: FloatArray,
+) -> None:
+    """The pieces of curves; see `flowtrade.clearing.segments.disaggregate`.
+
+    Args:
+        ptr: Offsets of curves' points.
+        rate: Of points.
+        price: Of points.
+        kept: Room for the points of the longest curve.
+        starts: Takes the offsets of pieces by curve, shape (curves + 1,).
+        low: Takes what `Segments` has, like all that follow; as many as points.
+        high: See there.
+        top: See there.
+        bottom: See there.
+    """
+    with cython.nogil:
+        piece = 0
+        for curve in range(len(ptr) - 1):
+            starts[curve] = piece
+            count = 0
+            for at in range(ptr[curve], ptr[curve + 1]):
+                if count > 0:
+                    last = kept[count - 1]
+                    if rate[at] == rate[last] and price[at] == price[last]:
+                        continue
+                kept[count] = at
+                count += 1
+            last = kept[0]
+            for i in range(1, count):
+                at = kept[i]
+                if i + 1 < count:
+                    before, after = kept[i - 1], kept[i + 1]
+                    across = (rate[after] - rate[before]) * (price[at] - price[before])
+                    along = (rate[at] - rate[before]) * (price[after] - price[before])
+                    if across == along:
+                        continue
+                if rate[at] > rate[last]:
+                    shift = (rate[last] if rate[last] > 0.0 else 0.0) + (
+                        rate[at] if rate[at] < 0.0 else 0.0
+                    )
+                    low[piece], high[piece] = rate[last] - shift, rate[at] - shift
+                    top[piece], bottom[piece] = price[last], price[at]
+                    piece += 1
+                last = at
+        starts[len(ptr) - 1] = piece
+
+
+def lay_out(
+    order: IntArray,
+    ptr: IntArray,
+    low: FloatArray,
+    high: FloatArray,
+    top: FloatArray,
+    bottom: FloatArray,
+    scales: FloatArray,
+    rows: IntArray,
+    ends: FloatArray,
+    row: IntArray,
+    demand: IntArray,
+) -> None:
+    """Pieces in row coordinates; see `flowtrade.clearing.priceform.PriceForm.of`.
+
+    Args:
+        order: Demands in the order of their rows.
+        ptr: Offsets of demands' pieces.
+        low: Of pieces, as in `Segments`, like all up to `bottom`.
+        high: See there.
+        top: See there.
+        bottom: See there.
+        scales: Of demands.
+        rows: Of demands.
+        ends: Takes low, high, top and bottom, shape (4, pieces).
+        row: Takes the row of each piece.
+        demand: Takes its demand.
+    """
+    with cython.nogil:
+        piece = 0
+        for place in range(len(order)):
+            owner = order[place]
+            scale = scales[owner]
+            turned = scale < 0.0
+            for at in range(ptr[owner], ptr[owner + 1]):
+                if turned:
+                    ends[0, piece], ends[1, piece] = high[at] * scale, low[at] * scale
+                    ends[2, piece] = bottom[at] / scale
+                    ends[3, piece] = top[at] / scale
+                else:
+                    ends[0, piece], ends[1, piece] = low[at] * scale, high[at] * scale
+                    ends[2, piece] = top[at] / scale
+                    ends[3, piece] = bottom[at] / scale
+                row[piece] = rows[owner]
+                demand[piece] = owner
+                piece += 1
+
+
+def are_equal(
+    ptr: IntArray, idx: IntArray, weight: FloatArray, sign: FloatArray, twin: IntArray
+) -> bool:
+    """Whether each row is its twin's, up to their signs.
+
+    Args:
+        ptr: Offsets of rows.
+        idx: Of entries.
+        weight: Of entries.
+        sign: Of rows.
+        twin: A row for each row.
+    """
+    equal = True
+    with cython.nogil:
+        for row in range(len(ptr) - 1):
+            start, other = ptr[row], ptr[twin[row]]
+            count = ptr[row + 1] - start
+            if ptr[twin[row] + 1] - other != count:
+                equal = False
+                break
+            turn = sign[row] * sign[twin[row]]
+            for i in range(count):
+                if (
+                    idx[start + i] != idx[other + i]
+                    or weight[start + i] != turn * weight[other + i]
+                ):
+                    equal = False
+            if not equal:
+                break
+    return equal

@@ -263,7 +263,7 @@ class _DirectCorners:
         # Summed apart, so that no bit depends on what is in the matrix before.
         total = np.zeros((self.kept, self.kept))
         _speedups.add_corners(self.ptr, self.column, border, pulled, total)
-        core -= total
+        _speedups.take_out(total, core)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -338,6 +338,11 @@ class _Singles:
     ) -> None:
         """See `Elimination`."""
         _, pulled = state
+        if isinstance(self.corner, _DirectCorners):
+            ptr, total = self.corner.ptr, np.zeros(len(dense))
+            _speedups.pull(ptr, self.column, self.columns, pulled, rhs, total)
+            dense -= total
+            return
         mine = rhs[self.columns][self.owner]
         dense -= np.bincount(self.column, weights=pulled * mine, minlength=len(dense))
 
@@ -350,6 +355,18 @@ class _Singles:
     ) -> None:
         """See `Elimination`."""
         inverse, pulled = state
+        if isinstance(self.corner, _DirectCorners):
+            _speedups.spread_back(
+                self.corner.ptr,
+                self.column,
+                self.columns,
+                pulled,
+                inverse,
+                rhs,
+                solved,
+                out,
+            )
+            return
         count = len(self.columns)
         dragged = np.bincount(
             self.owner, weights=pulled * solved[self.column], minlength=count

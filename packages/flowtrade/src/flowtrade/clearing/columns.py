@@ -82,6 +82,11 @@ def canonical_rows(rows: Ragged, columns: int, *, what: str) -> Ragged:
     Raises:
         InvalidMarket: An index out of range or a weight that is not finite.
     """
+    rows = Ragged(
+        np.ascontiguousarray(rows.ptr, np.int64),
+        np.ascontiguousarray(rows.idx, np.int64),
+        np.ascontiguousarray(rows.weight, np.float64),
+    )
     if not np.isfinite(rows.weight).all():
         raise InvalidMarket("group.weight", what, "weights must be finite")
     if len(rows.idx) and not 0 <= rows.idx.min() <= rows.idx.max() < columns:

@@ -22,14 +22,16 @@ method", SIAM J. Optimization 2 (1992).
 from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 from scipy import sparse
 
+from flowtrade.clearing._speedups import add_rows, push_rows
 from flowtrade.clearing.arrays import FloatArray, IntArray
 from flowtrade.clearing.assembly import Factor, SingularMatrix
 from flowtrade.clearing.priceform import PriceForm
+from flowtrade.clearing.speedups import COMPILED
 
 __all__ = ["InteriorEnd", "InteriorPoint", "solve_interior"]
 
@@ -91,6 +93,7 @@ def solve_interior(
     *,
     max_iterations: int = 100,
     deadline: float = np.inf,
+    compiled: bool = COMPILED,
 ) -> InteriorPoint:
     """Solve a market from a cold start.
 
@@ -98,6 +101,7 @@ def solve_interior(
         form: The market.
         max_iterations: Factorisations allowed.
         deadline: Value of `time.monotonic` at which to stop.
+        compiled: Whether compiled loops take part; they find the same bits.
 
     Returns:
         The last point; judge it by a certificate, not by how it ended.
@@ -108,7 +112,7 @@ def solve_interior(
         )
     # A point that overflows ends the iteration: `_judge` sees it.
     with np.errstate(all="ignore"):
-        return _Iteration(form).run(max_iterations, deadline)
+        return _Iteration(form, compiled=compiled).run(max_iterations, deadline)
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +127,7 @@ class _Chunk:
 class _Iteration:
     """State of one solve."""
 
-    def __init__(self, form: PriceForm) -> None:
+    def __init__(self, form: PriceForm, *, compiled: bool) -> None:
         self.form = form
         count = len(form)
         self.low_side = np.isfinite(form.low)
@@ -144,12 +148,11 @@ class _Iteration:
         self.base = self._price_at_zero()
         self.chunks = _chunks(form)
         self.inverse = np.empty(count)
-        self.ones = np.ones(count)
-        # Row sums as sparse products over the live arrays: nothing is copied.
-        self.summed = _RowSums(form, self.inverse)
-        self.flowing = _RowSums(form, self.y)
-        self.welfare = 0.0
         self.force = np.empty(count)
+        make: type[_PlainSums | _CompiledSums]
+        make = _CompiledSums if compiled else _PlainSums
+        self.sums: _RowSums = make(form, self.inverse, self.force, self.y)
+        self.welfare = 0.0
         self.near_low = np.empty(count)
         self.near_high = np.empty(count)
         self.tie_low = np.empty(count)
@@ -229,10 +232,8 @@ class _Iteration:
             np.subtract(base, force, out=force)
             force -= price.take(chunk.row)
             comp += float(wl @ vl) + float(wu @ vu)
-        weights = self.summed.times(self.ones)
-        push = self.summed.times(self.force)
-        flows = self.flowing.times(self.ones)
         self.welfare = welfare
+        weights, push, flows = self.sums.look()
         return weights, push, comp, flows
 
     def _predict(self, turn: FloatArray) -> tuple[float, float]:
@@ -281,7 +282,7 @@ class _Iteration:
             force = self.force[at]
             force += self.dvl[at]
             force -= self.dvu[at]
-        return self.summed.times(self.force)
+        return self.sums.push()
 
     def _direct(self, turn: FloatArray) -> tuple[float, float]:
         """The final move; returns the steps of flows and of prices.
@@ -398,34 +399,75 @@ class _Iteration:
         return np.where(flat, form.top, form.top + share * (form.bottom - form.top))
 
 
+class _RowSums(Protocol):
+    """Sums by row over the live arrays of segments."""
+
+    def look(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Sums of 1/theta, of forces over theta, of flows."""
+
+    def push(self) -> FloatArray:
+        """Sums of forces over theta."""
+
+
 @final
-class _RowSums:
-    """Row sums of products, values * x, over a live array of values."""
+class _PlainSums:
+    """The sums as sparse products: nothing is copied."""
 
-    def __init__(self, form: PriceForm, values: FloatArray) -> None:
-        self._values = values
-        self._rows = form.rows
-        self._matrix: sparse.csr_array | None = None
-        if len(values) <= _SMALL:
+    def __init__(
+        self, form: PriceForm, inverse: FloatArray, force: FloatArray, y: FloatArray
+    ) -> None:
+        self._form = form
+        self._inverse, self._force, self._y = inverse, force, y
+        self._ones = np.ones(len(form))
+        self._matrices: list[sparse.csr_array] = []
+        if len(form) <= _SMALL:
             # A sparse product costs more than the sums themselves.
-            self._filled = np.flatnonzero(np.diff(form.row_ptr))
-            self._starts = form.row_ptr[self._filled]
             return
-        column = np.arange(len(values), dtype=np.int32)
-        matrix = sparse.csr_array(
-            (values, column, form.row_ptr.astype(np.int32)),
-            shape=(form.rows, len(values)),
-        )
-        matrix.data = values
-        self._matrix = matrix
+        column = np.arange(len(form), dtype=np.int32)
+        for values in (inverse, y):
+            matrix = sparse.csr_array(
+                (values, column, form.row_ptr.astype(np.int32)),
+                shape=(form.rows, len(form)),
+            )
+            matrix.data = values
+            self._matrices.append(matrix)
 
-    def times(self, x: FloatArray) -> FloatArray:
-        """The sums for x."""
-        if self._matrix is not None:
-            return np.asarray(self._matrix @ x)
-        out = np.zeros(self._rows)
-        out[self._filled] = np.add.reduceat(self._values * x, self._starts)
-        return out
+    def look(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """See `_RowSums`."""
+        if not self._matrices:
+            form = self._form
+            return form.row_sums(self._inverse), self.push(), form.row_sums(self._y)
+        inverse, y = self._matrices
+        return inverse @ self._ones, self.push(), y @ self._ones
+
+    def push(self) -> FloatArray:
+        """See `_RowSums`."""
+        if not self._matrices:
+            return self._form.row_sums(self._inverse * self._force)
+        return np.asarray(self._matrices[0] @ self._force)
+
+
+@final
+class _CompiledSums:
+    """The sums by compiled loops, to the same bits."""
+
+    def __init__(
+        self, form: PriceForm, inverse: FloatArray, force: FloatArray, y: FloatArray
+    ) -> None:
+        self._ptr, self._rows = form.row_ptr, form.rows
+        self._inverse, self._force, self._y = inverse, force, y
+
+    def look(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """See `_RowSums`."""
+        weights, push, flows = np.empty((3, self._rows))
+        add_rows(self._ptr, self._inverse, self._force, self._y, weights, push, flows)
+        return weights, push, flows
+
+    def push(self) -> FloatArray:
+        """See `_RowSums`."""
+        push = np.empty(self._rows)
+        push_rows(self._ptr, self._inverse, self._force, push)
+        return push
 
 
 def _step_within(reach: float) -> float:

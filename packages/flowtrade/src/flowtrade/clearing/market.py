@@ -173,6 +173,11 @@ class Market:
         Raises:
             InvalidMarket: The arrays break a rule.
         """
+        curves = Curves(
+            np.ascontiguousarray(curves.ptr, np.int64),
+            np.ascontiguousarray(curves.rate, np.float64),
+            np.ascontiguousarray(curves.price, np.float64),
+        )
         check_curves(curves)
         count = len(curves)
         columns = Columns(

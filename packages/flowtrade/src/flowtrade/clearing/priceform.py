@@ -15,6 +15,7 @@ from typing import final
 
 import numpy as np
 
+from flowtrade.clearing._speedups import lay_out
 from flowtrade.clearing.arrays import (
     FloatArray,
     IntArray,
@@ -26,6 +27,7 @@ from flowtrade.clearing.arrays import (
 from flowtrade.clearing.assembly import Assembler
 from flowtrade.clearing.rowmap import RowMap
 from flowtrade.clearing.segments import Segments
+from flowtrade.clearing.speedups import COMPILED
 from flowtrade.clearing.structure import Structure
 
 __all__ = ["PriceForm", "Scales"]
@@ -80,8 +82,12 @@ class PriceForm:
         return len(self.row)
 
     @classmethod
-    def of(cls, structure: Structure, segments: Segments) -> "PriceForm":
+    def of(
+        cls, structure: Structure, segments: Segments, *, compiled: bool = COMPILED
+    ) -> "PriceForm":
         """Lay a market's segments onto the rows of its structure."""
+        if compiled:
+            return cls._of_compiled(structure, segments)
         order = structure.order
         index = ragged_index(segments.ptr, order)
         lengths = segments.ptr[order + 1] - segments.ptr[order]
@@ -104,6 +110,41 @@ class PriceForm:
             top=np.concatenate([top, nothing]),
             bottom=np.concatenate([bottom, nothing]),
             demand=np.concatenate([demand, -1 - np.arange(count)]),
+        )
+
+    @classmethod
+    def _of_compiled(cls, structure: Structure, segments: Segments) -> "PriceForm":
+        order, pseudo = structure.order, structure.pseudo_rows
+        bids = int((segments.ptr[order + 1] - segments.ptr[order]).sum())
+        count = bids + len(pseudo)
+        ends = np.empty((4, count))
+        row, demand = np.empty(count, np.int64), np.empty(count, np.int64)
+        lay_out(
+            order,
+            segments.ptr,
+            segments.low,
+            segments.high,
+            segments.top,
+            segments.bottom,
+            structure.scale,
+            structure.row,
+            ends,
+            row,
+            demand,
+        )
+        low, high, top, bottom = ends
+        low[bids:], high[bids:] = -np.inf, np.inf
+        top[bids:] = bottom[bids:] = 0.0
+        row[bids:], demand[bids:] = pseudo, -1 - np.arange(len(pseudo))
+        return cls(
+            map=structure.map,
+            assembler=structure.assembler,
+            row=row,
+            low=low,
+            high=high,
+            top=top,
+            bottom=bottom,
+            demand=demand,
         )
 
     @property
