@@ -16,18 +16,19 @@ def sign(case: dict[str, Any]) -> dict[str, Any]:
     """Return the url, body and headers of a signed request.
 
     Raises:
-        ValueError: The exchange is not known.
+        ValueError: The exchange is not known, or has no such `api`.
     """
     credentials = Credentials(
         key=case["key"],
         secret=case["secret"],
         passphrase=case.get("passphrase") or "",
     )
+    api = case.get("api")
     call = Call(
         method=str(case["method"]),
         path=case["path"],
         params=case.get("params") or {},
-        api=case.get("api"),
+        api=None if api is None else str(api),
     )
     clock = ManualClock(now_ns=int(case["ts_ms"]) * 1_000_000)
     signed = sign_call(str(case["exchange"]), call, credentials, clock).request

@@ -157,3 +157,32 @@ def test_bitfinex_sends_an_empty_object_where_there_is_nothing_to_say():
 def test_an_unknown_venue_is_refused():
     with pytest.raises(ValueError, match="'nowhere'"):
         sign(case("nowhere", "GET", "x"))
+
+
+@pytest.mark.parametrize(
+    ("exchange", "api", "path", "url"),
+    [
+        ("BINANCE", None, "order", "https://api.binance.com/api/v3/order"),
+        ("BINANCE", "private", "order", "https://api.binance.com/api/v3/order"),
+        ("BINANCE", "sapiV4", "order", "https://api.binance.com/sapi/v4/order"),
+        ("BINANCE", "fapiPrivateV2", "x", "https://fapi.binance.com/fapi/v2/x"),
+        ("BINANCE", None, "/fapi/v1/order", "https://fapi.binance.com/fapi/v1/order"),
+        ("BINANCE", None, "/dapi/v1/order", "https://dapi.binance.com/dapi/v1/order"),
+        ("BINANCE", "papi", "um/order", "https://papi.binance.com/papi/v1/um/order"),
+        ("binanceusdm", None, "order", "https://fapi.binance.com/fapi/v1/order"),
+        ("binance_futures_coin", None, "x", "https://dapi.binance.com/dapi/v1/x"),
+        ("BINANCEUSDM", None, "/fapi/v3/x", "https://fapi.binance.com/fapi/v3/x"),
+        ("BINANCEUSDM", None, "/odd", "https://fapi.binance.com/odd"),
+        ("BYBIT", "private", "/v5/x", "https://api.bybit.com/v5/x"),
+        ("GATEIO", ["private", "spot"], "x", "https://api.gateio.ws/api/v4/x"),
+    ],
+)
+def test_a_request_goes_to_the_host_of_its_part(exchange, api, path, url):
+    signed = sign(case(exchange, "GET", path, api=api))
+
+    assert signed["url"].split("?")[0] == url
+
+
+def test_a_part_that_a_venue_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="no API 'vapi'"):
+        sign(case("BINANCE", "GET", "order", api="vapi"))

@@ -39,7 +39,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         strategy: Makes the signer.
         base: Where paths without a leading slash are put.
-        bases: Other such places, by the name of the part of the API.
+        bases: Such places by the name of the part of the API, where it has several;
+            a path with a leading slash goes to the host that serves its first segment.
         form: Whether bodies are forms, not JSON.
         body_always: Whether parameters go into the body whatever the method.
     """
@@ -52,19 +53,34 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _BINANCE = "https://api.binance.com"
-_FAPI, _DAPI = "https://fapi.binance.com/fapi/v1", "https://dapi.binance.com/dapi/v1"
+_FAPI, _DAPI = "https://fapi.binance.com/fapi", "https://dapi.binance.com/dapi"
+_BINANCE_PARTS: Final = {
+    "spot": f"{_BINANCE}/api/v3",
+    "private": f"{_BINANCE}/api/v3",
+    "public": f"{_BINANCE}/api/v3",
+    "sapi": f"{_BINANCE}/sapi/v1",
+    "sapiV2": f"{_BINANCE}/sapi/v2",
+    "sapiV3": f"{_BINANCE}/sapi/v3",
+    "sapiV4": f"{_BINANCE}/sapi/v4",
+    "fapi": f"{_FAPI}/v1",
+    "fapiPrivate": f"{_FAPI}/v1",
+    "fapiPrivateV2": f"{_FAPI}/v2",
+    "fapiPrivateV3": f"{_FAPI}/v3",
+    "dapi": f"{_DAPI}/v1",
+    "dapiPrivate": f"{_DAPI}/v1",
+    "dapiPrivateV2": f"{_DAPI}/v2",
+    "papi": "https://papi.binance.com/papi/v1",
+    "eapi": "https://eapi.binance.com/eapi/v1",
+    "eapiPrivate": "https://eapi.binance.com/eapi/v1",
+}
+"""Each part has a host of its own; named as the venue and as ccxt name them."""
+
 
 RECIPES: Final[Mapping[str, Recipe]] = {
     "binance": Recipe(
         strategy=lambda c, clock: binance.request_signer(c.key, c.secret, clock),
-        base=f"{_BINANCE}/api/v3",
-        bases={
-            "sapi": f"{_BINANCE}/sapi/v1",
-            "fapi": _FAPI,
-            "fapiPrivate": _FAPI,
-            "dapi": _DAPI,
-            "dapiPrivate": _DAPI,
-        },
+        base=_BINANCE_PARTS["spot"],
+        bases=_BINANCE_PARTS,
         form=True,
     ),
     "bitfinex": Recipe(
@@ -119,6 +135,14 @@ _ALIASES: Final = {
     "okex": "okx",
 }
 
+_PARTS: Final = {
+    "binance_futures_usd": "fapi",
+    "binance_futures_coin": "dapi",
+    "binanceusdm": "fapi",
+    "binancecoinm": "dapi",
+}
+"""Aliases that mean one part of a venue's API."""
+
 
 @final
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,12 +167,15 @@ def recipe_of(exchange: str) -> tuple[str, Recipe]:
     Raises:
         ValueError: No recipe is known by this name.
     """
-    name = exchange.lower()
-    name = _ALIASES.get(name, name)
+    alias = exchange.lower()
+    name = _ALIASES.get(alias, alias)
     if name not in RECIPES:
         known = ", ".join(RECIPES)
         raise ValueError(f"no recipe is known for {exchange!r}; there are {known}")
-    return name, RECIPES[name]
+    recipe = RECIPES[name]
+    if alias in _PARTS:
+        recipe = msgspec.structs.replace(recipe, base=recipe.bases[_PARTS[alias]])
+    return name, recipe
 
 
 def sign_call(
@@ -163,20 +190,30 @@ def sign_call(
         clock: The venue's time.
 
     Raises:
-        ValueError: No recipe is known for the venue.
+        ValueError: No recipe is known for the venue, or no such part of its API.
         Signing: The request cannot be signed, or the secret is not as the venue
             spells secrets.
     """
     name, recipe = recipe_of(exchange)
-    base = recipe.bases.get(call.api or "", recipe.base)
-    where = call.path
-    if where.startswith("/"):
-        base = "/".join(base.split("/")[:3])
-    else:
-        where = f"/{where}"
+    base, where = _place(name, recipe, call)
     request = _request(recipe, call, where, empty=name == "bitfinex")
     strategy = recipe.strategy(credentials, clock)
     return strategy.explain(request, prepare(base, request))
+
+
+def _place(name: str, recipe: Recipe, call: Call) -> tuple[str, str]:
+    """Where the path is put, and the path with its leading slash."""
+    base = recipe.base
+    if call.api and recipe.bases:
+        if call.api not in recipe.bases:
+            known = ", ".join(recipe.bases)
+            raise ValueError(f"{name} has no API {call.api!r}; there are {known}")
+        base = recipe.bases[call.api]
+    if not call.path.startswith("/"):
+        return base, f"/{call.path}"
+    served = {place.split("/")[3]: place for place in recipe.bases.values()}
+    base = served.get(call.path.split("/")[1], base)
+    return "/".join(base.split("/")[:3]), call.path
 
 
 def _request(
