@@ -208,6 +208,29 @@ def test_watching_prints_events_as_json_lines(capsys, simulator):
     assert all(line["instrument"]["base"] == "btc" for line in lines)
 
 
+def test_a_second_line_is_enough_where_the_first_is_not_there(capsys, simulator):
+    _, url, *rest = simulator
+    urls = ["--websocket-url", "binance_spot=ws://127.0.0.1:9/"]
+    urls += ["--lines", "2", "--line-url", url, *rest]
+
+    assert main(["watch", "binance_spot:btc/usdt:l2", "--count", "3", *urls]) == 0
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    # Besides, perhaps, the word that the first one could not begin.
+    assert {"MarketEvent"} <= {line["event"] for line in lines}
+
+
+@pytest.mark.parametrize("wrong", [["--lines", "0"], ["--line-url", "ws://x"]])
+def test_lines_that_are_no_lines_exit_with_two(capsys, wrong):
+    try:
+        code = main(["watch", "binance_spot:btc/usdt", *wrong])
+    except SystemExit as left:
+        code = left.code
+
+    assert code == 2
+    assert "above 0" in (err := capsys.readouterr().err) or "EXCHANGE=URL" in err
+
+
 def test_watching_prints_lines_for_people_on_a_terminal(capsys, monkeypatch, simulator):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     targets = ["binance_spot:btc/usdt:l1", "binance_spot:btc/usdt:l2"]

@@ -19,7 +19,7 @@ def text():
 
 def test_the_programs_of_the_guide_run(text):
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names = {"__name__": "guide"}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)  # noqa: S102  our own page

@@ -134,6 +134,12 @@ def test_where_the_venue_stamps_nothing_only_half_a_minute_tells_of_a_new_count(
     assert numbers.newer(1, 1, quote(1, 131 * SECOND))
 
 
+def test_the_same_number_is_no_new_count_however_late_it_comes():
+    numbers = Numbers(2)
+    numbers.took(0, 10, quote(10, 100 * SECOND))
+    assert not numbers.newer(1, 10, quote(10, 200 * SECOND))
+
+
 def test_what_a_line_said_before_it_was_lost_proves_no_new_count():
     numbers = Numbers(2)
     numbers.took(0, 10, quote(10, SECOND, SECOND - 1))

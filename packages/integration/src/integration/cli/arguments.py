@@ -80,6 +80,20 @@ def add_urls(parser: argparse.ArgumentParser) -> None:
         help="instead of the venue's own: a testnet, a simulator; repeatable",
     )
     group.add_argument("--rest-url", action="append", default=[], metavar=_URL_FORM)
+    group.add_argument(
+        "--lines",
+        type=whole,
+        default=1,
+        metavar="N",
+        help="connections that carry the same; the first copy counts",
+    )
+    group.add_argument(
+        "--line-url",
+        action="append",
+        default=[],
+        metavar=_URL_FORM,
+        help="of the second line, then of the third, ...; by default the first's",
+    )
 
 
 def add_end(parser: argparse.ArgumentParser, *, what: str) -> None:
@@ -130,9 +144,15 @@ def stream_config(options: argparse.Namespace) -> "StreamConfig":
     """Return how streams are to behave."""
     from integration.market.config import StreamConfig
 
+    further: dict[str, tuple[str, ...]] = {}
+    for text in options.line_url:
+        for exchange, url in pairs([text], form=_URL_FORM).items():
+            further[exchange] = (*further.get(exchange, ()), url)
     return StreamConfig(
         websocket_url=pairs(options.websocket_url, form=_URL_FORM),
         rest_url=pairs(options.rest_url, form=_URL_FORM),
+        lines=options.lines,
+        line_url=further,
     )
 
 

@@ -275,8 +275,6 @@ class Numbers:
     def lost(self, line: int) -> None:
         """Draw no conclusions from what a line said before it was lost."""
         self._by_line[line] = None
-        if self._source == line:
-            self._source = None
 
     def newer(self, line: int, number: int, event: MarketEvent) -> bool:
         """Say whether a number is beyond what was delivered, or of a new count."""
