@@ -134,6 +134,66 @@ def test_a_long_backlog_is_worked_off_while_changes_come(monkeypatch):
     assert len(mirror.gather().portfolios) == count
 
 
+def test_a_division_is_worked_off_in_pieces(monkeypatch):
+    mirror, count = Mirror(), 2_000
+    for number in range(count):
+        mirror.apply(number + 1, changes(number))
+    before = mirror.gather()
+    made = parts(3, count + 1)
+    expected = {part.id: part.ratio for part in made}
+    mirror.apply(count + 1, [Added(part) for part in made])
+
+    pieces = 1
+    while mirror.catch_up():
+        pieces += 1
+    looked_at = []
+    monkeypatch.setattr(
+        mirror,
+        "_terms_of",
+        lambda view, f=mirror._terms_of: looked_at.append(1) or f(view),
+    )
+    after = mirror.gather()
+
+    assert pieces >= count // mirror_module._AT_ONCE - 2  # some went before
+    assert len(looked_at) <= mirror_module._AT_ONCE
+    assert all(terms.basis == expected for terms in after.portfolios.values())
+    assert list(after.portfolios) == list(before.portfolios)
+
+
+def test_a_division_into_many_looks_at_each_portfolio_once(monkeypatch):
+    mirror = Mirror()
+    for number in range(20):
+        mirror.apply(number + 1, changes(number))
+    mirror.gather()
+    looked_at = []
+    terms_of = mirror._terms_of
+    monkeypatch.setattr(
+        mirror, "_terms_of", lambda view: looked_at.append(view) or terms_of(view)
+    )
+
+    mirror.apply(21, [Added(part) for part in parts(100, 21)])
+    mirror.apply(22, [Added(part) for part in parts(2, 22, parent=4, first=100)])
+
+    portfolios = mirror.gather().portfolios
+    assert len(looked_at) == 20
+    assert {len(terms.basis) for terms in portfolios.values()} == {101}
+
+
+def parts(count, created, *, parent=3, first=0):
+    return [
+        Entity(
+            kind=Kind.PRODUCT,
+            id=key(4 << 64 | first + number),
+            owner="",
+            app_data=b"0",
+            created=created,
+            parent=key(parent << 64),
+            ratio=number + 1,
+        )
+        for number in range(count)
+    ]
+
+
 def changes(number):
     demand, portfolio = key(1 << 64 | number), key(2 << 64 | number)
     product = key(3 << 64)

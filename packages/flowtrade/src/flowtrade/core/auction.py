@@ -57,7 +57,7 @@ _FEW = 256
 """Entries that are told at once: some tenths of a millisecond."""
 
 _TURN = 0.002
-"""Seconds of telling a batch before others have their turn."""
+"""Seconds of preparing or telling a batch before others have their turn."""
 
 _T = TypeVar("_T")
 
@@ -173,6 +173,7 @@ class Auctioneer:
         async with self._turn:
             if not self.leads:
                 raise NotLeader
+            await self._catch_up()
             cut = Cut(at=as_of, scheduled=scheduled, fence=self.fence)
             applied = await self._store.execute(cut)
             gathered = self._gathered
@@ -195,6 +196,7 @@ class Auctioneer:
         Returns:
             A record with `seq` 0, cleared or failed.
         """
+        await self._catch_up()
         gathered = self._gather(self._mirror.at)
         with quick_switches():
             return (await self._decide(gathered, None)).record
@@ -228,6 +230,14 @@ class Auctioneer:
                     # Another process has run it; our clients listen here. Bases are
                     # as they stand by now: a basis may have changed since the cut.
                     self._publish(change.batch, self._mirror.gather())
+
+    async def _catch_up(self) -> None:
+        # A division touches every portfolio; at the cut itself nobody else runs.
+        began = perf_counter()
+        while self._mirror.catch_up():
+            if perf_counter() - began > _TURN:
+                await trio.lowlevel.checkpoint()
+                began = perf_counter()
 
     def _gather(self, at: Timestamp) -> _Input:
         mirror = self._mirror

@@ -138,6 +138,8 @@ class Mirror:
         self._terms: dict[Id, PortfolioTerms | None] = {}
         self._idle = _Idle()
         self._touched: set[Id] = set()
+        # After a division every portfolio, from the newest; a list is made at once.
+        self._sweep: list[Id] = []
         self._capped: set[Id] = set()
         self._owned: dict[tuple[Kind, Id], dict[Id, None]] = {}
 
@@ -175,7 +177,7 @@ class Mirror:
                         self._move_positions(batch)
                         self.batch = batch
         self.at = timestamp
-        if len(self._touched) > _BACKLOG:
+        if self._backlog > _BACKLOG:
             self._work_off(_AT_ONCE)
 
     def demand(self, key: Id) -> DemandView | None:
@@ -266,11 +268,27 @@ class Mirror:
             group = {**terms.demand, CAP + key: 1.0}
             portfolios[key] = PortfolioTerms(demand=group, basis=terms.basis)
 
+    def catch_up(self) -> bool:
+        """Prepare a little of what changes have touched.
+
+        Gathering prepares all of it, so whoever is about to gather calls this before,
+        and lets others run in between.
+
+        Returns:
+            Whether enough is left to be worth another call.
+        """
+        self._work_off(_AT_ONCE)
+        return self._backlog > _AT_ONCE
+
+    @property
+    def _backlog(self) -> int:
+        return len(self._touched) + len(self._sweep)
+
     def _work_off(self, most: int | None = None) -> None:
         """Bring what changes have touched up to date, or so many of it."""
-        touched = self._touched
-        for _ in range(len(touched) if most is None else min(most, len(touched))):
-            key = touched.pop()
+        touched, sweep = self._touched, self._sweep
+        for _ in range(self._backlog if most is None else min(most, self._backlog)):
+            key = touched.pop() if touched else sweep.pop()
             self._set_terms(key, self._terms_of(self._portfolios[key]))
 
     def _terms_of(self, view: PortfolioView) -> PortfolioTerms | None:
@@ -298,9 +316,12 @@ class Mirror:
     def _add(self, entity: Entity) -> None:
         match entity.kind:
             case Kind.PRODUCT:
+                if entity.parent and self.products.divided_at(entity.parent) is None:
+                    # Whoever holds the parent holds its parts from now on; they come
+                    # together, so the first of them speaks for all. A sweep begun
+                    # before is part of this one.
+                    self._sweep = list(self._portfolios)
                 self.products.add(entity)
-                if entity.parent:  # whoever holds the parent holds this from now on
-                    self._touched.update(self._portfolios)
                 return
             case Kind.DEMAND:
                 self._demands[entity.id] = DemandView(entity, _NEVER, {})
