@@ -383,6 +383,20 @@ def test_an_old_count_on_the_other_line_does_not_bring_the_old_book_back():
     assert book.sequence == 1
 
 
+def test_an_old_image_on_the_other_line_does_not_bring_the_old_book_back():
+    _, lines, arbiter, book = pair(COUNTER)
+    begin(lines, arbiter)
+    arbiter.take(1, lines[1].next(1001 * MS, trades=numbered_trade))
+    arbiter.take(0, renumbered(lines[0], 90, 1, 1002 * MS))
+    arbiter.take(0, renumbered(lines[0], 1, 50, 1002 * MS))
+    assert book.sequence == 101  # the line that led is the other one
+    arbiter.take(1, renumbered(lines[1], 2, 51, 1003 * MS))
+    assert book.sequence == 2
+    # An image of before, with a larger number.
+    assert arbiter.take(0, renumbered(lines[0], 500, 49, 1004 * MS)) == []
+    assert book.sequence == 2
+
+
 def test_a_count_that_begins_anew_on_the_line_behind_counts_once_it_is_younger():
     _, lines, arbiter, book = pair(COUNTER)
     begin(lines, arbiter)

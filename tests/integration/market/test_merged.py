@@ -210,3 +210,12 @@ def test_a_copy_keeps_the_unit_of_the_amounts():
     pair.image(1, None, ("5", "1"), unit=AmountUnit.CONTRACT)
     [copy] = pair.stale(0)
     assert copy.kind.amount_unit is AmountUnit.CONTRACT
+
+
+def test_a_book_that_is_merged_later_begins_as_a_copy(numbered):
+    late = MergedBook(numbered.all, BTC, rule=ID_RANGE, max_depth=None)
+    [update] = numbered.hear(0, (change(11, ("4", "1")), 2))
+    [copy] = late.update(0, update, update.kind)
+    assert isinstance(copy.kind, OrderBookSnapshot)
+    assert late.book.state is BookState.LIVE
+    assert dict(late.book.raw_bids()) == {"5": "1", "4": "1"}
