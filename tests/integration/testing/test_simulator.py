@@ -141,13 +141,13 @@ async def test_unsubscribing_stops_the_stream(sim, connect):
 # ---- limits
 
 
-async def test_too_many_inbound_messages_end_the_connection(connect):
+async def test_too_many_inbound_messages_end_the_connection(connect, mock_clock):
     limits = Limits(messages_per_second=5)
     async with (
         SimulatedExchange(SyntheticMarket(1), limits=limits) as sim,
         connect(sim) as client,
     ):
-        for n in range(6):
+        for n in range(6):  # all in one second: the clock stands still
             await client.socket.send_message(
                 json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": n})
             )
@@ -221,8 +221,8 @@ async def test_a_client_that_stalls_in_lockstep_is_let_go(raw_websocket):
     assert sim.stats.slow_clients == 1
 
 
-async def test_a_client_that_sends_no_pong_is_closed(raw_websocket):
-    limits = Limits(ping_interval_s=0.01, pong_timeout_s=0.05, close_timeout_s=0.1)
+async def test_a_client_that_sends_no_pong_is_closed(raw_websocket, patient_clock):
+    limits = Limits(ping_interval_s=10, pong_timeout_s=50, close_timeout_s=5)
     async with (
         SimulatedExchange(SyntheticMarket(1), limits=limits) as sim,
         raw_websocket(sim) as stream,
