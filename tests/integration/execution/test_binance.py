@@ -300,7 +300,7 @@ async def test_another_kind_of_key_signs_the_subscription(kit):
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     api = BinanceApi(InstrumentMap(EXCHANGE, []), "key", Ed25519Key(pem))
-    ((message, _),) = api._greetings()
+    ((message, _, _),) = api._greetings()
     params = json.loads(message)["params"]
 
     signed = f"apiKey=key&timestamp={params['timestamp']}".encode()

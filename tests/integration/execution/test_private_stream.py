@@ -11,7 +11,7 @@ from integration.errors import (
     Unauthorised,
     WebSocket,
 )
-from integration.execution.private_stream import open_private_stream
+from integration.execution.private_stream import Greeting, open_private_stream
 from netcore.errors import NetError
 from netcore.trio import open_websocket, serve_websocket
 
@@ -32,6 +32,8 @@ def decode(payload):
 def answers(payload):
     if payload == b"no":
         raise Unauthorised("no")
+    if payload.startswith(b"<html>"):
+        raise ValueError("no JSON")
     return payload == b"yes"
 
 
@@ -61,7 +63,7 @@ async def server(*replies, begun=None):
 
 
 async def opened(url, count):
-    greetings = [(b"hello", answers)] * count
+    greetings = [Greeting(b"hello", answers)] * count
     return await open_private_stream(
         open_websocket(url), lambda: greetings, decode, Echo(), now=lambda: 5
     )
@@ -93,6 +95,32 @@ async def test_a_refusal_closes_the_connection():
             await opened(url, 1)
         with trio.fail_after(60):
             await closed.wait()
+
+
+async def test_an_answer_that_cannot_be_read_closes_the_connection():
+    async with server([b"<html>502</html>"]) as (url, closed):
+        with pytest.raises(Deserialise) as caught:
+            await opened(url, 1)
+        with trio.fail_after(60):
+            await closed.wait()
+
+    assert "502" in str(caught.value)
+
+
+async def test_secrets_of_a_greeting_are_masked_in_whatever_comes_before_its_answer():
+    said = [b'{"said":"key\\/1"}', b"yes", b"bad key/1"]
+    async with server(said) as (url, _):
+        stream = await open_private_stream(
+            open_websocket(url),
+            lambda: [Greeting(b"key/1", answers, ("key/1",))],
+            decode,
+            Echo(),
+            now=lambda: 5,
+        )
+        (one, _), (two, _) = await stream.next_batch()
+        await stream.aclose()
+
+    assert (one, two) == (b'{"said":"***"}', b"bad ***")
 
 
 async def test_giving_up_closes_the_connection():

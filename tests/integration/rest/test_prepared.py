@@ -249,3 +249,9 @@ def test_a_secret_within_another_leaves_no_rest():
 def test_it_is_a_value():
     assert isinstance(prepare("https://x", Search()), PreparedRequest)
     assert prepare("https://x", Search()) == prepare("https://x", Search())
+
+
+def test_a_secret_is_masked_as_it_is_spelled_in_urls_and_in_json():
+    said = "a/b+= a%2Fb%2B%3D " + r"a\/b+="
+
+    assert scrub(said, ("a/b+=",)) == "*** *** ***"

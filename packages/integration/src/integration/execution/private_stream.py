@@ -7,11 +7,12 @@ connection is closed.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from integration.errors import UNDECODABLE, Deserialise, IntegrationError
 from integration.execution.models import AccountEvent
 from integration.protocols.websocket import WebSocketParser, WebSocketSource, connect
+from integration.rest.prepared import scrub
 from integration.stream.exchange_stream import BatchStream, ExchangeStream
 from integration.stream.mapping import socket_error
 from integration.stream.reconnect import ReconnectPolicy
@@ -27,12 +28,20 @@ STREAM_POLICY = ReconnectPolicy(close_timeout=1.0)
 """How a private stream is brought back: for ever, and soon. A dead connection is not
 waited for to say goodbye for as long as one of market data."""
 
-Greeting = tuple[bytes, Callable[[bytes], bool]]
-"""A message to send, and what says whether a payload answers it.
 
-The function returns False for any other message, and raises a `SocketError` for an
-answer that is a refusal.
-"""
+class Greeting(NamedTuple):
+    """A message to send, and what says whether a payload answers it.
+
+    Attributes:
+        message: what is sent.
+        answers: returns False for any other message, and raises a `SocketError` for an
+            answer that is a refusal.
+        secrets: parts of the message that a venue may repeat and nobody may see.
+    """
+
+    message: bytes
+    answers: Callable[[bytes], bool]
+    secrets: tuple[str, ...] = ()
 
 
 async def open_private_stream(
@@ -55,13 +64,14 @@ async def open_private_stream(
         now: Stamps what came before the last answer, ns.
 
     Raises:
-        SocketError: There is no connection, or a greeting was refused.
+        SocketError: There is no connection, or a greeting was refused, or answered by
+            what cannot be read.
     """
     source = await connect(opening)
     try:
         early: list[bytes] = []
-        for message, answers in greetings():
-            await _greet(source, message, answers, early)
+        for greeting in greetings():
+            await _greet(source, greeting, early)
     except (NetError, OSError) as error:
         await source.aclose()
         raise socket_error(error) from error
@@ -74,22 +84,35 @@ async def open_private_stream(
 
 
 async def _greet(
-    source: WebSocketSource[TrioWebSocket],
-    message: bytes,
-    answers: Callable[[bytes], bool],
-    early: list[bytes],
+    source: WebSocketSource[TrioWebSocket], greeting: Greeting, early: list[bytes]
 ) -> None:
     """Send a greeting; keep what comes before, and with, its answer."""
-    source.socket.send_text(message)
+    source.socket.send_text(greeting.message)
     while True:
         answered = False
         for frame in await source.read_batch():
-            if not answered and answers(frame.payload):
+            payload = _clean(frame.payload, greeting.secrets)
+            if not answered and _answers(greeting, payload):
                 answered = True
             else:
-                early.append(frame.payload)
+                early.append(payload)
         if answered:
             return
+
+
+def _clean(payload: bytes, secrets: tuple[str, ...]) -> bytes:
+    """Mask what a venue repeats of our greeting: errors show what they are about."""
+    text = payload.decode("utf-8", "replace")
+    clean = scrub(text, secrets)
+    return payload if clean == text else clean.encode()
+
+
+def _answers(greeting: Greeting, payload: bytes) -> bool:
+    try:
+        return greeting.answers(payload)
+    except UNDECODABLE as error:
+        # A gateway's page in place of an answer: the next connection may be better.
+        raise Deserialise(str(error), payload) from error
 
 
 def _transformed(

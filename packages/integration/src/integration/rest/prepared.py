@@ -164,10 +164,14 @@ class PreparedRequest(
 
 
 def scrub(text: str, secrets: tuple[str, ...]) -> str:
-    """Return `text` with every secret masked, also where it stands URL-encoded."""
+    r"""Return `text` with every secret masked.
+
+    Also where it stands URL-encoded, or in JSON of those who write "\/" for "/".
+    """
     # Longest first: a secret that is part of another must not leave its rest behind.
     for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, MASK).replace(quote_plus(secret), MASK)
+        for spelled in (secret, quote_plus(secret), secret.replace("/", r"\/")):
+            text = text.replace(spelled, MASK)
     return text
 
 

@@ -272,7 +272,8 @@ class BinanceApi(VenueSide[BinanceConfig]):
         )
         method = "userDataStream.subscribe.signature"
         request = {"id": "1", "method": method, "params": params}
-        return [(msgspec.json.encode(request), _subscribed)]
+        secrets = (self._key, str(params["signature"]))
+        return [Greeting(msgspec.json.encode(request), _subscribed, secrets)]
 
     async def _open(
         self, url: str, greetings: Callable[[], Sequence[Greeting]]

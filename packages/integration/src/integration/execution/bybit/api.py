@@ -348,11 +348,17 @@ class BybitApi(VenueSide[BybitConfig]):
         auth = auth_message(self._credentials, expires)
         topics = [*_TOPICS, *(() if self._category == "spot" else ("position",))]
         subscribe = {"op": "subscribe", "args": topics}
+        secrets = (self._credentials.key, str(auth["args"][-1]))
         return [
-            (msgspec.json.encode(auth), lambda payload: _answers(payload, "auth")),
-            (
+            Greeting(
+                msgspec.json.encode(auth),
+                lambda payload: _answers(payload, "auth"),
+                secrets,
+            ),
+            Greeting(
                 msgspec.json.encode(subscribe),
                 lambda payload: _answers(payload, "subscribe"),
+                secrets,
             ),
         ]
 
