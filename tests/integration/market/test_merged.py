@@ -4,7 +4,12 @@ from integration.market.books import BookState
 from integration.market.keeper import BookKeeper
 from integration.market.manager import BookManager
 from integration.market.merged import MergedBook
-from integration.market.reports import BookStale, StaleReason, StreamError
+from integration.market.reports import (
+    BookResynced,
+    BookStale,
+    StaleReason,
+    StreamError,
+)
 from integration.market.sequencing import ID_RANGE, UNNUMBERED
 from integration.market.turns import Lines
 from integration.models import (
@@ -219,3 +224,16 @@ def test_a_book_that_is_merged_later_begins_as_a_copy(numbered):
     assert isinstance(copy.kind, OrderBookSnapshot)
     assert late.book.state is BookState.LIVE
     assert dict(late.book.raw_bids()) == {"5": "1", "4": "1"}
+
+
+@pytest.mark.parametrize(("number", "missed"), [(10, None), (11, (11, 11))])
+def test_the_report_of_an_outage_names_what_only_the_image_holds(
+    numbered, number, missed
+):
+    numbered.stale(0)
+    numbered.stale(1)
+    image = OrderBookSnapshot([("5", "1")], [], number)
+    [event] = numbered.lines[0].hears(image, 20)
+    told = numbered.merged.image(0, event, image)
+    assert [type(each) for each in told] == [MarketEvent, BookResynced]
+    assert told[1].missed == missed
