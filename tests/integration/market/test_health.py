@@ -175,16 +175,18 @@ async def test_streams_measure_and_tell_of_drift_if_asked_to():
         )
         wanted = [Subscription(VENUE, BTC, SubKind.PUBLIC_TRADES)]
         async with open_market_streams(wanted, config=config) as streams:
-            events = []
-            for _ in range(50):
-                await sim.advance(sim.time_ns + 100_000_000)
-                with trio.move_on_after(0.02):
-                    events += await streams.next_batch()
+            events, steps = [], 0
+            with trio.fail_after(60):  # against hanging
+                while steps < 50 or not {MarketEvent, StreamError} <= set(
+                    map(type, events)
+                ):
+                    steps += 1
+                    await sim.advance(sim.time_ns + 100_000_000)
+                    with trio.move_on_after(0.02):
+                        events += await streams.next_batch()
 
     count = sum(isinstance(event, MarketEvent) for event in events)
-    assert count > 0
     assert monitor.latency(VENUE, "received_to_delivered").count == count
     paths = [e.error.path for e in events if isinstance(e, StreamError)]
-    assert paths
     assert len(paths) == len(set(paths))
     assert monitor.faults == {(VENUE, "SchemaDrift"): len(paths)}
