@@ -1,5 +1,6 @@
 """Compiled loops, their source interpreted, and NumPy give the same bits."""
 
+import contextlib
 import importlib.util
 import os
 import subprocess
@@ -217,6 +218,27 @@ def test_rows_add_up_to_the_same_bits(loops, orders):
 
         assert all(map(same, sums.look(), plain.look()))
         assert same(sums.push(), plain.push())
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize("kind", ["mixed", "unlimited", Oddity.BOOKS, Oddity.TANGLED])
+@settings(max_examples=20)
+@given(seed=SEEDS)
+def test_the_interior_point_starts_from_the_same_bits(loops, kind, seed):
+    market = market_of(kind, seed)
+    form = PriceForm.of(market.structure, market.segments)
+    names = ("open_pieces", "measure_fit", "begin")
+    with np.errstate(all="ignore"), contextlib.ExitStack() as stack:
+        plain = interior._Iteration(form, compiled=False)
+        for name in names:
+            loop = getattr(loops, name)
+            stack.enter_context(mock.patch.object(interior, name, loop))
+        found = interior._Iteration(form, compiled=True)
+
+    assert found.sides == plain.sides
+    assert found.potential == pytest.approx(plain.potential, rel=1e-12)
+    for name in ("slope", "regular", "base", "y", "wl", "wu", "vl", "vu", "z"):
+        assert same(getattr(found, name), getattr(plain, name)), name
 
 
 @given(st.lists(st.integers(0, 5), max_size=40))

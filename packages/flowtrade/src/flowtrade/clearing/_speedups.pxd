@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
-cdef double _INFINITE
+cdef double _INFINITE, _FAR, _FAINT, _STEEPEST, _TINY
 
 
 @cython.locals(
@@ -90,6 +90,77 @@ cpdef push_rows(
     const double[::1] force,
     double[::1] push,
 )
+
+
+@cython.locals(
+    row=Py_ssize_t,
+    at=Py_ssize_t,
+    total=double,
+    level=double,
+    wide=double,
+    weights=double,
+    middles=double,
+    flows=double,
+    here=double,
+    there=double,
+    width=double,
+    fitted=double,
+    drop=double,
+    slope=double,
+    share=double,
+    weight=double,
+)
+cpdef double open_pieces(
+    const int64_t[::1] ptr,
+    const double[::1] low,
+    const double[::1] high,
+    const double[::1] top,
+    const double[::1] bottom,
+    const double[::1] row_price,
+    double rate,
+    double softness,
+    double[:, ::1] lines,
+    double[:, ::1] sums,
+) except? -1
+
+
+@cython.locals(
+    row=Py_ssize_t, at=Py_ssize_t, total=double, width=double, apart=double
+)
+cpdef double measure_fit(
+    const int64_t[::1] ptr,
+    const double[::1] low,
+    const double[::1] high,
+    const double[::1] top,
+    const double[::1] bottom,
+    const double[::1] row_price,
+    double rate,
+    const double[::1] price,
+) except? -1
+
+
+@cython.locals(
+    row=Py_ssize_t,
+    at=Py_ssize_t,
+    total=double,
+    force=double,
+    tilt=double,
+    width=double,
+    away=double,
+)
+cpdef double begin(
+    const int64_t[::1] ptr,
+    const double[::1] low,
+    const double[::1] high,
+    const double[::1] top,
+    const double[::1] bottom,
+    const double[::1] row_price,
+    double rate,
+    const double[::1] price,
+    double strength,
+    const double[::1] y,
+    double[:, ::1] start,
+) except? -1
 
 
 @cython.locals(

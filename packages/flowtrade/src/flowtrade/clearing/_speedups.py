@@ -35,16 +35,23 @@ __all__ = [
     "add_rows",
     "add_trades",
     "are_equal",
+    "begin",
     "judge",
     "lay_out",
+    "measure_fit",
+    "open_pieces",
     "pull",
     "push_rows",
     "spread_back",
-    "take_out",
     "take_apart",
+    "take_out",
 ]
 
 _INFINITE = float("inf")
+
+# As `flowtrade.clearing.interior` has them.
+_FAR, _FAINT, _STEEPEST = 1e100, 1e-200, 1e200
+_TINY = 2.2250738585072014e-308
 
 
 def add_products(
@@ -207,6 +214,160 @@ def push_rows(
             for at in range(ptr[row], ptr[row + 1]):
                 pushed += inverse[at] * force[at]
             push[row] = pushed
+
+
+def open_pieces(
+    ptr: IntArray,
+    low: FloatArray,
+    high: FloatArray,
+    top: FloatArray,
+    bottom: FloatArray,
+    row_price: FloatArray,
+    rate: float,
+    softness: float,
+    lines: FloatArray,
+    sums: FloatArray,
+) -> float:
+    """What the interior point starts from that does not depend on prices.
+
+    Args:
+        ptr: Offsets of segments by row.
+        low: Of segments, as in `PriceForm`, like all up to `bottom`.
+        high: See there.
+        top: See there.
+        bottom: See there.
+        row_price: Price scale of rows.
+        rate: Typical width.
+        softness: Regularisation, against price scale and width.
+        lines: Takes slope, regularised slope, price at 0 and first flow of segments,
+            shape (4, segments).
+        sums: Takes rows' sums of widths, of weights in the first fit, of weighted
+            middles and of first flows, shape (4, rows).
+
+    Returns:
+        The sum of widths in the first fit.
+    """
+    total = 0.0
+    with cython.nogil:
+        for row in range(len(ptr) - 1):
+            level = row_price[row]
+            wide = weights = middles = flows = 0.0
+            for at in range(ptr[row], ptr[row + 1]):
+                here, there = low[at], high[at]
+                width, fitted, drop = there - here, there - here, top[at] - bottom[at]
+                slope, share = drop / width, -here / width
+                if here == -_INFINITE or there == _INFINITE:
+                    width, fitted, slope = 1e3 * rate, rate, 0.0
+                elif slope > _STEEPEST:
+                    slope = _STEEPEST
+                lines[0, at] = slope
+                lines[1, at] = slope + softness * level / width
+                lines[2, at] = top[at]
+                if top[at] != bottom[at]:
+                    lines[2, at] = top[at] + share * (bottom[at] - top[at])
+                if low[at] == -_INFINITE:
+                    here = (high[at] if high[at] < 0.0 else 0.0) - rate
+                if high[at] == _INFINITE:
+                    there = (low[at] if low[at] > 0.0 else 0.0) + rate
+                lines[3, at] = 0.5 * (here + there)
+                weight = fitted / level
+                wide += width
+                weights += weight
+                middles += weight * (0.5 * (top[at] + bottom[at]))
+                flows += lines[3, at]
+                total += fitted
+            sums[0, row], sums[1, row] = wide, weights
+            sums[2, row], sums[3, row] = middles, flows
+    return total
+
+
+def measure_fit(
+    ptr: IntArray,
+    low: FloatArray,
+    high: FloatArray,
+    top: FloatArray,
+    bottom: FloatArray,
+    row_price: FloatArray,
+    rate: float,
+    price: FloatArray,
+) -> float:
+    """How far pieces' middles are from a fit, weighted as in it.
+
+    Args:
+        ptr: As for `open_pieces`, like all up to `rate`.
+        low: See there.
+        high: See there.
+        top: See there.
+        bottom: See there.
+        row_price: See there.
+        rate: See there.
+        price: Fitted prices of rows.
+    """
+    total = 0.0
+    with cython.nogil:
+        for row in range(len(ptr) - 1):
+            for at in range(ptr[row], ptr[row + 1]):
+                width = high[at] - low[at]
+                if width == _INFINITE:
+                    width = rate
+                apart = price[row] - 0.5 * (top[at] + bottom[at])
+                total += width / row_price[row] * (apart if apart >= 0.0 else -apart)
+    return total
+
+
+def begin(
+    ptr: IntArray,
+    low: FloatArray,
+    high: FloatArray,
+    top: FloatArray,
+    bottom: FloatArray,
+    row_price: FloatArray,
+    rate: float,
+    price: FloatArray,
+    strength: float,
+    y: FloatArray,
+    start: FloatArray,
+) -> float:
+    """First distances to bounds and first multipliers.
+
+    Args:
+        ptr: As for `open_pieces`, like all up to `rate`.
+        low: See there.
+        high: See there.
+        top: See there.
+        bottom: See there.
+        row_price: See there.
+        rate: See there.
+        price: First prices of rows.
+        strength: Of first multipliers, against the price scale.
+        y: First flows.
+        start: Takes distances to the low and to the high end and their multipliers,
+            shape (4, segments).
+
+    Returns:
+        What is at stake.
+    """
+    total = 0.0
+    with cython.nogil:
+        for row in range(len(ptr) - 1):
+            force = strength * row_price[row]
+            for at in range(ptr[row], ptr[row + 1]):
+                tilt = price[row] - 0.5 * (top[at] + bottom[at])
+                width = high[at] - low[at]
+                if width == _INFINITE:
+                    width = 1e3 * rate
+                start[0, at], start[1, at] = _FAR, _FAR
+                start[2, at], start[3, at] = _FAINT, _FAINT
+                if low[at] != -_INFINITE:
+                    away = y[at] - low[at]
+                    start[0, at] = away if away > _TINY else _TINY
+                    start[2, at] = (tilt if tilt > 0.0 else 0.0) + force
+                if high[at] != _INFINITE:
+                    away = high[at] - y[at]
+                    start[1, at] = away if away > _TINY else _TINY
+                    start[3, at] = (-tilt if -tilt > 0.0 else 0.0) + force
+                total += ((tilt if tilt >= 0.0 else -tilt) + force) * width
+    return total
 
 
 def add_trades(

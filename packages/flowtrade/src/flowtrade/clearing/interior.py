@@ -19,15 +19,23 @@ Reference: S. Mehrotra, "On the implementation of a primal-dual interior point
 method", SIAM J. Optimization 2 (1992).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import frexp, ldexp
 from time import monotonic
-from typing import Protocol, final
+from typing import final
 
 import numpy as np
 from scipy import sparse
 
-from flowtrade.clearing._speedups import add_rows, push_rows
+from flowtrade.clearing._speedups import (
+    add_rows,
+    begin,
+    measure_fit,
+    open_pieces,
+    push_rows,
+)
 from flowtrade.clearing.arrays import FloatArray, IntArray
 from flowtrade.clearing.assembly import Factor, SingularMatrix
 from flowtrade.clearing.priceform import PriceForm
@@ -130,28 +138,21 @@ class _Iteration:
     def __init__(self, form: PriceForm, *, compiled: bool) -> None:
         self.form = form
         count = len(form)
-        self.low_side = np.isfinite(form.low)
-        self.high_side = np.isfinite(form.high)
-        bounded = self.low_side & self.high_side
-        row_price = form.row_price[form.row]
-        rate = form.scales.rate
-        self.width = np.where(bounded, form.width, 1e3 * rate)
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            slope = (form.top - form.bottom) / form.width
-        # A piece narrower than rounding would give an infinite slope.
-        self.slope = np.where(bounded, np.minimum(slope, 1e200), 0.0)
-        self.regular = self.slope + _RHO * row_price / self.width
+        self.z: FloatArray
         self.delta = _DELTA * form.column_supply
-        self.capacity = self._capacity()
-        self.z = self._first_prices(row_price)
-        self._first_flows(row_price)
-        self.base = self._price_at_zero()
+        if compiled:
+            self._start_compiled()
+        else:
+            self._start()
+        self.no_low = np.flatnonzero(np.isinf(form.low))
+        self.no_high = np.flatnonzero(np.isinf(form.high))
+        self.sides = 2 * count - len(self.no_low) - len(self.no_high)
         self.chunks = _chunks(form)
         self.inverse = np.empty(count)
         self.force = np.empty(count)
-        make: type[_PlainSums | _CompiledSums]
         make = _CompiledSums if compiled else _PlainSums
-        self.sums: _RowSums = make(form, self.inverse, self.force, self.y)
+        self.sums: _CompiledSums | _PlainSums
+        self.sums = make(form, self.inverse, self.force, self.y)
         self.welfare = 0.0
         self.near_low = np.empty(count)
         self.near_high = np.empty(count)
@@ -198,8 +199,7 @@ class _Iteration:
         step, curve = self._predict(form.map.forward(dz))
         # Complementarity after the predictor, without another pass over segments.
         after = comp * (1.0 - step) + step * step * curve
-        sigma = min(max(after / comp, 0.0), 1.0) ** 3 if comp > 0.0 else 0.0
-        push = self._correct(sigma * comp / max(self.sides, 1))
+        push = self._correct(_centring(comp, after) / max(self.sides, 1))
         dz = factor.solve(residual + form.map.adjoint(push))
         ahead, down = self._direct(form.map.forward(dz))
         self.z = self.z + down * dz
@@ -324,12 +324,11 @@ class _Iteration:
             self.vl[at] += self.dvl[at]
             self.dvu[at] *= down
             self.vu[at] += self.dvu[at]
-        if self.sides < 2 * len(self.form):
-            # An infinite side stays infinitely far.
-            self.wl[~self.low_side] = _FAR
-            self.wu[~self.high_side] = _FAR
-            self.vl[~self.low_side] = _FAINT
-            self.vu[~self.high_side] = _FAINT
+        # An infinite side stays infinitely far.
+        self.wl[self.no_low] = _FAR
+        self.wu[self.no_high] = _FAR
+        self.vl[self.no_low] = _FAINT
+        self.vu[self.no_high] = _FAINT
 
     def _judge(self, comp: float, flows: FloatArray) -> InteriorEnd | None:
         if not np.isfinite(comp) or not np.isfinite(self.z).all():
@@ -343,75 +342,101 @@ class _Iteration:
             return InteriorEnd.CONVERGED
         return None
 
-    def _capacity(self) -> FloatArray:
+    def _start(self) -> None:
+        """Lines, first prices, flows and multipliers."""
+        form = self.form
+        low_side, high_side = np.isfinite(form.low), np.isfinite(form.high)
+        bounded = low_side & high_side
+        row_price = form.row_price[form.row]
+        rate = form.scales.rate
+        width = np.where(bounded, form.width, 1e3 * rate)
+        slope = (form.top - form.bottom) / form.width
+        # A piece narrower than rounding would give an infinite slope.
+        self.slope = np.where(bounded, np.minimum(slope, 1e200), 0.0)
+        self.regular = self.slope + _RHO * row_price / width
+        share = -form.low / form.width
+        flat = form.top == form.bottom
+        across = form.top + share * (form.bottom - form.top)
+        self.base = np.where(flat, form.top, across)
+        low = np.where(low_side, form.low, np.minimum(form.high, 0.0) - rate)
+        high = np.where(high_side, form.high, np.maximum(form.low, 0.0) + rate)
+        self.y = 0.5 * (low + high)
+        self.capacity = self._capacity(form.row_sums(width))
+        fitted = np.where(bounded, width, rate)
+        weight = fitted / row_price
+
+        def apart(fit: FloatArray) -> float:
+            away = np.abs(fit[form.row] - form.middle)
+            return float(weight @ away) / float(fitted.sum())
+
+        weights = form.row_sums(weight)
+        middles = form.row_sums(weight * form.middle)
+        self.z = self._first_prices(weights, middles, form.row_sums(self.y), apart)
+        # Bounds so close that their middle is one of them in floating point.
+        tiny = np.finfo(np.float64).tiny
+        self.wl = np.where(low_side, np.maximum(self.y - form.low, tiny), _FAR)
+        self.wu = np.where(high_side, np.maximum(form.high - self.y, tiny), _FAR)
+        gradient = form.map.forward(self.z)[form.row] - form.middle
+        force = _START_FORCE * row_price
+        self.vl = np.where(low_side, np.maximum(gradient, 0.0) + force, _FAINT)
+        self.vu = np.where(high_side, np.maximum(-gradient, 0.0) + force, _FAINT)
+        self.potential = float((np.abs(gradient) + force) @ width)
+
+    def _start_compiled(self) -> None:
+        """The same by compiled loops."""
+        form = self.form
+        rate = form.scales.rate
+        ends = (form.low, form.high, form.top, form.bottom, form.row_price, rate)
+        lines, sums = np.empty((4, len(form))), np.empty((4, form.rows))
+        fitted = open_pieces(form.row_ptr, *ends, _RHO, lines, sums)
+        self.slope, self.regular, self.base, self.y = lines
+        self.capacity = self._capacity(sums[0])
+
+        def apart(fit: FloatArray) -> float:
+            return measure_fit(form.row_ptr, *ends, fit) / fitted
+
+        self.z = self._first_prices(sums[1], sums[2], sums[3], apart)
+        start, price = np.empty((4, len(form))), form.map.forward(self.z)
+        self.potential = begin(form.row_ptr, *ends, price, _START_FORCE, self.y, start)
+        self.wl, self.wu, self.vl, self.vu = start
+
+    def _capacity(self, widths: FloatArray) -> FloatArray:
         """What could be traded in each column at the most."""
         table = self.form.map.table
-        rows = self.form.row_sums(self.width)
-        size = np.abs(table.weight) * np.repeat(rows, np.diff(table.ptr))
+        size = np.abs(table.weight) * np.repeat(widths, np.diff(table.ptr))
         total = np.bincount(table.idx, weights=size, minlength=self.form.columns)
         return np.maximum(total, self.form.scales.rate)
 
-    def _first_prices(self, row_price: FloatArray) -> FloatArray:
+    def _first_prices(
+        self,
+        weights: FloatArray,
+        middles: FloatArray,
+        flows: FloatArray,
+        apart: Callable[[FloatArray], float],
+    ) -> FloatArray:
         """The prices that orders name on average, moved by what they want on balance.
 
         A fit to the middles of all pieces, then one Newton step towards the balance of
         lines that fall by twice the spread around it. Unlimited orders, which stand far
         out, weigh like typical ones. Both solves share a factor.
+
+        Args:
+            weights: Of rows in the fit.
+            middles: Of rows, weighted.
+            flows: Of rows, half way along all pieces.
+            apart: Tells how far pieces are from a fit in the mean.
         """
         form = self.form
-        width = np.where(self.low_side & self.high_side, self.width, form.scales.rate)
-        weight = width / row_price
-        factor = form.assembler.factor(form.row_sums(weight), self.delta)
-        fit = factor.solve(form.map.adjoint(form.row_sums(weight * form.middle)))
-        apart = np.abs(form.map.forward(fit)[form.row] - form.middle)
-        spread = float(weight @ apart) / float(width.sum())
-        return fit + 2.0 * spread * factor.solve(form.balance(self._middle_flow()))
-
-    def _middle_flow(self) -> FloatArray:
-        form = self.form
-        rate = form.scales.rate
-        low = np.where(self.low_side, form.low, np.minimum(form.high, 0.0) - rate)
-        high = np.where(self.high_side, form.high, np.maximum(form.low, 0.0) + rate)
-        return 0.5 * (low + high)
-
-    def _first_flows(self, row_price: FloatArray) -> None:
-        form = self.form
-        self.y = self._middle_flow()
-        self.wl = np.where(self.low_side, self.y - form.low, _FAR)
-        self.wu = np.where(self.high_side, form.high - self.y, _FAR)
-        # Bounds so close that their middle is one of them in floating point.
-        tiny = np.finfo(np.float64).tiny
-        self.wl = np.maximum(self.wl, tiny)
-        self.wu = np.maximum(self.wu, tiny)
-        gradient = form.map.forward(self.z)[form.row] - form.middle
-        force = _START_FORCE * row_price
-        self.vl = np.where(self.low_side, np.maximum(gradient, 0.0) + force, _FAINT)
-        self.vu = np.where(self.high_side, np.maximum(-gradient, 0.0) + force, _FAINT)
-        self.sides = int(self.low_side.sum()) + int(self.high_side.sum())
-        spread = np.abs(gradient) + force
-        self.potential = float(spread @ self.width)
-
-    def _price_at_zero(self) -> FloatArray:
-        form = self.form
-        flat = form.top == form.bottom
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = -form.low / form.width
-        return np.where(flat, form.top, form.top + share * (form.bottom - form.top))
-
-
-class _RowSums(Protocol):
-    """Sums by row over the live arrays of segments."""
-
-    def look(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Sums of 1/theta, of forces over theta, of flows."""
-
-    def push(self) -> FloatArray:
-        """Sums of forces over theta."""
+        factor = form.assembler.factor(weights, self.delta)
+        fit = factor.solve(form.map.adjoint(middles))
+        # Not to the last bits, which depend on the order of the sum.
+        spread = _rounded(apart(form.map.forward(fit)))
+        return fit + 2.0 * spread * factor.solve(form.balance_of_rows(flows))
 
 
 @final
 class _PlainSums:
-    """The sums as sparse products: nothing is copied."""
+    """Sums by row over live arrays of segments, as sparse products: without copies."""
 
     def __init__(
         self, form: PriceForm, inverse: FloatArray, force: FloatArray, y: FloatArray
@@ -433,15 +458,15 @@ class _PlainSums:
             self._matrices.append(matrix)
 
     def look(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """See `_RowSums`."""
+        """Sums of 1/theta, of forces over theta, of flows."""
         if not self._matrices:
             form = self._form
             return form.row_sums(self._inverse), self.push(), form.row_sums(self._y)
-        inverse, y = self._matrices
-        return inverse @ self._ones, self.push(), y @ self._ones
+        weights, flows = (matrix @ self._ones for matrix in self._matrices)
+        return np.asarray(weights), self.push(), np.asarray(flows)
 
     def push(self) -> FloatArray:
-        """See `_RowSums`."""
+        """Sums of forces over theta."""
         if not self._matrices:
             return self._form.row_sums(self._inverse * self._force)
         return np.asarray(self._matrices[0] @ self._force)
@@ -458,16 +483,36 @@ class _CompiledSums:
         self._inverse, self._force, self._y = inverse, force, y
 
     def look(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """See `_RowSums`."""
+        """Sums of 1/theta, of forces over theta, of flows."""
         weights, push, flows = np.empty((3, self._rows))
         add_rows(self._ptr, self._inverse, self._force, self._y, weights, push, flows)
         return weights, push, flows
 
     def push(self) -> FloatArray:
-        """See `_RowSums`."""
+        """Sums of forces over theta."""
         push = np.empty(self._rows)
         push_rows(self._ptr, self._inverse, self._force, push)
         return push
+
+
+def _rounded(value: float) -> float:
+    """The first 24 bits of a number."""
+    if not np.isfinite(value):
+        return value
+    share, power = frexp(value)
+    return ldexp(round(ldexp(share, 24)), power - 24)
+
+
+def _centring(comp: float, after: float) -> float:
+    """Complementarity to aim at, from that now and after the predictor.
+
+    To so few bits that it does not depend on the order in which the sums behind it
+    were taken: that one differs between processors.
+    """
+    if not 0.0 < comp < np.inf or np.isnan(after):
+        return 0.0
+    ratio = round(ldexp(min(max(after / comp, 0.0), 1.0), 20))
+    return _rounded(ldexp(ratio, -20) ** 3 * comp)
 
 
 def _step_within(reach: float) -> float:
