@@ -103,7 +103,7 @@ def published(until_ns):
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
 @pytest.mark.parametrize("downtime_ms", [200, 5_000])
 async def test_a_venue_that_was_killed_comes_back_whole(dialect, downtime_ms):
-    perpetual = "perpetual" in dialect
+    perpetual = "perpetual" in dialect or "futures" in dialect
     make = MarketDataInstrument.perpetual if perpetual else MarketDataInstrument.spot
     instruments = [make(base, "usdt") for base in SYMBOLS]
     wanted = [Subscription(dialect, i, kind) for i in instruments for kind in KINDS]
