@@ -97,6 +97,6 @@ async def test_a_stop_asked_for_early_is_obeyed(tmp_path):
     stop = trio.Event()
     stop.set()
 
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         await run_exchange(Options(port=0, recording=(recording,)), stop)
         await run_exchange(Options(port=0), stop)

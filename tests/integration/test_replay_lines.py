@@ -74,7 +74,7 @@ async def record(folder, sims):
 
 
 async def test_a_recording_of_two_lines_is_played_as_one_stream(tmp_path):
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with (
             SimulatedExchange(SyntheticMarket(7)) as first,
             SimulatedExchange(SyntheticMarket(7)) as second,

@@ -93,7 +93,7 @@ async def test_a_refusal_closes_the_connection():
     async with server([b"no"]) as (url, closed):
         with pytest.raises(Unauthorised):
             await opened(url, 1)
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             await closed.wait()
 
 
@@ -101,7 +101,7 @@ async def test_an_answer_that_cannot_be_read_closes_the_connection():
     async with server([b"<html>502</html>"]) as (url, closed):
         with pytest.raises(Deserialise) as caught:
             await opened(url, 1)
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             await closed.wait()
 
     assert "502" in str(caught.value)
@@ -127,10 +127,10 @@ async def test_giving_up_closes_the_connection():
     asked = trio.Event()
     async with server(begun=asked) as (url, closed), trio.open_nursery() as nursery:
         nursery.start_soon(opened, url, 1)
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             await asked.wait()
             nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True), trio.fail_after(60):
+        with trio.CancelScope(shield=True), trio.fail_after(120):
             await closed.wait()
 
 

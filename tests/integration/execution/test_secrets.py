@@ -191,7 +191,7 @@ async def test_a_request_that_is_refused_in_our_own_words(make, ask, kit, seen):
 async def test_a_greeting_that_is_refused_in_our_own_words(make, answer, kit, seen):
     async with parrot(answer) as bird:
         client = make(bird, kit)
-        with trio.fail_after(10), pytest.raises(IntegrationError) as caught:
+        with trio.fail_after(120), pytest.raises(IntegrationError) as caught:
             await client._api.connect_stream()
         text = seen(caught.value, client)
         await client.aclose()
@@ -206,7 +206,7 @@ async def test_a_stream_whose_address_is_a_secret_cannot_be_opened(kit, seen):
         # Where requests go there is no WebSocket: it answers with the address.
         base = bird.rest_url.replace("http", "ws")
         client = binance(bird, kit, stream=listen, base=base)
-        with trio.fail_after(10), pytest.raises(IntegrationError) as caught:
+        with trio.fail_after(120), pytest.raises(IntegrationError) as caught:
             await client._api.connect_stream()
         text = seen(caught.value, client)
         await client.aclose()

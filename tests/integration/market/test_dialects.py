@@ -34,7 +34,7 @@ async def test_a_gap_costs_one_resync_and_leaves_the_markets_book(dialect: str) 
             rest_url={dialect: sim.rest_url},
             silence=None,
         )
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             async with open_market_streams(subscriptions, config=config) as streams:
 
                 async def step() -> None:

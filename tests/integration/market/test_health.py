@@ -176,7 +176,7 @@ async def test_streams_measure_and_tell_of_drift_if_asked_to():
         wanted = [Subscription(VENUE, BTC, SubKind.PUBLIC_TRADES)]
         async with open_market_streams(wanted, config=config) as streams:
             events, steps = [], 0
-            with trio.fail_after(60):  # against hanging
+            with trio.fail_after(120):  # against hanging
                 while steps < 50 or not {MarketEvent, StreamError} <= set(
                     map(type, events)
                 ):

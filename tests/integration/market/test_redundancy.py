@@ -110,7 +110,7 @@ async def twins(dialect=SPOT, *, subscriptions=None, **settings):
     instrument = instrument_of(dialect)
     if subscriptions is None:
         subscriptions = [Subscription(dialect, instrument, kind) for kind in KINDS]
-    with trio.fail_after(60):
+    with trio.fail_after(120):
         async with AsyncExitStack() as stack:
             sims = [
                 await stack.enter_async_context(

@@ -78,7 +78,7 @@ async def venue(script):
 
         server = await nursery.start(serve_websocket, handle, 0)
         try:
-            with trio.fail_after(20):
+            with trio.fail_after(120):
                 yield server.url
         finally:
             nursery.cancel_scope.cancel()

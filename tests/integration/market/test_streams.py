@@ -65,7 +65,7 @@ def books_of(*instruments):
 @asynccontextmanager
 async def streaming(subscriptions, *, faults=(), **config):
     """Open streams against a simulated venue; nothing here waits for a clock."""
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         async with SimulatedExchange(SyntheticMarket(7), faults=faults) as sim:
             config.setdefault("reconnect", QUICK)
             config.setdefault("overlap", 0.1)
@@ -615,7 +615,7 @@ async def test_leaving_the_block_closes_every_connection():
         config = StreamConfig(
             websocket_url={SPOT: sim.websocket_url}, rest_url={SPOT: sim.rest_url}
         )
-        with trio.fail_after(10):
+        with trio.fail_after(120):
             async with open_market_streams(books_of(BTC), config=config):
                 await sim.wait_clients(1)
             await sim.wait_clients(0)

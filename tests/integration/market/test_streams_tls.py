@@ -32,7 +32,7 @@ def contexts():
 
 async def test_one_context_verifies_the_stream_and_the_images(contexts):
     server, client = contexts
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         async with SimulatedExchange(SyntheticMarket(7), ssl_context=server) as sim:
             config = StreamConfig(
                 websocket_url={SPOT: sim.websocket_url},
@@ -47,7 +47,7 @@ async def test_one_context_verifies_the_stream_and_the_images(contexts):
 
 async def test_a_certificate_nobody_trusts_fails_the_opening(contexts):
     server, _ = contexts
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         async with SimulatedExchange(SyntheticMarket(7), ssl_context=server) as sim:
             config = StreamConfig(websocket_url={SPOT: sim.websocket_url})
             with pytest.raises(TlsError):

@@ -181,7 +181,7 @@ async def test_commits_happen_while_reading(topic):
         # The next read processes, begins the commit and hears of its success.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(source.read_batch)
-            with trio.fail_after(60):
+            with trio.fail_after(120):
                 await heard.wait()
             nursery.cancel_scope.cancel()
         other = await topic.read(start=COMMITTED)
@@ -245,7 +245,7 @@ async def test_during_long_work_the_group_is_polled_and_nothing_is_received(topi
         counting = source._consumer = Counting(source._consumer)
         async with source.hold():
             topic.produce(2)
-            with trio.fail_after(60):
+            with trio.fail_after(120):
                 await counting.twice.wait()
         early = source._early
         got = await values(source, 1)

@@ -345,7 +345,7 @@ async def brought(nursery, talk):
 
     serve = partial(theirs.serve_websocket, handle, "127.0.0.1", 0, None)
     server = await nursery.start(serve)
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         url = f"ws://127.0.0.1:{server.port}/"
         async with theirs.open_websocket_url(url) as ws:
             yield ws

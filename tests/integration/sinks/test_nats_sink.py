@@ -55,7 +55,7 @@ async def test_what_was_sent_has_arrived():
         await sink.aclose()
 
         got = []
-        with trio.fail_after(10):
+        with trio.fail_after(120):
             while len(got) < 3:
                 batch = await reader.read_batch()
                 got += [f for f in batch.frames if isinstance(f, NatsMessage)]

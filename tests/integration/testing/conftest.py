@@ -99,7 +99,7 @@ class VenueClient:
         return await self.receive()
 
     async def receive(self) -> dict:
-        with trio.fail_after(10):
+        with trio.fail_after(120):
             return json.loads(await self.socket.get_message())
 
     async def subscribe(self, *streams: str) -> None:

@@ -77,7 +77,7 @@ async def feeding(venue, *kinds):
 async def heard(streams, kind, count):
     """Return the first `count` events of a kind, of which all others are left out."""
     found = []
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         while len(found) < count:
             for event in await streams.next_batch():
                 assert isinstance(event, MarketEvent), event

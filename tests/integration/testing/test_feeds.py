@@ -94,12 +94,12 @@ class Feed:
 
     async def catch_up(self) -> None:
         """Consume until the book is the exchange's; it must become so."""
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             while not self.in_step():
                 self.events += await self.streams.next_batch()
 
     async def move_until(self, kind) -> None:
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             while not any(isinstance(event, kind) for event in self.events):
                 await self.move(0.1)
                 with trio.move_on_after(0.02):
@@ -155,7 +155,7 @@ async def test_trades_are_the_markets(venue):
         ]
         await sim.advance(sim.time_ns + 100 * STEP)
         seen = []
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             while len(seen) < len(happened):
                 seen += await streams.next_batch()
 
@@ -183,7 +183,7 @@ async def test_best_bid_and_ask_are_the_markets(venue):
             if isinstance(event, QuoteChanged) and event.symbol == "BTCUSDT"
         ][-1]
         tops = []
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             while not tops or _pairs(tops[-1]) != (_pair(last.bid), _pair(last.ask)):
                 for event in await streams.next_batch():
                     assert isinstance(event, MarketEvent)

@@ -75,7 +75,7 @@ async def exchange(listener, *pieces, end=b"") -> bytes:
             await stream.send_all(piece)
         if not end:
             await stream.send_eof()
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             async for chunk in stream:
                 received += chunk
                 if end and received.endswith(end):

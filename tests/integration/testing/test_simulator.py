@@ -274,7 +274,7 @@ async def test_what_is_sent_can_be_waited_for_until_it_was_read(sim, connect):
             assert not read.is_set()
 
             nursery.start_soon(client.read_on)
-            with trio.fail_after(60):
+            with trio.fail_after(120):
                 await read.wait()
             nursery.cancel_scope.cancel()
 
@@ -285,7 +285,7 @@ async def test_a_client_that_is_gone_is_not_waited_for(sim, raw_websocket):
         nursery.start_soon(sim.wait_read)
         await trio.testing.wait_all_tasks_blocked()
         await sim.inject(Disconnect(code=1006))
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             await sim.wait_clients(0)
 
 
