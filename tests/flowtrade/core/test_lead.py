@@ -31,7 +31,7 @@ class Runner:
 
 
 async def wait(lead, *, leading):
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         await lead.until(leading=leading)
 
 

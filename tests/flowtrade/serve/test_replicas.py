@@ -55,7 +55,7 @@ async def test_followers_take_bids_and_the_leader_clears_them(postgres_url, nurs
             with pytest.raises(ApiError) as refused:
                 await second.run_batch()
             stamp = await first.run_batch()
-            with trio.fail_after(30):
+            with trio.fail_after(120):
                 told = await anext(market)
                 own = await anext(private)
 
@@ -160,7 +160,7 @@ async def test_a_batch_of_an_old_leader_is_refused_between_cut_and_store(
         # The server ends the connection that holds the lock; the leader has not
         # noticed when it runs its next batch.
         leader.lead._lock._connection.close()
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             await other.lead.until(leading=True)
         auctioneer.leads, auctioneer.fence = True, epoch
         with pytest.raises(Superseded, match=f"epoch {epoch}"):

@@ -348,7 +348,7 @@ async def test_running_out_of_descriptors_is_waited_out(app, url, connect, caplo
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
     try:
         stream.connect(address(url))
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             await seen.event.wait()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -380,6 +380,6 @@ async def test_a_body_that_stops_coming_is_cut_off(app, url, monkeypatch, connec
     stream = await connect(url)
     await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab")
 
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         while await stream.receive_some():
             pass

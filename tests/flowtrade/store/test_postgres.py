@@ -113,7 +113,7 @@ async def test_two_processes_hear_one_order_of_each_others_writes(postgres_url):
                 store = (one, two)[number % 2]
                 nursery.start_soon(store.execute, add(number))
         last = await one.execute(SetCurve(id=add(1).id, curve=None))
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             await second.reached(last.timestamp)
         snapshot = await one.snapshot()
 
@@ -136,7 +136,7 @@ async def test_a_process_that_writes_nothing_hears_of_batches(postgres_url):
         cut = await one.execute(Cut())
         await one.execute(add(2))
         stored = await one.execute(StoreBatch(batch=batch_of(cut.timestamp, 1.5)))
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             await follower.reached(stored.timestamp)
 
         heard = follower.mirror.batch
@@ -183,7 +183,7 @@ async def test_a_process_that_stands_still_within_a_write_is_overtaken(
         await store.execute(add(0))
         stuck = PostgresDatabase(postgres_url).open_writer()
         stuck.begin()  # and now nothing
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             await store.execute(add(1))
         with pytest.raises(psycopg.Error):
             stuck.commit()
