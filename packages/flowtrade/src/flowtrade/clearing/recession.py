@@ -22,6 +22,16 @@ _GAIN = 1e-9
 _SLACK = 1e6
 """How many times the gains must exceed the worth of the remaining imbalance."""
 
+_REACH = 0.5
+"""How far some piece goes at least: gains that can be scaled up end at the box, 1."""
+
+_BALANCE = 1e-7
+"""Imbalance of a column against its gross volume: a column that balances only in sight
+of the others is one that the direction cannot go through."""
+
+_NOISE = (1e-9, 1e-12, 1e-15)
+"""Flows up to which are left out; columns with small weights may need small ones."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ray:
@@ -67,13 +77,24 @@ def find_ray(form: PriceForm, *, deadline: float = np.inf) -> Ray | None:
     point = settle(box, deadline=deadline)
     if point is None:
         return None
-    y = point.y
+    for noise in _NOISE:
+        y = np.where(np.abs(point.y) > noise, point.y, 0.0)
+        if _is_ray(box, y):
+            flow = np.zeros(len(form))
+            flow[moving] = y
+            return Ray(flow, float(box.top @ y))
+    return None
+
+
+def _is_ray(box: PriceForm, y: FloatArray) -> bool:
+    """Whether flows gain something, reach their box and balance in every column."""
+    if np.abs(y).max(initial=0.0) < _REACH:
+        return False
     gains = float(box.top @ y)
     size = float(np.abs(box.top) @ np.abs(y))
+    left = np.abs(box.balance(y))
     # What the remaining imbalance could be worth must not explain the gains.
-    slack = float(np.abs(box.balance(y)).sum()) * box.scales.price
+    slack = float(left.sum()) * box.scales.price
     if gains <= max(_GAIN * size, _SLACK * slack):
-        return None
-    flow = np.zeros(len(form))
-    flow[moving] = np.where(np.abs(y) > 1e-9, y, 0.0)
-    return Ray(flow, gains)
+        return False
+    return bool((left <= _BALANCE * box.gross_volume(y)).all())
