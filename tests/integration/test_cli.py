@@ -187,13 +187,13 @@ def simulator():
 
     thread = threading.Thread(target=trio.run, args=(serve,))
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(120)
     yield [
         *("--websocket-url", f"binance_spot={urls['ws']}"),
         *("--rest-url", f"binance_spot={urls['rest']}"),
     ]
     trio.from_thread.run_sync(stop.set, trio_token=token[0])
-    thread.join(20)
+    thread.join(120)
     assert not thread.is_alive()
 
 
@@ -393,7 +393,7 @@ def test_a_signal_ends_a_recording_in_order(simulator, tmp_path, number):
     ) as process:
         assert "recording to" in process.stderr.readline()
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
 
     assert (process.returncode, err) == (0, "")
     assert json.loads(out)["event"] == "summary"
