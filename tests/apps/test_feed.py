@@ -6,13 +6,15 @@ import pytest
 import trio
 import trio.testing
 
+from flowtrade.commands.config import FeedConfig
 from flowtrade.feed import FeedInstrument, MarketFeed, instrument_of
 from integration.errors import DnsError
 from integration.market.config import StreamConfig
-from integration.market.reports import BookResynced, BookStale
+from integration.market.reports import BookResynced, BookStale, StreamError
+from integration.market.turns import LineLost
 from integration.models import ExchangeId, MarketDataInstrument
 from integration.testing import SimulatedExchange, SyntheticMarket
-from integration.testing.faults import Gap
+from integration.testing.faults import Disconnect, Gap
 
 SECOND = 1_000_000_000
 GUARD_SECONDS = 300  # against hanging; nothing asserts a duration
@@ -58,6 +60,46 @@ async def test_a_lost_message_withdraws_the_mid_until_the_book_is_true_again():
     assert None in told
     assert told[-1] is not None
     assert {type(e) for e in events} >= {BookStale, BookResynced}
+
+
+async def test_a_lost_line_withdraws_nothing_and_is_logged(caplog):
+    mids, lost = [], trio.Event()
+
+    def note(event):
+        if isinstance(event, StreamError) and isinstance(event.error, LineLost):
+            lost.set()
+
+    async with (
+        SimulatedExchange(SyntheticMarket(3, ("BTCUSDT",))) as one,
+        SimulatedExchange(SyntheticMarket(3, ("BTCUSDT",))) as other,
+        trio.open_nursery() as nursery,
+    ):
+        settings = FeedConfig(
+            websocket_url={"binance_spot": one.websocket_url},
+            rest_url={"binance_spot": one.rest_url},
+            lines=2,
+            line_url={"binance_spot": (other.websocket_url,)},
+        )
+        feed = MarketFeed(
+            {"BTC": BTC},
+            config=settings.streams(),
+            on_mid=lambda product, mid, time: mids.append(mid),
+            on_event=note,
+        )
+        await nursery.start(feed.run)
+        with trio.fail_after(GUARD_SECONDS):
+            for cut in (False, True):
+                if cut:
+                    await one.inject(Disconnect())
+                    await lost.wait()
+                for exchange in (one, other):
+                    await exchange.advance(exchange.time_ns + SECOND)
+                await feed.reached("BTC", one.sequence("BTCUSDT"))
+        nursery.cancel_scope.cancel()
+
+    assert mids
+    assert None not in mids
+    assert "binance_spot#0 was lost" in caplog.text
 
 
 async def test_a_product_without_an_instrument_has_no_price():

@@ -21,8 +21,14 @@ import trio
 from integration.errors import IntegrationError, RemoteError
 from integration.market.books import BookState, OrderBook
 from integration.market.config import StreamConfig
-from integration.market.reports import BookStale, Reconnecting, StreamEvent
+from integration.market.reports import (
+    BookStale,
+    Reconnecting,
+    StreamError,
+    StreamEvent,
+)
 from integration.market.streams import MarketStreams, open_market_streams
+from integration.market.turns import LineLost, LinesDiffer
 from integration.models import (
     ExchangeId,
     MarketDataInstrument,
@@ -46,6 +52,9 @@ _KINDS = (SubKind.ORDER_BOOKS_L2, SubKind.ORDER_BOOKS_L1, SubKind.PUBLIC_TRADES)
 
 _AGAIN: Final = 30.0
 """Seconds after which a venue that was out of reach is asked again."""
+
+_OF_LINES: Final = (LineLost, LinesDiffer)
+"""What only whoever runs the server can mend, and nobody would notice otherwise."""
 
 _log = logging.getLogger(__name__)
 
@@ -281,6 +290,8 @@ class MarketFeed:
                 if isinstance(event, BookStale):
                     for product in self._behind(event.exchange, event.instrument):
                         touched[product] = event.time
+            elif isinstance(event, StreamError) and isinstance(event.error, _OF_LINES):
+                _log.warning("market data: %s", event.error)
             if self._on_event is not None:
                 self._on_event(event)
         for product, time in touched.items():

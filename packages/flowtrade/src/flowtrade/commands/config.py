@@ -8,7 +8,7 @@ The `[server]`, `[store]`, `[schedule]` and `[auction]` tables are the service's
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -52,11 +52,16 @@ class FeedConfig(Model, frozen=True, kw_only=True):
         websocket_url: Exchange -> URL used instead of its own, such as a simulator's.
         rest_url: Likewise for snapshots.
         record: Folder into which the raw bytes received are recorded, None for none.
+        lines: Connections that carry the same; while one is up no feed goes stale.
+        line_url: Exchange -> WebSocket URLs of the second and further lines; by default
+            the first's.
     """
 
     websocket_url: dict[str, str] = msgspec.field(default_factory=dict)
     rest_url: dict[str, str] = msgspec.field(default_factory=dict)
     record: str | None = None
+    lines: Annotated[int, msgspec.Meta(ge=1, le=4)] = 1
+    line_url: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
     def streams(self, ssl_context: ssl.SSLContext | None = None) -> StreamConfig:
         """The configuration of the market streams; TLS verifies with the context."""
@@ -65,6 +70,8 @@ class FeedConfig(Model, frozen=True, kw_only=True):
             websocket_url=self.websocket_url,
             rest_url=self.rest_url,
             recorder=None if self.record is None else Path(self.record),
+            lines=self.lines,
+            line_url=self.line_url,
         )
 
 
