@@ -35,9 +35,11 @@ from integration.market.turns import LineLost, LinesDiffer
 from integration.models import (
     Candle,
     ExchangeId,
+    Level,
     Liquidation,
     MarketDataInstrument,
     MarketEvent,
+    OrderBookL1,
     OrderBookSnapshot,
     OrderBookUpdate,
     PublicTrade,
@@ -532,6 +534,19 @@ def candle(at, close):
     )
 
 
+def test_quotes_that_are_numbered_by_their_connection_are_led():
+    _, _, arbiter, _ = pair(ID_RANGE)
+    level = Level(Decimal(1), Decimal(1))
+
+    def quote(number):
+        kind = OrderBookL1(MS, level, level, number)
+        return MarketEvent(MS, MS, ExchangeId.COINBASE_ADVANCED, BTC, kind)
+
+    assert arbiter.take(0, [quote(5)])
+    assert arbiter.take(1, [quote(900)]) == []
+    assert arbiter.take(0, [quote(6)])
+
+
 def test_of_candles_one_line_leads_until_it_is_lost():
     _, lines, arbiter, _ = pair(ID_RANGE)
     assert arbiter.take(1, [candle(1, 100)])
@@ -564,6 +579,20 @@ def test_a_line_that_brings_nothing_while_another_brings_much_is_found_silent():
     # Fifty events would be enough, but not in less than fifteen seconds.
     assert (silent, n) == ([1], 50)
     arbiter.take(1, [trade])
+    assert arbiter.silent == []
+
+
+def test_a_line_that_was_lost_is_not_silent_as_soon_as_it_is_back():
+    _, lines, arbiter, _ = pair(ID_RANGE)
+
+    def trade(n):
+        return MarketEvent(n * MS, n * 1000 * MS, VENUE, BTC, numbered_trade(n))
+
+    for n in range(1, 50):
+        arbiter.take(0, [trade(n)])
+    arbiter.take(1, lines[1].lost(50_000 * MS))
+    lines[1].back()
+    arbiter.take(0, [trade(50)])
     assert arbiter.silent == []
 
 

@@ -160,7 +160,7 @@ class RedundantConnection:
         outlet: where events go.
         images: fetches images of this exchange, if it serves them by HTTP.
         limiter: bounds connection attempts, of all lines together.
-        schema: looks for what the venue has added, at the first line's messages.
+        schema: looks for what the venue has added to its messages.
 
     Attributes:
         lines: the connections.
@@ -193,7 +193,7 @@ class RedundantConnection:
                 outlet=_Entry(self, line),
                 images=images,
                 limiter=limiter,
-                schema=None if line else schema,
+                schema=schema,
                 standing=Standing.SPARED,
             )
             for line, url in enumerate(urls)
