@@ -66,7 +66,9 @@ async def test_the_server_starts_serves_and_ends_on_sigterm(tmp_path, mode):
     process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: ASYNC220, S603  # short
     try:
         with trio.fail_after(60):
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{port}", timeout=120
+            ) as client:
                 assert (await until_healthy(client, process)).json() == {"status": "ok"}
                 made = await client.post(
                     "/product",

@@ -45,7 +45,7 @@ async def running(**metrics):
 
 
 async def read(url):
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         reply = await client.get(url)
     assert reply.status_code == 200
     assert reply.headers["content-type"].startswith("text/plain")
@@ -85,7 +85,7 @@ async def test_what_happens_is_counted():
 async def test_requests_are_shown_by_route_and_class_of_status():
     async with running(port=0) as server:
         url = server.auction.url
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=120) as client:
             for path in ("/health", "/health", "/demand", f"/demand/{BIDDER}", "/x"):
                 await client.get(url + path)
         text, figures = await read(server.metrics_url)
@@ -101,7 +101,7 @@ async def test_requests_are_shown_by_route_and_class_of_status():
 
 
 async def test_every_figure_is_documented_and_no_other():
-    async with running(port=0) as server, httpx.AsyncClient() as client:
+    async with running(port=0) as server, httpx.AsyncClient(timeout=120) as client:
         await client.get(f"{server.auction.url}/health")
         text, _ = await read(server.metrics_url)
     families = {family.name for family in text_string_to_metric_families(text)}
@@ -124,7 +124,7 @@ async def test_every_figure_is_documented_and_no_other():
 
 
 async def test_only_figures_are_there():
-    async with running(port=0) as server, httpx.AsyncClient() as client:
+    async with running(port=0) as server, httpx.AsyncClient(timeout=120) as client:
         base = server.metrics_url.removesuffix("/metrics")
         missing = await client.get(f"{base}/product")
         refused = await client.post(server.metrics_url)

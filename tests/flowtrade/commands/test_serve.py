@@ -130,7 +130,7 @@ async def test_it_serves_until_a_signal_and_takes_its_keys_from_a_file(tmp_path)
             said += await process.stderr.receive_some()
         url = said.decode().split("listening on ")[1].strip()
         token = generate_jwt(None, SigningKey(secret), admin=True)
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=120) as client:
             headers = {"Authorization": f"Bearer {token}"}
             listed = (await client.get("/product", headers=headers)).json()
         process.send_signal(signal.SIGTERM)

@@ -30,7 +30,9 @@ async def serving(url, point=None, count=0):
     victim = await trio.to_thread.run_sync(start)
     try:
         base = await trio.to_thread.run_sync(victim.address)
-        async with httpx.AsyncClient(base_url=base, headers=HEADERS) as client:
+        async with httpx.AsyncClient(
+            base_url=base, headers=HEADERS, timeout=120
+        ) as client:
             yield client
     finally:
         await trio.to_thread.run_sync(victim.kill)

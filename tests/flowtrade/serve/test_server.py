@@ -126,7 +126,7 @@ async def read_head(stream):
 
 
 async def test_a_request_is_answered_and_the_connection_kept(url):
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
         first = await client.get("/")
         second = await client.post("/", content=b"payload")
 
@@ -155,7 +155,7 @@ async def test_ipv6_is_served(app, shutdown, nursery):
         url = await nursery.start(run)
     except OSError:
         pytest.skip("no IPv6 loopback")
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         assert (await client.get(url)).text == "hello"
     shutdown.set()
 
@@ -303,12 +303,12 @@ async def test_no_peer_takes_the_server_down(url, data, reset, connect):
         stream.socket.close()
     await stream.aclose()
 
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         assert (await client.get(url)).text == "hello"
 
 
 async def test_a_bug_of_the_application_is_500_and_logged(url, caplog):
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         assert (await client.get(f"{url}/bug")).status_code == 500
 
     assert "ZeroDivisionError" in caplog.text
@@ -355,7 +355,7 @@ async def test_running_out_of_descriptors_is_waited_out(app, url, connect, caplo
         logger.removeHandler(seen)
         stream.close()
 
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         assert (await client.get(url)).text == "hello"
     assert "cannot accept connections" in caplog.text
 

@@ -39,7 +39,7 @@ def signed(params, secret="secret-1", **more):  # noqa: S107 - of a simulated ve
 
 async def binance(venue, method, path, params, key="key-1", **more):
     url = f"{venue.rest_url}{path}?{signed(params, **more)}"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         return await client.request(method, url, headers={"X-MBX-APIKEY": key})
 
 

@@ -196,7 +196,7 @@ def connect():
         base = sim.websocket_url.removesuffix("/ws")
         verify = kwargs.get("ssl_context") or True
         async with (
-            httpx.AsyncClient(verify=verify, trust_env=False) as http,
+            httpx.AsyncClient(verify=verify, trust_env=False, timeout=120) as http,
             trio_websocket.open_websocket_url(
                 base + path, max_message_size=2**25, **kwargs
             ) as socket,
