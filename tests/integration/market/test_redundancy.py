@@ -3,17 +3,25 @@
 import itertools
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
 
 import pytest
 import trio
 import trio.testing
 
 from integration.errors import IntegrationError, Overload, Subscribe
+from integration.exchanges.registry import connector_for
 from integration.market import redundancy
 from integration.market.books import BookState
 from integration.market.config import FirstConnect, StreamConfig
 from integration.market.connection import Confirmation
-from integration.market.redundancy import AnyConfirmation, line_metrics
+from integration.market.outlet import Outlet
+from integration.market.planner import plan
+from integration.market.redundancy import (
+    AnyConfirmation,
+    RedundantConnection,
+    line_metrics,
+)
 from integration.market.reports import (
     BookResynced,
     BookStale,
@@ -29,9 +37,11 @@ from integration.models import (
     OrderBookL1,
     OrderBookUpdate,
     PublicTrade,
+    Side,
     SubKind,
     Subscription,
 )
+from integration.rest.limiter import RateLimiter
 from integration.stream.channel import OverloadPolicy
 from integration.stream.reconnect import Backoff, ReconnectPolicy
 from integration.testing import SimulatedExchange, SyntheticMarket
@@ -385,3 +395,41 @@ async def test_a_topic_is_refused_when_every_line_refused_it(nursery):
     lines[0].settle(Subscribe("nor there"))
     await trio.testing.wait_all_tasks_blocked()
     assert refused == ["nor there"]
+
+
+# Without a venue
+
+
+def test_trades_are_known_as_long_as_anything_of_the_instrument_is_wanted():
+    kinds = (SubKind.PUBLIC_TRADES, SubKind.ORDER_BOOKS_L2)
+    [found] = plan(
+        [Subscription(SPOT, BTC, kind) for kind in kinds],
+        connector_for=connector_for,
+        websocket_url={},
+    )
+    outlet = Outlet(10)
+    group = RedundantConnection(
+        4,
+        found,
+        [found.url, found.url],
+        connector=connector_for(SPOT),
+        config=StreamConfig(lines=2),
+        outlet=outlet,
+        images=None,
+        limiter=RateLimiter({}),
+    )
+    parts = {wanted.subscription.kind: wanted for wanted in found.wanted}
+    one, two, amount = Decimal(1), Decimal(2), Decimal(3)
+
+    def told(line, number, price):
+        trade = PublicTrade(number, price, amount, Side.BUY)
+        group.take(line, [MarketEvent(1, 1, SPOT, BTC, trade)])
+        return [event.kind.price for event in outlet.take_nowait()]
+
+    assert "binance_spot#4, binance_spot#5" in repr(group)
+    assert told(0, "7", one) == [one]
+    assert group.drop([parts[SubKind.ORDER_BOOKS_L2]]) == [BTC]
+    assert group.books == {}
+    assert told(1, "7", one) == []
+    assert group.drop([parts[SubKind.PUBLIC_TRADES]]) == []
+    assert told(1, "7", two) == [two]
