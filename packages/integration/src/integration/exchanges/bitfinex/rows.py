@@ -28,7 +28,15 @@ from integration.models import (
     SubKind,
 )
 
-__all__ = ["book", "candle", "liquidations", "status", "ticker", "trade"]
+__all__ = [
+    "book",
+    "candle",
+    "checksum",
+    "liquidations",
+    "status",
+    "ticker",
+    "trade",
+]
 
 _MS = 1_000_000
 
@@ -61,6 +69,11 @@ def book(body: Any) -> OrderBookSnapshot | OrderBookUpdate:  # noqa: ANN401  JSO
         levels = asks if text.startswith("-") else bids
         levels.append((str(price), text.removeprefix("-") if count else "0"))
     return OrderBookSnapshot(bids, asks) if image else OrderBookUpdate(bids, asks)
+
+
+def checksum(body: Any) -> int:  # noqa: ANN401  JSON
+    """Read a checksum: `4160874891` or, as a signed word, a negative number."""
+    return _whole(body)
 
 
 def ticker(body: Any, now: int) -> OrderBookL1:  # noqa: ANN401  JSON

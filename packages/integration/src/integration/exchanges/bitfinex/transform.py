@@ -93,7 +93,7 @@ class BitfinexTransformer(VenueTransformer[messages.Message]):
             case "hb" | "tu", _:
                 return (Heartbeat(instrument),)
             case "cs", _:
-                return (BookChecksum(instrument, int(m.body)),)
+                return (BookChecksum(instrument, rows.checksum(m.body)),)
             case "te", _:
                 time, trade = rows.trade(m.body)
                 return (MarketEvent(time, now, self.exchange, instrument, trade),)
