@@ -19,14 +19,14 @@ from flowtrade.clearing import (
     policy,
     small,
 )
-from flowtrade.clearing.active import solve_active
+from flowtrade.clearing.active import solve_active, solve_tiny
 from flowtrade.clearing.exact import audit_exactly
 from flowtrade.clearing.generate import generate
 from flowtrade.clearing.interior import solve_interior
 from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.testing import Oddity, odd_auction
-from flowtrade.clearing.tiny import is_tiny
+from flowtrade.clearing.tiny import TinyForm, is_tiny
 from flowtrade.models.clearing import CanonicalChoice
 
 SEEDS = st.integers(0, 2**32)
@@ -423,3 +423,45 @@ def test_a_step_ends_where_the_derivative_along_it_is_zero(monkeypatch):
 )
 def test_a_step_over_one_piece(line, along, outside, step):
     assert active._best_step([4.0], [along], [line], outside) == step
+
+
+def test_prices_that_only_differ_go_as_far_as_they_must():
+    """All rows are differences, and the first set leaves their level without a hold."""
+    form = TinyForm.scaled(
+        [
+            [(3, 2.0), (4, -1.0)],
+            [(0, 1.0), (4, -2.0)],
+            [(1, 1.0), (3, -2.0)],
+            [(0, 1.0), (3, -1.0)],
+            [(1, 1.0), (2, -1.0)],
+            [(2, 1.0), (4, -1.0)],
+            [(1, 1.0), (3, -1.0)],
+            [(0, 0.5), (2, -0.5)],
+            [(3, 1.0), (4, -0.5)],
+        ],
+        [0, 1, 2, 3, 4, 5, 6, 7, 8],
+        (
+            [-3.5, 0.0, -2.9, -4.4, -3.4, 0.0, -6.0, 0.0, 0.0],
+            [0.0, 6.3, 0.0, 0.0, 3.4, 5.8, 0.0, 0.03, 6.9],
+        ),
+        (
+            [10.8, 6.0, 2.1, 8.4, -6.1, 53.8, 10.7, -0.7, 9.1],
+            [8.7, 6.0, -2.4, 4.1, -24.0, 52.8, 6.9, -3.4, 0.6],
+        ),
+        columns=5,
+        orders=9,
+    )
+
+    point = solve_tiny(form)
+
+    assert point is not None
+    price = form.forward(point.z)
+    balance = [0.0] * 5
+    for r, y in enumerate(point.y):
+        for k, weight in form.rows[r]:
+            balance[k] += weight * y
+        if y > form.low[r]:
+            assert price[r] <= form.top[r] + 1e-9
+        if y < form.high[r]:
+            assert price[r] >= form.bottom[r] - 1e-9
+    assert balance == pytest.approx([0.0] * 5, abs=1e-13)

@@ -61,3 +61,17 @@ def test_a_market_with_two_open_prices_publishes_their_corners():
     assert (products["A"].price_min, products["A"].price_max) == (1.0, 7.0)
     assert (products["B"].price_min, products["B"].price_max) == (2.0, 8.0)
     assert products["A"].price + products["B"].price == pytest.approx(9.0)
+
+
+def test_an_end_beyond_the_box_of_small_bounds_is_the_end():
+    """A bound of 1e-5 sets the scale, one of 22.5 the range: no box is the answer."""
+    pytest.importorskip("highspy")
+    matrix = np.array([[1.0, 0.0, -1.0], [0.0, 2.0, -1.0], [0.0, 1.0, -1.0]])
+    lower = np.array([-np.inf, -np.inf, 0.0])
+    upper = np.array([1.25e-5, 22.5, 0.0])
+
+    program = SmallProgram(sparse.csc_array(matrix), lower, upper)
+
+    highest = [program.extreme(i, Direction.HIGHEST) for i in range(3)]
+    assert highest == pytest.approx([22.5000125, 22.5, 22.5], rel=1e-9)
+    assert program.extreme(0, Direction.LOWEST) == -np.inf

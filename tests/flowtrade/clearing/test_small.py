@@ -86,16 +86,16 @@ def test_the_answer_in_lists_is_the_one_through_arrays(seed, oddity):
     ]
 
 
-@pytest.mark.parametrize("kind", ["mixed", "paper", "ticks", "thin", "unlimited"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("products", [2, 3, 5])
 def test_ten_orders_of_every_kind_are_cleared_in_one_pass(kind, products):
-    for seed in range(8):
+    for seed in range(12):
         market = generate(kind, 10, products, seed=seed)
 
         clearing = clear_small(market, none_wanted(market))
 
         assert clearing is not None, seed
-        assert clearing.certificate.worst <= 1e-12
+        assert clearing.certificate.worst <= 1e-11
 
 
 @given(SEEDS, st.sampled_from(sorted(KINDS)), st.integers(2, 5))

@@ -14,7 +14,7 @@ point is asked.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, sqrt
+from math import inf, isfinite
 from time import monotonic
 from typing import TypeAlias, final
 
@@ -23,7 +23,7 @@ import numpy as np
 from flowtrade.clearing.activeset import ExactAuction, Side
 from flowtrade.clearing.arrays import FloatArray
 from flowtrade.clearing.priceform import PriceForm
-from flowtrade.clearing.tiny import TinyForm
+from flowtrade.clearing.tiny import TinyForm, solve_positive
 
 __all__ = ["ActivePoint", "TinyPoint", "solve_active", "solve_tiny"]
 
@@ -35,7 +35,8 @@ _STEPS = 40
 
 _STILL = 3
 """Steps without a change of the set that end a round: the exact equations have been
-tried at the first of them."""
+tried at the first of them. Where those contradict each other nothing slopes in some
+direction of the prices, and they go on until something does."""
 
 _REPAIRS = 12
 """Sets tried in exact arithmetic after one that floats found."""
@@ -122,6 +123,7 @@ class _Search:
             top - bottom for top, bottom in zip(self.top, self.bottom, strict=True)
         ]
         self.steps = 0
+        self.contradicts = False
         self.floor = self._floor()
         self.exact = ExactAuction(
             self.rows,
@@ -168,7 +170,7 @@ class _Search:
             steep = self.width[s] / self.scale[r]
             slope[r] += steep
             flow[r] += y[s] + steep * 0.5 * (self.top[s] + self.bottom[s])
-        return _solve(self._matrix(slope, self.floor), self._balance(flow))
+        return solve_positive(self._matrix(slope, self.floor), self._balance(flow))
 
     def _crossing(self) -> float:
         """The price of the only column, but for the place on its line.
@@ -227,11 +229,13 @@ class _Search:
             yield z, sides
         still = 0
         for _ in range(_STEPS):
+            # A set that stands still and is not the one has far to go.
+            ease = 5.0 * 0.25**still
             shift = [
-                max(abs(f) / (0.2 * level), floor)
+                max(ease * abs(f) / level, floor)
                 for f, level, floor in zip(force, self.level, self.floor, strict=True)
             ]
-            move = _solve(self._matrix(slope, shift), force)
+            move = solve_positive(self._matrix(slope, shift), force)
             along = self.form.forward(move)
             self.steps += 1
             outside = sum(a * b for a, b in zip(self.offset, move, strict=True))
@@ -246,7 +250,7 @@ class _Search:
             still = still + 1 if sides == before else 0
             if still:
                 yield z, sides
-            if still == _STILL:
+            if still >= _STILL and not self.contradicts:
                 return
         yield z, sides
 
@@ -273,6 +277,7 @@ class _Search:
             tried.add(key)
             self.steps += 1
             point = self.exact.solved(sides, z, y)
+            self.contradicts = point is None
             if point is None:
                 return None
             sides, good = point.judged()
@@ -369,28 +374,3 @@ def _best_step(
         if value <= 0.0:
             return at
     return at + value / fall if fall > 0.0 else at
-
-
-def _solve(matrix: list[list[float]], rhs: list[float]) -> list[float]:
-    """Solve a positive definite system by Cholesky's method; the matrix is used up.
-
-    Raises:
-        ValueError: It is not positive definite.
-    """
-    out = list(rhs)
-    for i, row in enumerate(matrix):
-        for j in range(i):
-            other = matrix[j]
-            total = row[j]
-            for k in range(j):
-                total -= row[k] * other[k]
-            row[j] = total / other[j]
-        total = row[i] - sum([v * v for v in row[:i]])
-        row[i] = sqrt(total)
-        out[i] = (out[i] - sum([row[k] * out[k] for k in range(i)])) / row[i]
-    for i in range(len(out) - 1, -1, -1):
-        value = out[i]
-        for k in range(i + 1, len(out)):
-            value -= matrix[k][i] * out[k]
-        out[i] = value / matrix[i][i]
-    return out

@@ -76,6 +76,7 @@ class SmallProgram:
             wider = self._solve(self._boxes[1], column, direction)
             if abs(wider) > 0.5 * _GROWTH * abs(value):
                 return -direction.value * np.inf
+            value = wider  # where bounds are worlds apart, the box was the end
         return value * self._scale
 
     def _solve(self, highs: _Highs, column: int, direction: Direction) -> float:

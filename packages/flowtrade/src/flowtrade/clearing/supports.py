@@ -21,6 +21,7 @@ from flowtrade.clearing.faces import Ranges
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.rational import binary_places, solve_exactly, whole
 from flowtrade.clearing.tiny import Row, TinyForm, is_tiny
+from flowtrade.clearing.tinynearest import NearestSet
 
 __all__ = ["Support", "TinySupport", "find_support", "support_tiny"]
 
@@ -34,7 +35,18 @@ _AT_BOUND = 1e-10
 """Share of a piece's width within which it counts as standing at its end."""
 
 _PIVOTS = 200
-_CHOICES = 40
+
+_BEYOND = 1e-13
+"""Distance beyond a row, against its price scale, that rounding of an exact point
+explains."""
+
+_ROUNDING = 1e-12
+"""Share of a price scale that a row may push a price the wrong way: a target that
+stands on a row is beyond it by rounding."""
+
+_IDLE = 1e-7
+"""Pull on prices that are not drawn anywhere, against the least that is: none, but for
+the search of the set, which wants some."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,29 +194,57 @@ class _Set:
         place = {column: i for i, column in enumerate(columns)}
         bounds = [b for b in self.bounds if any(k in place for k, _ in b.row)]
         fixed = [b for b in self.pinned if any(k in place for k, _ in b.row)]
-        active: list[_Bound] = []
-        for _ in range(_CHOICES):
-            near, force = self._stationary(z, place, drawn, target, [*fixed, *active])
-            against = [
-                (b.sign * f, i)
-                for i, (b, f) in enumerate(
-                    zip(active, force[len(fixed) :], strict=True)
-                )
-                if b.sign * f < 0.0
-            ]
-            if against:
-                active.pop(min(against)[1])
-                continue
-            worst = min(
-                ((self._slack(b, near), i) for i, b in enumerate(bounds)),
-                default=(0.0, 0),
-            )
-            if worst[0] >= -1e-13:
-                return near
-            if any(bounds[worst[1]] is b for b in active):
+        active = self._holding(z, place, drawn, target, fixed, bounds)
+        near, force = self._stationary(z, place, drawn, target, active)
+        for bound, value in zip(active, force, strict=True):
+            if bound.sign * value < 0.0 and self._moves(bound, value):
                 raise _LostError
-            active.append(bounds[worst[1]])
-        raise _LostError
+        if min((self._slack(b, near) for b in bounds), default=0.0) < -_BEYOND:
+            raise _LostError
+        return near
+
+    def _holding(
+        self,
+        z: list[float],
+        place: dict[int, int],
+        drawn: list[int],
+        target: list[float],
+        fixed: list[_Bound],
+        bounds: list[_Bound],
+    ) -> list[_Bound]:
+        """Rows that hold at the nearest point, independent of each other."""
+        rows: list[Row] = []
+        levels: list[float] = []
+        for bound in (*fixed, *bounds):
+            sign = bound.sign or 1.0
+            size = sum([abs(w) * self.level[k] for k, w in bound.row])
+            level, row = bound.level, []
+            for k, weight in bound.row:
+                if k in place:
+                    row.append((place[k], sign * weight * self.level[k] / size))
+                else:
+                    level -= weight * z[k]
+            rows.append(row)
+            levels.append(sign * level / size)
+        top = max(self.level[k] for k in place)
+        pull = [(self.level[k] / top) ** 2 for k in place]
+        least = _IDLE * min(pull[place[k]] for k in drawn)
+        wanted = dict.fromkeys(drawn)
+        near = NearestSet(
+            rows,
+            levels,
+            len(fixed),
+            [p if k in wanted else least for k, p in zip(place, pull, strict=True)],
+            [(target if k in wanted else z)[k] / self.level[k] for k in place],
+        )
+        every = (*fixed, *bounds)
+        return [every[i] for i in near.found()]
+
+    def _moves(self, bound: _Bound, force: float) -> bool:
+        """Whether a force is more than what rounding of the target explains."""
+        return any(
+            abs(weight * force) > _ROUNDING * self.level[k] for k, weight in bound.row
+        )
 
     def _slack(self, bound: _Bound, z: list[float]) -> float:
         size = sum([abs(w) * self.level[k] for k, w in bound.row])
@@ -246,7 +286,7 @@ class _Set:
         out = list(z)
         for column, i in place.items():
             out[column] = above[i] / (below << p)
-        return out, [float(value) for value in above[count:]]
+        return out, [ldexp(value / below, w - p) for value in above[count:]]
 
 
 def _intervals(

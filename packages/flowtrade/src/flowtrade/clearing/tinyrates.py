@@ -20,6 +20,9 @@ _TIE = 1e-9
 _NARROW = 1e-14
 """Width of a demand's open range, against its ends, that is rounding."""
 
+_SPANNED = 1e-9
+"""Share of a column that no other spans and that is rounding."""
+
 
 def open_flows(form: TinyForm, z: Sequence[float]) -> list[int]:
     """Pieces whose flow the prices leave open and balance does not settle.
@@ -183,13 +186,53 @@ class LeastRates:
                 bottom.append(0.0)
             else:
                 offset[column[d]] += 0.5 * (least + most)
-        form = TinyForm.scaled(
-            rows,
-            list(range(len(rows))),
-            (low, high),
-            (top, bottom),
-            columns=len(offset),
-            orders=len(rows),
-        )
-        form.offset = offset
-        return form
+        return _balanced(rows, (low, high), (top, bottom), offset)
+
+
+def _balanced(
+    rows: list[Row],
+    ends: tuple[list[float], list[float]],
+    prices: tuple[list[float], list[float]],
+    offset: list[float],
+) -> TinyForm:
+    """The auction without balances that others imply.
+
+    What enters from outside is rounded: a balance that follows from the others would
+    contradict them by that much, and nothing exact could meet both.
+    """
+    kept = _independent(rows, len(offset))
+    if len(kept) < len(offset):
+        place = {k: i for i, k in enumerate(kept)}
+        rows = [[(place[k], w) for k, w in row if k in place] for row in rows]
+        offset = [offset[k] for k in kept]
+    form = TinyForm.scaled(
+        rows,
+        list(range(len(rows))),
+        ends,
+        prices,
+        columns=len(offset),
+        orders=len(rows),
+    )
+    form.offset = offset
+    return form
+
+
+def _independent(rows: Sequence[Row], columns: int) -> list[int]:
+    """Columns of a table that no others of them span, the first ones first."""
+    dense = [[0.0] * len(rows) for _ in range(columns)]
+    for r, row in enumerate(rows):
+        for k, weight in row:
+            dense[k][r] = weight
+    kept: list[int] = []
+    pivots: list[tuple[int, list[float]]] = []
+    for k, line in enumerate(dense):
+        size = max(map(abs, line), default=0.0)
+        for at, pivot in pivots:
+            share = line[at]
+            if share:
+                line = [a - share * b for a, b in zip(line, pivot, strict=True)]
+        largest, at = max(((abs(v), i) for i, v in enumerate(line)), default=(0.0, 0))
+        if largest > _SPANNED * size:
+            kept.append(k)
+            pivots.append((at, [value / line[at] for value in line]))
+    return kept
