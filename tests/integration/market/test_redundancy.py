@@ -116,7 +116,7 @@ class Twins:
 
 
 @asynccontextmanager
-async def twins(dialect=SPOT, *, subscriptions=None, **settings):
+async def twins(dialect=SPOT, *, subscriptions=None, refusing=(), **settings):
     instrument = instrument_of(dialect)
     if subscriptions is None:
         subscriptions = [Subscription(dialect, instrument, kind) for kind in KINDS]
@@ -128,6 +128,8 @@ async def twins(dialect=SPOT, *, subscriptions=None, **settings):
                 )
                 for _ in range(2)
             ]
+            for number in refusing:
+                await sims[number].inject(Refuse())
             settings = {
                 "websocket_url": {dialect: sims[0].websocket_url},
                 "line_url": {dialect: (sims[1].websocket_url,)},
@@ -287,6 +289,16 @@ async def test_one_line_is_enough_to_begin(first):
         await found.step(3)
         await found.until(found.same, moving=False)
         assert [line.up for line in found.streams.lines] == [True, False]
+
+
+async def test_a_line_that_could_not_begin_joins_later():
+    async with twins(refusing=[1]) as found:
+        await found.until(found.live)
+        assert [line.up for line in found.streams.lines] == [True, False]
+        await found.sims[1].inject(Refuse(duration_ms=0))
+        await found.until(found.both_live)
+
+        assert found.of(BookStale) == found.of(Reconnecting) == []
 
 
 async def test_no_line_that_begins_is_an_error():
