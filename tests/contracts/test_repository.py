@@ -58,3 +58,16 @@ def test_served_pages_load_nothing_from_elsewhere():
         assert not re.findall(
             r"""(?:src|href|url|import)\W{1,3}https?://""", page.read_text()
         )
+
+
+def test_no_module_is_longer_than_the_house_rule():
+    folders = ("packages", "apps", "tests", "benchmarks", "examples", "fuzz")
+    modules = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    lengths = {path: path.read_text().count("\n") for path in modules}
+
+    assert len(modules) > 500
+    assert {str(p.relative_to(ROOT)): n for p, n in lengths.items() if n > 700} == {}
+
+
+def test_tests_are_no_package():
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
