@@ -204,7 +204,13 @@ class Venue:
 
     def heartbeat(self) -> Message:
         return self.numbered(
-            OrderBookUpdate([], [], sequence=self.id, prev_sequence=self.id)
+            OrderBookUpdate(
+                [],
+                [],
+                sequence=self.id,
+                prev_sequence=self.id,
+                time_engine=self.now,
+            )
         )
 
 
@@ -379,7 +385,7 @@ GAMES = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 FIRST_LOSS = settings(
-    GAMES, max_examples=400, derandomize=True, phases=[Phase.generate]
+    GAMES, max_examples=1000, derandomize=True, phases=[Phase.generate]
 )
 """The same games every time, until one is lost; it is not made shorter."""
 
