@@ -139,6 +139,16 @@ ETH = FeedInstrument(
 )
 
 
+async def arrived(exchange, feed, product):
+    """Move the market, second by second, until a product is followed."""
+    with trio.fail_after(GUARD_SECONDS):
+        while True:
+            await exchange.advance(exchange.time_ns + SECOND)
+            with trio.move_on_after(0.1):
+                await feed.reached(product, 0)
+                return
+
+
 @pytest.mark.parametrize("given", [{}, {"BTC": BTC}], ids=["none", "one"])
 async def test_a_product_that_is_added_later_is_followed(given):
     async with (
@@ -155,11 +165,7 @@ async def test_a_product_that_is_added_later_is_followed(given):
         feed.follow("ETH", ETH)
         feed.follow("ETH too", ETH)  # the same market behind another product
         feed.follow("ETH", ETH)  # known already
-        for _ in range(200):  # each second of the market, until it has arrived
-            await exchange.advance(exchange.time_ns + SECOND)
-            with trio.move_on_after(0.1):
-                await feed.reached("ETH too", 0)
-                break
+        await arrived(exchange, feed, "ETH too")
         both = (feed.mid("ETH"), feed.mid("ETH too"))
         nursery.cancel_scope.cancel()
 
@@ -180,11 +186,7 @@ async def test_a_product_that_no_venue_offers_has_no_price_and_harms_nobody(capl
         await nursery.start(feed.run)
         feed.follow("nothing", nothing)
         feed.follow("BTC", BTC)
-        for _ in range(200):
-            await exchange.advance(exchange.time_ns + SECOND)
-            with trio.move_on_after(0.1):
-                await feed.reached("BTC", 0)
-                break
+        await arrived(exchange, feed, "BTC")
         mid = feed.mid("BTC")
         nursery.cancel_scope.cancel()
 
