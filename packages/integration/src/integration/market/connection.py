@@ -667,16 +667,14 @@ class Connection:
 
     def _policy(self, policy: ReconnectPolicy) -> ReconnectPolicy:
         """Let the first attempt fail at once, if so configured."""
-        if self.config.first_connect is FirstConnect.RETRY:
+        retried = self.config.first_connect is FirstConnect.RETRY
+        if retried or self._standing is Standing.SPARED:
             return policy
         later = policy.on_connect_error
 
         def decide(error: ConnectError) -> ConnectErrorAction:
-            if self._ready:
-                return later(error)
-            if self._standing is Standing.ALONE:
+            if not self._ready:
                 return ConnectErrorAction.TERMINATE
-            self._settle_all(error.error)
             return later(error)
 
         return msgspec.structs.replace(policy, on_connect_error=decide)
