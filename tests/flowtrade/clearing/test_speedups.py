@@ -209,15 +209,24 @@ def test_rows_add_up_to_the_same_bits(loops, orders):
     form = PriceForm.of(market.structure, market.segments)
     random = np.random.default_rng(orders)
     arrays = [random.lognormal(0.0, 5.0, len(form)) for _ in range(3)]
-    plain = interior._PlainSums(form, *arrays)
+    found = []
+    plain = interior._PlainLoops(form, *arrays)
     with (
         mock.patch.object(interior, "add_rows", loops.add_rows),
         mock.patch.object(interior, "push_rows", loops.push_rows),
+        mock.patch.object(interior, "lower", loops.lower),
+        mock.patch.object(interior, "moves", loops.moves),
     ):
-        sums = interior._CompiledSums(form, *arrays)
+        sums = interior._CompiledLoops(form, *arrays)
 
         assert all(map(same, sums.look(), plain.look()))
         assert same(sums.push(), plain.push())
+        turn = random.normal(size=form.rows)
+        for each, taken in ((sums, arrays[0].copy()), (plain, arrays[0].copy())):
+            each.lower(taken, turn, form.row)
+            each.moves(taken, turn, form.row, arrays[1], taken)
+            found.append(taken)
+        assert same(*found)
 
 
 @pytest.mark.parametrize("loops", LOOPS)

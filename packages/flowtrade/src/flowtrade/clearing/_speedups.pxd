@@ -92,6 +92,20 @@ cpdef push_rows(
 )
 
 
+@cython.locals(at=Py_ssize_t)
+cpdef lower(double[::1] force, const double[::1] price, const int64_t[::1] row)
+
+
+@cython.locals(at=Py_ssize_t)
+cpdef moves(
+    const double[::1] force,
+    const double[::1] turn,
+    const int64_t[::1] row,
+    const double[::1] inverse,
+    double[::1] dy,
+)
+
+
 @cython.locals(
     row=Py_ssize_t,
     at=Py_ssize_t,

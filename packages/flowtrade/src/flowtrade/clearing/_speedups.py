@@ -38,7 +38,9 @@ __all__ = [
     "begin",
     "judge",
     "lay_out",
+    "lower",
     "measure_fit",
+    "moves",
     "open_pieces",
     "pull",
     "push_rows",
@@ -214,6 +216,34 @@ def push_rows(
             for at in range(ptr[row], ptr[row + 1]):
                 pushed += inverse[at] * force[at]
             push[row] = pushed
+
+
+def lower(force: FloatArray, price: FloatArray, row: IntArray) -> None:
+    """Subtract rows' prices from segments' forces, in place."""
+    with cython.nogil:
+        for at in range(len(force)):
+            force[at] -= price[row[at]]
+
+
+def moves(
+    force: FloatArray,
+    turn: FloatArray,
+    row: IntArray,
+    inverse: FloatArray,
+    dy: FloatArray,
+) -> None:
+    """Moves of segments: (force - turn of their row) / theta.
+
+    Args:
+        force: Of segments.
+        turn: Changes of the rows' prices.
+        row: Of segments.
+        inverse: Of segments, 1/theta.
+        dy: Takes the moves.
+    """
+    with cython.nogil:
+        for at in range(len(force)):
+            dy[at] = (force[at] - turn[row[at]]) * inverse[at]
 
 
 def open_pieces(

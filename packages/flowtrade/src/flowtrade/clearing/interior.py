@@ -32,7 +32,9 @@ from scipy import sparse
 from flowtrade.clearing._speedups import (
     add_rows,
     begin,
+    lower,
     measure_fit,
+    moves,
     open_pieces,
     push_rows,
 )
@@ -139,6 +141,7 @@ class _Iteration:
         self.form = form
         count = len(form)
         self.z: FloatArray
+        self.price: FloatArray  # of rows, at z
         self.delta = _DELTA * form.column_supply
         if compiled:
             self._start_compiled()
@@ -150,9 +153,9 @@ class _Iteration:
         self.chunks = _chunks(form)
         self.inverse = np.empty(count)
         self.force = np.empty(count)
-        make = _CompiledSums if compiled else _PlainSums
-        self.sums: _CompiledSums | _PlainSums
-        self.sums = make(form, self.inverse, self.force, self.y)
+        make = _CompiledLoops if compiled else _PlainLoops
+        self.loops: _CompiledLoops | _PlainLoops
+        self.loops = make(form, self.inverse, self.force, self.y)
         self.welfare = 0.0
         self.near_low = np.empty(count)
         self.near_high = np.empty(count)
@@ -163,13 +166,15 @@ class _Iteration:
         self.dvu = np.empty(count)
 
     def run(self, max_iterations: int, deadline: float) -> InteriorPoint:
+        form = self.form
         end = InteriorEnd.LIMIT
         iterations = 0
         best = np.inf
         stalled = 0
         while iterations < max_iterations:
             weights, push, comp, flows = self._linearise()
-            end_now = self._judge(comp, flows)
+            residual = form.balance_of_rows(flows)
+            end_now = self._judge(comp, residual)
             if end_now is not None:
                 end = end_now
                 break
@@ -182,33 +187,32 @@ class _Iteration:
                 end = InteriorEnd.TIME
                 break
             try:
-                factor = self.form.assembler.factor(weights, self.delta)
+                factor = form.assembler.factor(weights, self.delta)
             except SingularMatrix:
                 end = InteriorEnd.SINGULAR
                 break
             iterations += 1
-            self._advance(factor, push, comp, flows)
+            self._advance(factor, push, comp, residual)
         return InteriorPoint(end, self.z, self.y, iterations)
 
     def _advance(
-        self, factor: Factor, push: FloatArray, comp: float, flows: FloatArray
+        self, factor: Factor, push: FloatArray, comp: float, residual: FloatArray
     ) -> None:
         form = self.form
-        residual = form.balance_of_rows(flows)
         dz = factor.solve(residual + form.map.adjoint(push))
         step, curve = self._predict(form.map.forward(dz))
         # Complementarity after the predictor, without another pass over segments.
         after = comp * (1.0 - step) + step * step * curve
         push = self._correct(_centring(comp, after) / max(self.sides, 1))
         dz = factor.solve(residual + form.map.adjoint(push))
-        ahead, down = self._direct(form.map.forward(dz))
+        turn = form.map.forward(dz)
+        ahead, down = self._direct(turn)
         self.z = self.z + down * dz
+        self.price = self.price + down * turn
         self._move(ahead, down)
 
     def _linearise(self) -> tuple[FloatArray, FloatArray, float, FloatArray]:
         """Row weights, row forces, complementarity and row flows at this point."""
-        form = self.form
-        price = form.map.forward(self.z)
         comp = welfare = 0.0
         for chunk in self.chunks:
             at = chunk.part
@@ -230,10 +234,10 @@ class _Iteration:
             base = self.base[at]
             welfare += float(base @ y) - 0.5 * float(force @ y)
             np.subtract(base, force, out=force)
-            force -= price.take(chunk.row)
+            self.loops.lower(force, self.price, chunk.row)
             comp += float(wl @ vl) + float(wu @ vu)
         self.welfare = welfare
-        weights, push, flows = self.sums.look()
+        weights, push, flows = self.loops.look()
         return weights, push, comp, flows
 
     def _predict(self, turn: FloatArray) -> tuple[float, float]:
@@ -242,8 +246,8 @@ class _Iteration:
         curve = 0.0
         for chunk in self.chunks:
             at = chunk.part
-            dy = np.subtract(self.force[at], turn.take(chunk.row), out=self.dy[at])
-            dy *= self.inverse[at]
+            dy = self.dy[at]
+            self.loops.moves(self.force[at], turn, chunk.row, self.inverse[at], dy)
             low = dy * self.near_low[at]
             high = dy * self.near_high[at]
             reach = max(
@@ -282,7 +286,7 @@ class _Iteration:
             force = self.force[at]
             force += self.dvl[at]
             force -= self.dvu[at]
-        return self.sums.push()
+        return self.loops.push()
 
     def _direct(self, turn: FloatArray) -> tuple[float, float]:
         """The final move; returns the steps of flows and of prices.
@@ -295,8 +299,8 @@ class _Iteration:
         flows = prices = 0.0
         for chunk in self.chunks:
             at = chunk.part
-            dy = np.subtract(self.force[at], turn.take(chunk.row), out=self.dy[at])
-            dy *= self.inverse[at]
+            dy = self.dy[at]
+            self.loops.moves(self.force[at], turn, chunk.row, self.inverse[at], dy)
             vl, vu, dvl, dvu = self.vl[at], self.vu[at], self.dvl[at], self.dvu[at]
             dvl -= vl
             dvl -= self.tie_low[at] * dy
@@ -330,11 +334,10 @@ class _Iteration:
         self.vl[self.no_low] = _FAINT
         self.vu[self.no_high] = _FAINT
 
-    def _judge(self, comp: float, flows: FloatArray) -> InteriorEnd | None:
+    def _judge(self, comp: float, residual: FloatArray) -> InteriorEnd | None:
         if not np.isfinite(comp) or not np.isfinite(self.z).all():
             return InteriorEnd.DIVERGED
-        form = self.form
-        residual = np.abs(form.balance_of_rows(flows))
+        form, residual = self.form, np.abs(residual)
         worth = abs(self.welfare) + 1e-4 * self.potential
         least, share, most = _TOLERANCE
         tolerance = float(np.clip(share / max(len(form), 1), least, most))
@@ -376,7 +379,8 @@ class _Iteration:
         tiny = np.finfo(np.float64).tiny
         self.wl = np.where(low_side, np.maximum(self.y - form.low, tiny), _FAR)
         self.wu = np.where(high_side, np.maximum(form.high - self.y, tiny), _FAR)
-        gradient = form.map.forward(self.z)[form.row] - form.middle
+        self.price = form.map.forward(self.z)
+        gradient = self.price[form.row] - form.middle
         force = _START_FORCE * row_price
         self.vl = np.where(low_side, np.maximum(gradient, 0.0) + force, _FAINT)
         self.vu = np.where(high_side, np.maximum(-gradient, 0.0) + force, _FAINT)
@@ -396,8 +400,11 @@ class _Iteration:
             return measure_fit(form.row_ptr, *ends, fit) / fitted
 
         self.z = self._first_prices(sums[1], sums[2], sums[3], apart)
-        start, price = np.empty((4, len(form))), form.map.forward(self.z)
-        self.potential = begin(form.row_ptr, *ends, price, _START_FORCE, self.y, start)
+        self.price = form.map.forward(self.z)
+        start = np.empty((4, len(form)))
+        self.potential = begin(
+            form.row_ptr, *ends, self.price, _START_FORCE, self.y, start
+        )
         self.wl, self.wu, self.vl, self.vu = start
 
     def _capacity(self, widths: FloatArray) -> FloatArray:
@@ -435,8 +442,11 @@ class _Iteration:
 
 
 @final
-class _PlainSums:
-    """Sums by row over live arrays of segments, as sparse products: without copies."""
+class _PlainLoops:
+    """What goes by rows: sums over live arrays of segments, and rows' values for them.
+
+    The sums are sparse products, which copy nothing.
+    """
 
     def __init__(
         self, form: PriceForm, inverse: FloatArray, force: FloatArray, y: FloatArray
@@ -471,10 +481,26 @@ class _PlainSums:
             return self._form.row_sums(self._inverse * self._force)
         return np.asarray(self._matrices[0] @ self._force)
 
+    def lower(self, force: FloatArray, price: FloatArray, row: IntArray) -> None:
+        """Subtract rows' prices from forces of some segments, in place."""
+        force -= price.take(row)
+
+    def moves(
+        self,
+        force: FloatArray,
+        turn: FloatArray,
+        row: IntArray,
+        inverse: FloatArray,
+        out: FloatArray,
+    ) -> None:
+        """Moves of some segments at a change of their rows' prices."""
+        np.subtract(force, turn.take(row), out=out)
+        out *= inverse
+
 
 @final
-class _CompiledSums:
-    """The sums by compiled loops, to the same bits."""
+class _CompiledLoops:
+    """The same by compiled loops, to the same bits."""
 
     def __init__(
         self, form: PriceForm, inverse: FloatArray, force: FloatArray, y: FloatArray
@@ -493,6 +519,21 @@ class _CompiledSums:
         push = np.empty(self._rows)
         push_rows(self._ptr, self._inverse, self._force, push)
         return push
+
+    def lower(self, force: FloatArray, price: FloatArray, row: IntArray) -> None:
+        """Subtract rows' prices from forces of some segments, in place."""
+        lower(force, price, row)
+
+    def moves(
+        self,
+        force: FloatArray,
+        turn: FloatArray,
+        row: IntArray,
+        inverse: FloatArray,
+        out: FloatArray,
+    ) -> None:
+        """Moves of some segments at a change of their rows' prices."""
+        moves(force, turn, row, inverse, out)
 
 
 def _rounded(value: float) -> float:
