@@ -657,7 +657,8 @@ def _guard(version: Rfc3339 | None) -> dict[str, str]:
 def _api_error(status: int, body: bytes, headers: httpx.Headers) -> ApiError:
     try:
         problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # not of our service: a proxy's page, say
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        # Not of our service: a proxy's page, say.
         problem = _Problem(detail=body[:200].decode("utf-8", "replace"))
     after = headers.get("retry-after", "")
     return ApiError(
