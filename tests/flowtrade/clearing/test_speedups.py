@@ -24,6 +24,7 @@ from flowtrade.clearing import (
     clear,
     interior,
     intern,
+    polish,
     priceform,
     segments,
 )
@@ -248,6 +249,25 @@ def test_the_interior_point_starts_from_the_same_bits(loops, kind, seed):
     assert found.potential == pytest.approx(plain.potential, rel=1e-12)
     for name in ("slope", "regular", "base", "y", "wl", "wu", "vl", "vu", "z"):
         assert same(getattr(found, name), getattr(plain, name)), name
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize("kind", ["mixed", "unlimited", "ticks", Oddity.BOOKS])
+@settings(max_examples=20)
+@given(seed=SEEDS, window=st.sampled_from([0.0, 1e-3, 0.1, np.inf]))
+def test_a_window_decides_the_same_segments(loops, kind, seed, window):
+    market = market_of(kind, seed)
+    form = PriceForm.of(market.structure, market.segments)
+    random = np.random.default_rng(seed)
+    z = form.column_price * random.integers(8, 12, form.columns) / 10.0
+    y = random.normal(size=len(form))
+    plain = polish._Newton(form, z, y, window=window, flat=1e-3, compiled=False)
+    with mock.patch.object(polish, "decide", loops.decide):
+        found = polish._Newton(form, z, y, window=window, flat=1e-3, compiled=True)
+
+    for name in ("status", "fixed", "base", "base_slope", "gross", "i_gain", "o_from"):
+        assert same(getattr(found, name), getattr(plain, name)), name
+    assert same(found.flows(), plain.flows())
 
 
 @given(st.lists(st.integers(0, 5), max_size=40))

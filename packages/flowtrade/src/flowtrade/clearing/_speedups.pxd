@@ -109,6 +109,38 @@ cpdef moves(
 @cython.locals(
     row=Py_ssize_t,
     at=Py_ssize_t,
+    reach=double,
+    least=double,
+    base=double,
+    slopes=double,
+    volume=double,
+    unlimited=bint,
+    drop=double,
+    soft=double,
+    above=double,
+    below=double,
+    gain=double,
+)
+cpdef decide(
+    const int64_t[::1] ptr,
+    const double[::1] low,
+    const double[::1] high,
+    const double[::1] top,
+    const double[::1] bottom,
+    const double[::1] row_price,
+    const double[::1] price,
+    const double[::1] y,
+    double flat,
+    double window,
+    unsigned char[::1] status,
+    double[::1] fixed,
+    double[:, ::1] sums,
+)
+
+
+@cython.locals(
+    row=Py_ssize_t,
+    at=Py_ssize_t,
     total=double,
     level=double,
     wide=double,

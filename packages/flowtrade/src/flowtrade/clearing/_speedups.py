@@ -36,6 +36,7 @@ __all__ = [
     "add_trades",
     "are_equal",
     "begin",
+    "decide",
     "judge",
     "lay_out",
     "lower",
@@ -244,6 +245,66 @@ def moves(
     with cython.nogil:
         for at in range(len(force)):
             dy[at] = (force[at] - turn[row[at]]) * inverse[at]
+
+
+def decide(
+    ptr: IntArray,
+    low: FloatArray,
+    high: FloatArray,
+    top: FloatArray,
+    bottom: FloatArray,
+    row_price: FloatArray,
+    price: FloatArray,
+    y: FloatArray,
+    flat: float,
+    window: float,
+    status: NDArray[np.uint8],
+    fixed: FloatArray,
+    sums: FloatArray,
+) -> None:
+    """Which segments a window decides; see `flowtrade.clearing.polish`.
+
+    Args:
+        ptr: Offsets of segments by row.
+        low: Of segments, as in `PriceForm`, like all up to `bottom`.
+        high: See there.
+        top: See there.
+        bottom: See there.
+        row_price: Price scale of rows.
+        price: Of rows.
+        y: Flows.
+        flat: Price drop given to flat pieces, against the price scale.
+        window: Half width, likewise.
+        status: Takes what becomes of segments: 0 open, 1 low, 2 high, 3 inside.
+        fixed: Takes the flows of decided ones, 0 of others.
+        sums: Takes rows' sums of these, of the slopes of those inside, and of the sizes
+            of all flows, shape (3, rows).
+    """
+    with cython.nogil:
+        for row in range(len(ptr) - 1):
+            reach, least = window * row_price[row], flat * row_price[row]
+            base = slopes = volume = 0.0
+            for at in range(ptr[row], ptr[row + 1]):
+                unlimited = low[at] == -_INFINITE or high[at] == _INFINITE
+                drop = 0.0 if unlimited else top[at] - bottom[at]
+                soft = least if drop < least else 0.0
+                above, below = top[at] - price[row], bottom[at] - price[row]
+                status[at] = 0
+                fixed[at] = 0.0
+                if soft == 0.0 and above >= reach and below <= -reach:
+                    gain = (high[at] - low[at]) / (drop + soft)
+                    status[at] = 3
+                    fixed[at] = low[at] + above * gain
+                    slopes += gain
+                elif above <= -(reach + soft) and low[at] != -_INFINITE:
+                    status[at] = 1
+                    fixed[at] = low[at]
+                elif below >= reach + soft and high[at] != _INFINITE:
+                    status[at] = 2
+                    fixed[at] = high[at]
+                base += fixed[at]
+                volume += y[at] if y[at] >= 0.0 else -y[at]
+            sums[0, row], sums[1, row], sums[2, row] = base, slopes, volume
 
 
 def open_pieces(

@@ -15,14 +15,18 @@ is enlarged and the work done again; the last window holds everything.
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 from time import monotonic
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from flowtrade.clearing._speedups import decide
 from flowtrade.clearing.arrays import FloatArray, IntArray, group_sum
 from flowtrade.clearing.assembly import Factor, SingularMatrix
 from flowtrade.clearing.priceform import PriceForm
+from flowtrade.clearing.speedups import COMPILED
 
 __all__ = ["Polished", "polish"]
 
@@ -102,6 +106,7 @@ def polish(
     deadline: float = np.inf,
     windows: tuple[float, ...] = _WINDOWS,
     flat: float = _FLAT,
+    compiled: bool = COMPILED,
 ) -> Polished:
     """Improve a near-optimal point to machine precision.
 
@@ -112,6 +117,7 @@ def polish(
         deadline: Value of `time.monotonic` at which to stop improving.
         windows: Half widths to try in turn, against the price scale.
         flat: Price drop given to flat pieces over their width, likewise.
+        compiled: Whether compiled loops take part; they find the same bits.
 
     Returns:
         The best point found; judge it by a certificate.
@@ -122,7 +128,7 @@ def polish(
     steps = 0
     found = [Polished(z, y, 0, 0.0)]
     for window in windows:
-        newton = _Newton(form, z, y, window=window, flat=flat)
+        newton = _Newton(form, z, y, window=window, flat=flat, compiled=compiled)
         newton.run(deadline)
         steps += newton.steps
         if newton.is_sane():
@@ -134,6 +140,15 @@ def polish(
     # A window's problem may have no solution of its own: then the point it came
     # from may be the better one.
     return min(found, key=lambda point: form.merit(point.z, point.y))
+
+
+class _Status(IntEnum):
+    """What a window says of a segment."""
+
+    OPEN = 0
+    LOW = 1
+    HIGH = 2
+    INSIDE = 3
 
 
 @final
@@ -148,6 +163,7 @@ class _Newton:
         *,
         window: float,
         flat: float,
+        compiled: bool,
     ) -> None:
         self.form = form
         self.z = z
@@ -156,59 +172,91 @@ class _Newton:
         self.still = False
         self.last: tuple[FloatArray, Factor] | None = None
         self.window = window
-        row_price = form.row_price
-        self.reach = window * row_price
-        scale = row_price[form.row]
-        rate = form.scales.rate
-        finite = np.isfinite(form.width)
-        width = np.where(finite, form.width, 1e3 * rate)
-        with np.errstate(over="ignore", invalid="ignore"):
-            drop = np.where(finite, form.top - form.bottom, 0.0)
-        # A proximal slope only where the piece itself is flatter than that.
-        self.soft = np.where(drop < flat * scale, flat * scale, 0.0)
-        self.gain = width / (drop + self.soft)
-        self.width = width
-        price = form.map.forward(z)[form.row]
-        # Price still to fall until the piece starts, and to where it ends.
-        self.above = form.top - price
-        self.centre = y
-        self.drop = drop
-        floor = 1e-6 * rate
-        self.gross = np.maximum(form.gross_volume(y), floor)
-        self._partition(price, y)
-
-    def _partition(self, price: FloatArray, y: FloatArray) -> None:
-        """Sort segments into decided ones and those the window may change."""
-        form = self.form
-        reach = self.reach[form.row]
-        margin = reach + self.soft
-        at_low = (form.top - price) <= -margin
-        at_high = (form.bottom - price) >= margin
-        inside = (
-            (self.soft == 0.0)
-            & (form.top - price >= reach)
-            & (form.bottom - price <= -reach)
-        )
-        at_low &= np.isfinite(form.low)
-        at_high &= np.isfinite(form.high)
-        decided = at_low | at_high | inside
-        self.at_low, self.at_high, self.inside = at_low, at_high, inside
-        self.open = np.flatnonzero(~decided)
-        fixed = np.where(at_low, form.low, np.where(at_high, form.high, 0.0))
-        linear = np.flatnonzero(inside)
-        fixed[self.open] = 0.0
-        fixed[linear] = form.low[linear] + self.above[linear] * self.gain[linear]
-        self.base = form.row_sums(fixed)
-        slope = np.zeros(len(form))
-        slope[linear] = self.gain[linear]
-        self.base_slope = form.row_sums(slope)
-        at = self.open
+        self.flat = flat
+        self.reach = window * form.row_price
+        price = form.map.forward(z)
+        sort = self._decide_compiled if compiled else self._decide
+        self.status, self.fixed, (self.base, self.base_slope, volume) = sort(price, y)
+        floor = 1e-6 * form.scales.rate
+        self.gross = np.maximum(form.gross_of_rows(volume), floor)
+        self.inside = np.flatnonzero(self.status == _Status.INSIDE)
+        self.open = at = np.flatnonzero(self.status == _Status.OPEN)
         self.row = form.row[at]
         self.low, self.high = form.low[at], form.high[at]
-        self.o_gain, self.o_soft = self.gain[at], self.soft[at]
-        self.o_above, self.o_drop = self.above[at], self.drop[at]
-        self.o_width = self.width[at]
+        self.o_width, self.o_drop, self.o_soft = self._shape(at)
+        self.o_gain = self.o_width / (self.o_drop + self.o_soft)
+        # Price still to fall until the piece starts.
+        self.o_above = form.top[at] - price[self.row]
+        width, drop, soft = self._shape(self.inside)
+        self.i_gain = width / (drop + soft)
+        self.i_above = form.top[self.inside] - price[form.row[self.inside]]
         self._recentre(y[at])
+
+    def _shape(self, at: IntArray | slice) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Widths of some segments, their fall in price, and what is given to it."""
+        form = self.form
+        finite = np.isfinite(form.width[at])
+        width = np.where(finite, form.width[at], 1e3 * form.scales.rate)
+        with np.errstate(over="ignore", invalid="ignore"):
+            drop = np.where(finite, form.top[at] - form.bottom[at], 0.0)
+        # A proximal slope only where the piece itself is flatter than that.
+        least = self.flat * form.row_price[form.row[at]]
+        return width, drop, np.where(drop < least, least, 0.0)
+
+    def _decide(
+        self, price: FloatArray, y: FloatArray
+    ) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
+        """Sort segments into decided ones and those the window may change.
+
+        Args:
+            price: Of rows.
+            y: Flows.
+
+        Returns:
+            The `_Status` of each segment; the flows of decided ones; sums by row of
+            these, of the slopes of those inside, and of the sizes of all flows.
+        """
+        form = self.form
+        width, drop, soft = self._shape(slice(None))
+        reach = self.reach[form.row]
+        margin = reach + soft
+        above, below = form.top - price[form.row], form.bottom - price[form.row]
+        at_low = (above <= -margin) & np.isfinite(form.low)
+        at_high = (below >= margin) & np.isfinite(form.high)
+        inside = np.flatnonzero((soft == 0.0) & (above >= reach) & (below <= -reach))
+        status = np.where(at_low, _Status.LOW, np.where(at_high, _Status.HIGH, 0))
+        status = status.astype(np.uint8)
+        status[inside] = _Status.INSIDE
+        fixed = np.where(at_low, form.low, np.where(at_high, form.high, 0.0))
+        slope = np.zeros(len(form))
+        slope[inside] = width[inside] / (drop[inside] + soft[inside])
+        fixed[inside] = form.low[inside] + above[inside] * slope[inside]
+        sums = [form.row_sums(values) for values in (fixed, slope, np.abs(y))]
+        return status, fixed, np.array(sums)
+
+    def _decide_compiled(
+        self, price: FloatArray, y: FloatArray
+    ) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
+        """The same by compiled loops."""
+        form, count = self.form, len(self.form)
+        status, fixed = np.empty(count, np.uint8), np.empty(count)
+        sums = np.empty((3, form.rows))
+        decide(
+            form.row_ptr,
+            form.low,
+            form.high,
+            form.top,
+            form.bottom,
+            form.row_price,
+            price,
+            y,
+            self.flat,
+            self.window,
+            status,
+            fixed,
+            sums,
+        )
+        return status, fixed, sums
 
     def _recentre(self, centre: FloatArray) -> None:
         """Tilt the soft pieces around the given flows.
@@ -377,10 +425,9 @@ class _Newton:
         """Flows of all segments at the present prices."""
         form = self.form
         turn = form.map.forward(self.dz)
-        y = np.where(self.at_low, form.low, np.where(self.at_high, form.high, 0.0))
-        linear = np.flatnonzero(self.inside)
-        fall = self.above[linear] - turn[form.row[linear]]
-        y[linear] = form.low[linear] + fall * self.gain[linear]
+        y = self.fixed.copy()
+        fall = self.i_above - turn[form.row[self.inside]]
+        y[self.inside] = form.low[self.inside] + fall * self.i_gain
         y[self.open] = self._open_flows(turn)
         return y
 
@@ -452,7 +499,8 @@ class _Newton:
         if factor is None:
             return y
         between = (raw > self.low) & (raw < self.high)
-        slope = np.where(self.inside, self.gain, 0.0)
+        slope = np.zeros(len(form))
+        slope[self.inside] = self.i_gain
         slope[self.open] = np.where(between, self.o_gain, 0.0)
         fix = form.map.forward(factor.solve(rest))
         better = np.clip(y - slope * fix[form.row], form.low, form.high)

@@ -255,7 +255,10 @@ class PriceForm:
 
     def gross_volume(self, y: FloatArray) -> FloatArray:
         """Gross volume of each column at flows y."""
-        rows = self.row_sums(np.abs(y))
+        return self.gross_of_rows(self.row_sums(np.abs(y)))
+
+    def gross_of_rows(self, rows: FloatArray) -> FloatArray:
+        """Gross volume of each column when flows' sizes add up to so much by row."""
         table = self.map.table
         volume = np.bincount(
             table.idx,
