@@ -1,11 +1,15 @@
 """Who is asked, and when it is not worth asking any more."""
 
+from dataclasses import replace
+from math import inf
+
 import pytest
 
-from flowtrade.clearing import clear, solve
+from flowtrade.clearing import Market, Uncertified, clear, solve
 from flowtrade.clearing.generate import generate
 from flowtrade.clearing.highs import SolverFailed
 from flowtrade.clearing.policy import Candidate, Solver, Turn, solvers_for
+from flowtrade.clearing.priceform import PriceForm
 from flowtrade.models.clearing import ClearingStatus, SolverMode
 
 
@@ -82,3 +86,86 @@ def test_without_an_acceptable_answer_the_last_resort_is_asked(monkeypatch):
     )
 
     assert names == ["broken", "honest"]
+
+
+LINE = [
+    "active-set",
+    "interior",
+    "interior-wide",
+    "highs-hipo",
+    "highs-hipo-augmented",
+    "highs-qpasm",
+]
+
+
+def form_of(market):
+    return PriceForm.of(market.structure, market.segments)
+
+
+def lying(solver):
+    """The same solver, word for word, but for its prices."""
+
+    def lie(form, deadline):
+        honest = solver.solve(form, deadline)
+        return replace(honest, z=honest.z * 1.01)
+
+    return replace(solver, solve=lie)
+
+
+@pytest.mark.parametrize("count", range(1, len(LINE) + 1))
+def test_every_solver_of_the_line_is_caught_lying_and_the_next_one_answers(
+    count, monkeypatch
+):
+    market = generate("paper", 10, 3, seed=1)
+    truth = clear(market)
+    line = solvers_for(form_of(market), SolverMode.AUTO)
+    assert [solver.name for solver in line] == LINE
+    liars = [lying(solver) for solver in line[:count]]
+    monkeypatch.setattr(solve, "clear_small", lambda *_, **__: None)
+    monkeypatch.setattr(solve, "solvers_for", lambda *_: (*liars, *line[count:]))
+
+    if count == len(LINE):
+        with pytest.raises(Uncertified) as caught:
+            clear(market)
+        assert [a.solver for a in caught.value.attempts] == LINE
+        assert all(a.worst > 1e-6 for a in caught.value.attempts)
+        return
+    clearing = clear(market)
+
+    attempts = clearing.report.attempts
+    assert [a.solver for a in attempts] == LINE[: count + 1]
+    assert all(a.worst > 1e-6 for a in attempts[:count])
+    assert clearing.status is not ClearingStatus.REJECTED
+    assert clearing.arrays.price == pytest.approx(truth.arrays.price, rel=1e-5)
+
+
+def test_solvers_declare_what_they_can_be_asked():
+    def names(market):
+        return [s.name for s in solvers_for(form_of(market), SolverMode.AUTO)]
+
+    nothing = {"demand_curves": {"d": None}, "portfolios": {}}
+    nothing["portfolios"]["x"] = {"demand": "d", "basis": "A"}
+
+    assert names(generate("mixed", 10, 3, seed=1)) == LINE
+    assert names(generate("mixed", 90, 20, seed=1)) == LINE[1:]
+    assert names(generate("mixed", 1000, 20, seed=1)) == LINE[1:-1]
+    assert names(Market.from_auction(nothing)) == LINE[1:]
+
+
+def test_whoever_is_asked_leaves_time_to_the_next(monkeypatch):
+    limits = []
+
+    def note(form, deadline):
+        limits.append(deadline)
+        raise SolverFailed("noted")
+
+    line = [Solver("first", note), Solver("second", note, share=0.5)]
+    line.append(Solver("last", note, share=1.0))
+    monkeypatch.setattr(solve, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(solve, "solvers_for", lambda *_: tuple(line))
+
+    with pytest.raises(Uncertified, match="noted"):
+        clear(generate("mixed", 50, 5, seed=1), time_limit=10.0)
+
+    assert limits == [109.0, 105.0, 110.0]
+    assert line[0].limit(100.0, inf) == inf

@@ -10,6 +10,7 @@ for small auctions without any acceptable answer so far, its active set.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 
 import numpy as np
 
@@ -19,10 +20,18 @@ from flowtrade.clearing.highs import Core, SolverFailed, solve_highs
 from flowtrade.clearing.interior import solve_interior
 from flowtrade.clearing.polish import polish
 from flowtrade.clearing.priceform import PriceForm
-from flowtrade.clearing.tiny import is_tiny
+from flowtrade.clearing.tiny import COLUMNS, PIECES
 from flowtrade.models.clearing import SolverMode
 
-__all__ = ["Candidate", "Solver", "Turn", "conversion_warning", "solvers_for"]
+__all__ = [
+    "ANY_MARKET",
+    "Candidate",
+    "Capabilities",
+    "Solver",
+    "Turn",
+    "conversion_warning",
+    "solvers_for",
+]
 
 _ACTIVE_SET = 300
 """Segments up to which the active set is worth asking (measured: minutes at 1000)."""
@@ -57,6 +66,31 @@ class Turn(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a solver can be asked; a market beyond it is never brought to it.
+
+    Attributes:
+        columns: Most unknown prices.
+        pieces: Most pieces of curves.
+        fewest: Fewest of them: some have nothing to say about none.
+        is_exact: Whether its answer is the optimum rounded once, not a limit.
+    """
+
+    columns: float = inf
+    pieces: float = inf
+    fewest: int = 0
+    is_exact: bool = False
+
+    def admit(self, form: PriceForm) -> bool:
+        """Whether a market is within them."""
+        return form.columns <= self.columns and self.fewest <= len(form) <= self.pieces
+
+
+ANY_MARKET = Capabilities()
+"""Those of a solver for markets of every size."""
+
+
+@dataclass(frozen=True, slots=True)
 class Solver:
     """A named way to a candidate.
 
@@ -64,43 +98,30 @@ class Solver:
         name: For the report.
         solve: From a market and a deadline (`time.monotonic`) to a candidate.
         turn: When it is asked.
+        capabilities: Which markets it is asked about.
+        share: Of the time that is left when it is asked, how much it may use: the
+            next in line must not find the time gone.
     """
 
     name: str
     solve: Callable[[PriceForm, float], Candidate]
     turn: Turn = Turn.UNTIL_CERTIFIED
+    capabilities: Capabilities = ANY_MARKET
+    share: float = 0.9
+
+    def limit(self, now: float, deadline: float) -> float:
+        """When it has to end, of the time until a common deadline."""
+        return now + self.share * (deadline - now) if deadline < inf else inf
 
 
 def solvers_for(form: PriceForm, mode: SolverMode) -> tuple[Solver, ...]:
-    """The solvers to ask, in order.
+    """The solvers to ask, in order: those of the mode that can solve the market.
 
     Args:
         form: The market.
         mode: Who may be asked.
     """
-    highs = [
-        Solver("highs-hipo", _highs(Core.HIPO)),
-        Solver("highs-hipo-augmented", _highs(Core.HIPO_AUGMENTED)),
-    ]
-    if len(form) <= _ACTIVE_SET:
-        # It may run to the time limit on a clean market of a hundred segments, and
-        # is no better than an accepted answer when it ends: never for polish.
-        highs.append(
-            Solver("highs-qpasm", _highs(Core.ACTIVE_SET), turn=Turn.LAST_RESORT)
-        )
-    own = [
-        Solver("interior", _interior),
-        Solver("interior-wide", _interior_wide),
-    ]
-    match mode:
-        case SolverMode.INTERIOR:
-            return tuple(own)
-        case SolverMode.HIGHS:
-            return tuple(highs)
-        case SolverMode.AUTO | SolverMode.AUDIT:
-            # An audit asks HiGHS again afterwards, whoever answered first.
-            tiny = [Solver("active-set", _active)] if is_tiny(form) else []
-            return (*tiny, *own, *highs)
+    return tuple(s for s in _LINES[mode] if s.capabilities.admit(form))
 
 
 def _active(form: PriceForm, deadline: float) -> Candidate:
@@ -135,6 +156,35 @@ def _highs(core: Core) -> Callable[[PriceForm, float], Candidate]:
         )
 
     return solve
+
+
+_TINY = Solver(
+    "active-set",
+    _active,
+    capabilities=Capabilities(COLUMNS, PIECES, fewest=1, is_exact=True),
+)
+_OWN = (Solver("interior", _interior), Solver("interior-wide", _interior_wide))
+_HIGHS = (
+    Solver("highs-hipo", _highs(Core.HIPO)),
+    Solver("highs-hipo-augmented", _highs(Core.HIPO_AUGMENTED)),
+    # It may run to the time limit on a clean market of a hundred segments, and is no
+    # better than an accepted answer when it ends: never for polish.
+    Solver(
+        "highs-qpasm",
+        _highs(Core.ACTIVE_SET),
+        turn=Turn.LAST_RESORT,
+        capabilities=Capabilities(pieces=_ACTIVE_SET),
+        share=1.0,
+    ),
+)
+_EVERYBODY = (_TINY, *_OWN, *_HIGHS)
+_LINES = {
+    SolverMode.INTERIOR: _OWN,
+    SolverMode.HIGHS: _HIGHS,
+    SolverMode.AUTO: _EVERYBODY,
+    # An audit asks HiGHS again afterwards, whoever answered first.
+    SolverMode.AUDIT: _EVERYBODY,
+}
 
 
 def conversion_warning(*, pseudo: int, live: int) -> tuple[str, ...]:

@@ -175,7 +175,7 @@ class _Run:
     def _ask(self, solver: Solver) -> tuple[Candidate, Audit] | None:
         start = monotonic()
         try:
-            candidate = solver.solve(self.form, self.deadline)
+            candidate = solver.solve(self.form, solver.limit(start, self.deadline))
             proof = self._audit(self._rates(candidate.y), candidate.z)
         except (SolverFailed, ArithmeticError, np.linalg.LinAlgError) as error:
             seconds = monotonic() - start
