@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from flowtrade.clearing import Market, clear, cli
+from flowtrade.clearing import Market, UnboundedMarket, Uncertified, clear, cli
 from flowtrade.clearing.cli import ExitCode
 from flowtrade.clearing.generate import generate
 from flowtrade.clearing.testing import odd_auction
@@ -138,9 +138,125 @@ def test_bench_reports_medians(capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["worst"] < 1e-9
     assert set(report["phases"]) >= {"build", "solve", "canonical"}
+    assert (report["markets"], report["unbounded"]) == (2, 0)
 
 
 @pytest.mark.parametrize("command", [cli.generate_auction, cli.bench_markets])
 def test_an_unknown_kind_is_refused(command, capsys):
     assert command("nonsense", 1, 1) is ExitCode.INVALID
     assert "nonsense" in capsys.readouterr().err
+
+
+def piped(monkeypatch, capsys, text, command, *arguments, **options):
+    """One program of a pipe: what it says, and its exit code."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    code = command(*arguments, **options)
+    return code, capsys.readouterr().out
+
+
+def test_every_command_is_a_filter(monkeypatch, capsys):
+    code, auction = piped(
+        monkeypatch, capsys, "", cli.generate_auction, "mixed", 12, 3, seed=4
+    )
+    assert code is ExitCode.DONE
+    code, batch = piped(monkeypatch, capsys, auction, cli.solve_auction, full=True)
+    assert code is ExitCode.DONE
+    code, finding = piped(monkeypatch, capsys, batch, cli.verify_batch)
+    assert code is ExitCode.DONE
+    assert json.loads(finding)["is_optimal"] is True
+    for name, start in (("lp", "Maximize"), ("mps", "NAME")):
+        code, text = piped(
+            monkeypatch, capsys, auction, cli.export_auction, file_format=name
+        )
+        assert code is ExitCode.DONE
+        assert text.startswith(start)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '"\\ud800'])
+@pytest.mark.parametrize(
+    "command",
+    [cli.solve_auction, cli.verify_batch, lambda: cli.export_auction(file_format="lp")],
+)
+def test_what_is_no_json_is_told_by_every_reader(command, text, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+    assert command() is ExitCode.INVALID
+
+    assert "- is no JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("batch", ["[]", "7", "null", '{"auction": 1}'])
+def test_a_batch_without_its_halves_is_told(batch, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(batch))
+
+    assert cli.verify_batch() is ExitCode.INVALID
+
+    assert "no complete batch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [cli.solve_auction, cli.verify_batch])
+def test_files_that_are_not_there_or_no_text_are_told(command, tmp_path, capsys):
+    missing = str(tmp_path / "nowhere.json")
+    assert command(missing) is ExitCode.INVALID
+    assert missing in capsys.readouterr().err
+
+    binary = tmp_path / "picture.json"
+    binary.write_bytes(b"\x89PNG\xff")
+    assert command(str(binary)) is ExitCode.INVALID
+    assert str(binary) in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_told(files, capsys):
+    source, output = str(files / "auction.json"), str(files / "nowhere" / "out.lp")
+
+    assert cli.solve_auction(source, output) is ExitCode.INVALID
+    assert cli.export_auction(source, output) is ExitCode.INVALID
+    assert cli.generate_auction("mixed", 3, 2, output) is ExitCode.INVALID
+    assert cli.bench_markets("paper", 5, 2, seeds=1, output=output) is ExitCode.INVALID
+    assert capsys.readouterr().err.count("cannot be written") == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "sizes"),
+    [
+        (cli.generate_auction, (0, 3)),
+        (cli.generate_auction, (3, -1)),
+        (cli.bench_markets, (0, 3)),
+        (cli.bench_markets, (5, 0)),
+    ],
+)
+def test_sizes_of_nothing_are_refused(command, sizes, capsys):
+    assert command("mixed", *sizes) is ExitCode.INVALID
+    assert "must be positive" in capsys.readouterr().err
+
+
+def test_bench_counts_markets_without_limit_and_goes_on(capsys, monkeypatch):
+    real, calls = cli.clear, []
+
+    def once(market, **options):
+        calls.append(market)
+        if len(calls) == 1:
+            raise UnboundedMarket(ray={"x": 1.0}, orders={"d": 1.0}, gains=1.0)
+        return real(market, **options)
+
+    monkeypatch.setattr(cli, "clear", once)
+
+    assert cli.bench_markets("paper", 10, 2, seeds=3) is ExitCode.DONE
+
+    report = json.loads(capsys.readouterr().out)
+    assert (report["markets"], report["unbounded"]) == (2, 1)
+
+
+def test_an_unproven_answer_fails_the_command_and_writes_nothing(
+    files, capsys, monkeypatch
+):
+    def refuse(market, **options):
+        raise Uncertified(None, ())
+
+    monkeypatch.setattr(cli, "clear", refuse)
+
+    assert cli.solve_auction(str(files / "auction.json")) is ExitCode.FAILED
+    assert cli.bench_markets("paper", 5, 2) is ExitCode.FAILED
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "could be certified" in printed.err

@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowtrade.clearing import Market, UnboundedMarket, clear
@@ -133,3 +133,51 @@ def test_numbers_are_plain_decimals_that_read_back_the_same(price):
     assert float(written) == price
     assert "e" not in written.lower()
     assert not written.endswith(".0")
+
+
+KEYWORDS = ["", " ", "free", "End", "inf", "-inf", "Bounds", "e9", "1e5", "x_1", "a:b"]
+KEYWORDS += [
+    "st",
+    "subject to",
+    "Maximize",
+    "RHS",
+    "ENDATA",
+    "*",
+    "$",
+    "\\",
+    "gft",
+    "ü",
+]
+IDS = st.one_of(st.sampled_from(KEYWORDS), st.text(max_size=300))
+
+
+@pytest.mark.parametrize("kind", ["lp", "mps"])
+@given(
+    st.lists(IDS, min_size=4, max_size=4, unique=True),
+    st.lists(IDS, min_size=4, max_size=4, unique=True),
+    st.lists(IDS, min_size=2, max_size=2, unique=True),
+)
+@settings(max_examples=60)
+def test_any_ids_are_read_elsewhere(tmp_path_factory, kind, demands, names, products):
+    a, b, c, d = demands
+    market = Market.from_auction(
+        {
+            "demand_curves": {
+                a: [{"rate": 0, "price": 10}, {"rate": 1, "price": 5}],
+                b: {"max_rate": 0, "price": 7},
+                c: {"min_rate": 0, "max_rate": 2, "price": 4},
+                d: [{"rate": -2, "price": 3}, {"rate": 0, "price": 1}],
+            },
+            "portfolios": {
+                name: {"demand": {demand: 1.0}, "basis": {products[i // 2]: 1.0}}
+                for i, (name, demand) in enumerate(zip(names, demands, strict=True))
+            },
+        }
+    )
+    path = tmp_path_factory.getbasetemp() / f"ids.{kind}"
+    path.write_text(export_lp(market) if kind == "lp" else export_mps(market))
+
+    status, gains = solved_by_highs(path)
+
+    assert status == "kOptimal"
+    assert gains == pytest.approx(clear(market).gains, rel=1e-9)

@@ -6,6 +6,7 @@ check failed, 2 the input is no valid auction, 3 the auction is refused.
 """
 
 import json
+import math
 import statistics
 import sys
 import time
@@ -42,6 +43,10 @@ __all__ = [
 ]
 
 _FORMATS: dict[str, Callable[..., str]] = {"lp": export_lp, "mps": export_mps}
+
+
+_UNREADABLE = (OSError, ValueError, RecursionError)
+"""No file, no text, no JSON, or JSON nested beyond reason."""
 
 
 class ExitCode(IntEnum):
@@ -86,20 +91,29 @@ def solve_auction(
         _complain(error)
         return ExitCode.FAILED
     outcome = outcome_to_builtins(clearing, full=full)
-    _write(output, {"auction": auction, "outcome": outcome} if full else outcome)
-    return ExitCode.DONE if plot is None else _draw(plot, market, clearing)
+    code = _write(output, {"auction": auction, "outcome": outcome} if full else outcome)
+    if code is not ExitCode.DONE or plot is None:
+        return code
+    return _draw(plot, market, clearing)
 
 
 def verify_batch(source: str = "-") -> ExitCode:
     """Check a batch written by `solve_auction(full=True)`, trusting none of it."""
-    batch = json.loads(_read(source))
+    try:
+        batch = json.loads(_read(source))
+    except _UNREADABLE as error:
+        _complain(f"{source} is no JSON: {error}")
+        return ExitCode.INVALID
     try:
         finding = verify(batch["auction"], batch["outcome"])
     except (KeyError, TypeError, ValueError) as error:
         _complain(f"no complete batch: {error!r}")
         return ExitCode.INVALID
-    _write("-", {name: getattr(finding, name) for name in finding.__dataclass_fields__})
-    return ExitCode.DONE if finding.is_optimal else ExitCode.FAILED
+    fields = finding.__dataclass_fields__
+    # What is no number is told as none: JSON has no word for it.
+    report = {name: _finite(getattr(finding, name)) for name in fields}
+    written = _write("-", report)
+    return written if written or finding.is_optimal else ExitCode.FAILED
 
 
 def export_auction(
@@ -124,8 +138,7 @@ def export_auction(
     _, market = _load(source)
     if market is None:
         return ExitCode.INVALID
-    _emit(output, _FORMATS[wanted](market, dialect=dialect))
-    return ExitCode.DONE
+    return _emit(output, _FORMATS[wanted](market, dialect=dialect))
 
 
 def generate_auction(
@@ -148,8 +161,11 @@ def generate_auction(
     if kind not in KINDS:
         _complain(f"no kind {kind!r}; there are {', '.join(KINDS)}")
         return ExitCode.INVALID
-    _write(output, auction_to_builtins(generate(kind, orders, products, seed=seed)))
-    return ExitCode.DONE
+    if min(orders, products) < 1:
+        _complain(f"orders and products must be positive, were {orders} and {products}")
+        return ExitCode.INVALID
+    market = generate(kind, orders, products, seed=seed)
+    return _write(output, auction_to_builtins(market))
 
 
 def bench_markets(
@@ -167,29 +183,41 @@ def bench_markets(
     if kind not in KINDS:
         _complain(f"no kind {kind!r}; there are {', '.join(KINDS)}")
         return ExitCode.INVALID
+    if min(orders, products, seeds) < 1:
+        _complain("orders, products and seeds must be positive")
+        return ExitCode.INVALID
     totals: list[float] = []
+    unbounded = 0
     phases: dict[str, list[float]] = {}
     worst = 0.0
     for seed in range(seeds):
         market = generate(kind, orders, products, seed=seed)
         start = time.perf_counter()
-        clearing = clear(market, time_limit=600.0)
+        try:
+            clearing = clear(market, time_limit=600.0)
+        except UnboundedMarket:
+            unbounded += 1
+            continue
+        except Uncertified as error:
+            _complain(error)
+            return ExitCode.FAILED
         totals.append(time.perf_counter() - start)
         worst = max(worst, clearing.certificate.worst)
         for phase, seconds in clearing.report.seconds.items():
             phases.setdefault(phase, []).append(seconds)
-    _write(
+    return _write(
         output,
         {
             "market": f"{kind} {orders}x{products}",
-            "seconds": statistics.median(totals),
+            "markets": len(totals),
+            "unbounded": unbounded,
+            "seconds": statistics.median(totals) if totals else None,
             "phases": {
                 name: statistics.median(times) for name, times in phases.items()
             },
             "worst": worst,
         },
     )
-    return ExitCode.DONE
 
 
 def outcome_to_builtins(clearing: Clearing, *, full: bool = False) -> dict[str, Any]:
@@ -272,7 +300,7 @@ def _load(source: str) -> tuple[object, Market | None]:
     try:
         auction = json.loads(_read(source))
         return auction, Market.from_auction(auction)
-    except json.JSONDecodeError as error:
+    except _UNREADABLE as error:
         _complain(f"{source} is no JSON: {error}")
     except InvalidMarket as error:
         _complain(f"{error.code}: {error}")
@@ -280,18 +308,31 @@ def _load(source: str) -> tuple[object, Market | None]:
 
 
 def _read(source: str) -> str:
-    return sys.stdin.read() if source == "-" else Path(source).read_text()
+    return (
+        sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    )
 
 
-def _write(output: str, value: object) -> None:
-    _emit(output, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
-def _emit(output: str, text: str) -> None:
-    if output == "-":
-        sys.stdout.write(text)
-    else:
-        Path(output).write_text(text)
+def _write(output: str, value: object) -> ExitCode:
+    return _emit(output, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _emit(output: str, text: str) -> ExitCode:
+    try:
+        if output == "-":
+            sys.stdout.write(text)
+        else:
+            Path(output).write_text(text, encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        _complain(f"{output} cannot be written: {error}")
+        return ExitCode.INVALID
+    return ExitCode.DONE
 
 
 def _complain(problem: object) -> None:
