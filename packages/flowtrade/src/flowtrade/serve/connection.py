@@ -301,11 +301,11 @@ class ServedConnection:
             plain = read_plain(data, self._limits) if between else None
             if plain is not None:
                 await self._answer_plain(plain)
-            else:
-                requests = await self._read(data)
-                if requests is None:
-                    break
-                between = between and _were_all(data, requests)
+                continue
+            requests = await self._read(data)
+            if requests is None:
+                break
+            between = between and _were_all(data, requests)
             turns += 1
             if turns % _TURNS == 0:
                 await trio.lowlevel.checkpoint()

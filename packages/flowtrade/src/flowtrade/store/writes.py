@@ -57,7 +57,7 @@ _KNOWN: Final = 2**17
 _ASKED: Final = 512
 """Ids in one query: a fixed number, so that the statement is prepared once."""
 
-_ROWS: Final = 8192
+_ROWS: Final = 1024
 """Outcomes sent at once."""
 
 _Known = tuple[int, Entity]
