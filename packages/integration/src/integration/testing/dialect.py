@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, TypeAlias
 
 from integration.testing.book import PriceBook
 from integration.testing.events import MarketEvent, SymbolSpec
-from integration.testing.faults import StreamMessage
+from integration.testing.faults import Malformed, StreamMessage, malformed_payload
 from netcore.models import Model, Timestamp
 
 __all__ = [
@@ -203,6 +203,10 @@ class Dialect(Protocol):
     def turn_away(self, status: int, retry_after: int | None) -> HttpReply:
         """Return the venue's words for 429 and 418."""
         ...
+
+    def malformed(self, fault: Malformed) -> str | bytes:
+        """Return a broken message; a broken depth message in the venue's words."""
+        return malformed_payload(fault)
 
     def shutdown_notice(self) -> str | None:
         """Return the venue's announcement of maintenance, if it has one."""

@@ -137,7 +137,8 @@ class Malformed(Model, frozen=True, tag="malformed", tag_field="type"):
 
     The last two forms break the WebSocket protocol itself (RFC 6455 sections 5.2 and
     8.1), the others only its content. `wrong_type` and `not_a_number` break a depth
-    message of `symbol`.
+    message of `symbol`, in the words of the venue; where books come on the stream, it
+    is the book's next change that is broken.
     """
 
     form: MalformedForm = MalformedForm.NOT_JSON

@@ -79,7 +79,6 @@ from integration.testing.faults import (
     ShutdownNotice,
     SilentStop,
     StaleSnapshot,
-    malformed_payload,
     oversized_payload,
 )
 from integration.testing.limits import SlidingWindow
@@ -477,7 +476,7 @@ class SimulatedExchange(MarketView, Handler):
             case Gap() | Duplicate() | Reorder() | BadChecksum():
                 self._message_faults.arm(fault)
             case Malformed():
-                self._tell_everybody(malformed_payload(fault))
+                self._tell_everybody(self._dialect.malformed(fault))
             case Oversized():
                 self._tell_everybody(oversized_payload(fault))
             case SilentStop():

@@ -47,7 +47,7 @@ from integration.testing.events import (
     SymbolSpec,
     TradeDone,
 )
-from integration.testing.faults import MessageKind, StreamMessage
+from integration.testing.faults import Malformed, MessageKind, StreamMessage
 
 __all__ = ["BybitLinear", "BybitSpot"]
 
@@ -203,6 +203,13 @@ class _Bybit(TopicDialect):
         return self._book_text(
             topic, spec, changes, event, window.sequence, kind="delta"
         )
+
+    def malformed(self, fault: Malformed) -> str | bytes:
+        """Break a delta; it is not counted among those that were sent."""
+        counts = dict(self._counts)
+        broken = super().malformed(fault)
+        self._counts = counts
+        return broken
 
     def grid(self, spec: SymbolSpec) -> tuple[int, int]:
         """Return the decimals of prices and amounts."""

@@ -5,9 +5,11 @@ among them. `BookWindow` keeps what subscribers of one depth know; every one of 
 knows the same, since a snapshot shows the window as the last delta left it.
 """
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Set
-from typing import ClassVar
+from copy import copy
+from typing import ClassVar, Final
 
 from integration.testing.book import DECIMALS, BookSide, Pair, PriceBook, format_units
 from integration.testing.dialect import (
@@ -32,7 +34,12 @@ from integration.testing.events import (
     SymbolSpec,
     TradeDone,
 )
-from integration.testing.faults import MessageKind, StreamMessage
+from integration.testing.faults import (
+    Malformed,
+    MalformedForm,
+    MessageKind,
+    StreamMessage,
+)
 from integration.testing.limits import SlidingWindow
 
 __all__ = [
@@ -61,6 +68,12 @@ def spell(value: int, decimals: int) -> str:
     if value % 10 ** (DECIMALS - decimals):
         return format_units(value).rstrip("0")
     return format_units(value, decimals)
+
+
+_BROKEN: Final = {
+    MalformedForm.WRONG_TYPE: "{}",
+    MalformedForm.NOT_A_NUMBER: '"NaN"',
+}
 
 
 class BookWindow:
@@ -209,6 +222,20 @@ class TopicDialect(Dialect):
         """
         del spec, event
         return ()
+
+    def malformed(self, fault: Malformed) -> str | bytes:
+        """Break the price of what could be the next change of the book."""
+        spec = self.view.specs.get(fault.symbol)
+        window = self._windows.get((fault.symbol, self.depths[0]))
+        value = _BROKEN.get(fault.form)
+        if spec is None or window is None or not window.bids or value is None:
+            return super().malformed(fault)
+        level = next(iter(window.bids.items()))
+        after = window.sequence + 1
+        event = DepthChanged(fault.symbol, self.view.clock_ns(), after, after, (), ())
+        text = self.spell_delta(spec, copy(window), event, ([level], []))
+        price = re.escape(spell(level[0], decimals_of(spec.tick)))
+        return re.sub(f'"{price}"|\\b{price}\\b', value, text, count=1)
 
     # ---- what the sessions ask
 
