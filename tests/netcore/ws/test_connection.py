@@ -304,6 +304,31 @@ def test_a_message_above_the_limit_ends_with_1009(role, sizes):
 
 
 @ROLES
+def test_a_fragment_that_passes_the_limit_is_not_waited_for(role):
+    peer = Peer(role, max_message_size=300)
+    last = encode_frame(0, bytes(200), key=key_for(role))
+    peer.say(2, bytes(100), fin=False).raw(last[:10])
+    assert peer.ours.state is State.OPEN
+    peer.raw(last[10:])
+    assert [len(payload) for _, payload in peer.got] == [300]
+
+    peer.say(2, bytes(101), fin=False).raw(last[:10])
+
+    assert peer.ours.close_code == 1009
+
+
+@ROLES
+def test_the_frames_of_a_long_message_are_limited_one_by_one(role):
+    peer = Peer(role, max_message_size=300, frames=True)
+    last = encode_frame(0, bytes(300), key=key_for(role))
+    peer.say(2, bytes(300), fin=False)
+    peer.raw(last[:10])
+    peer.raw(last[10:])
+
+    assert [len(payload) for _, payload in peer.got] == [300, 300]
+
+
+@ROLES
 def test_a_message_at_the_limit_passes(role):
     peer = Peer(role, max_message_size=10)
     peer.say(2, bytes(6), fin=False).say(0, bytes(4)).say(2, bytes(10))

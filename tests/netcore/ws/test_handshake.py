@@ -353,6 +353,9 @@ def test_a_server_accepts_only_offered_subprotocols_of_complete_requests():
         (request(Sec_WebSocket_Key=None), 400),
         (request(Sec_WebSocket_Key="c2hvcnQ="), 400),
         (request(Sec_WebSocket_Key="not base64!"), 400),
+        (request(Content_Length="5"), 400),
+        (request(Content_Length="x"), 400),
+        (request(Transfer_Encoding="chunked"), 400),
         (b"GET / HTTP/1.1\r\nbad\r\n\r\n", 400),
         (b"G" * (MAX_HEAD + 4), 400),
     ],
@@ -366,6 +369,10 @@ def test_a_server_names_the_status_of_a_bad_request(data, status):
     head = server.reject(status)
     assert head.startswith(f"HTTP/1.1 {status} ".encode())
     assert (b"Sec-WebSocket-Version: 13" in head) == (status == 426)
+
+
+def test_a_request_that_says_it_has_no_body_has_none():
+    assert ServerHandshake().feed(request(Content_Length="0")) is not None
 
 
 def test_a_refusal_by_a_server_reaches_the_client():

@@ -546,6 +546,11 @@ def _judge_request(first: str, headers: Headers) -> Request:
     if _values(headers, "sec-websocket-version") != [_VERSION]:
         raise _bad(426, "its Sec-WebSocket-Version is not 13")
     _judge_key(_values(headers, "sec-websocket-key"))
+    # Its bytes would be taken for frames.
+    if _values(headers, "transfer-encoding") or any(
+        length.strip("0") for length in _values(headers, "content-length")
+    ):
+        raise _bad(400, "it has a body")
     return Request(target, headers)
 
 

@@ -194,9 +194,29 @@ class MessageReader:
             self._whole(opcodes[place], payloads[place], delivered)
         if self.fault is None:
             self.fault = reader.fault
+        if self.fault is None and self._outgrown():
+            self.fault = self._too_big()
         if self.fault is None and self._validate and not self._probe_partial():
             self.fault = _NOT_UTF8
         return delivered
+
+    def _outgrown(self) -> bool:
+        """Return whether the fragment under way says that it passes the limit.
+
+        Waiting for it would hold as much as the limit once more.
+        """
+        partial, message = self._reader.partial, self._message
+        return (
+            partial is not None
+            and message is not None
+            and partial.opcode == Opcode.CONTINUATION
+            and not (message.compressed or self._frames)
+            and message.size + partial.size > self._max
+        )
+
+    def _too_big(self) -> Fault:
+        text = f"a message above the limit of {self._max} bytes"
+        return Fault(CloseCode.TOO_BIG, text)
 
     def _whole(self, opcode: Opcode, payload: bytes, delivered: list[bytes]) -> None:
         """Deliver a message in one frame, unless something is wrong."""
@@ -260,9 +280,7 @@ class MessageReader:
             self.fault = piece
             return None
         if len(piece) > room:
-            self.fault = Fault(
-                CloseCode.TOO_BIG, f"a message above the limit of {self._max} bytes"
-            )
+            self.fault = self._too_big()
             return None
         message.size += len(piece)
         if (
