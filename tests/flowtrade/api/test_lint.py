@@ -6,6 +6,7 @@ is no way into the application beside the table: a route without a rule fails.
 
 import re
 
+import msgspec
 import pytest
 
 from flowtrade.api.openapi import describe
@@ -104,3 +105,40 @@ def test_every_component_is_used():
         for name in entry
     }
     assert used == set(DOCUMENT["components"]["securitySchemes"])
+
+
+def test_every_operation_belongs_to_a_group_that_is_described():
+    described = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}
+    used = {tag for _, _, operation in OPERATIONS for tag in operation["tags"]}
+
+    assert used == set(described)
+    assert all(described.values())
+    assert all(len(operation["tags"]) == 1 for _, _, operation in OPERATIONS)
+
+
+@EACH
+def test_an_operation_says_who_may_ask_and_how_it_refuses(method, path, operation):
+    assert operation["description"]
+    assert operation["security"] in ([], [{"jwt": []}])
+    assert any(status.startswith("4") for status in operation["responses"])
+
+
+def test_the_document_says_whose_it_is_and_where():
+    assert {"title", "version", "description", "license"} <= set(DOCUMENT["info"])
+    assert DOCUMENT["servers"] == [{"url": "/"}]
+
+
+def test_an_independent_validator_finds_nothing():
+    validator = pytest.importorskip("openapi_spec_validator")
+
+    document = msgspec.json.decode(msgspec.json.encode(DOCUMENT))
+    validator.OpenAPIV31SpecValidator(document).validate()
+
+
+def test_every_schema_is_a_schema_of_its_own():
+    jsonschema = pytest.importorskip("jsonschema_rs")
+
+    for schema in DOCUMENT["components"]["schemas"].values():
+        jsonschema.meta.validate(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        )

@@ -6,6 +6,7 @@ answer 400, 415 and 422 apart), and because the framework's schemas leave out
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -52,6 +53,28 @@ _GROUP: Final = {
         {"type": "object", "additionalProperties": {"type": "number"}},
     ],
 }
+_INFO: Final = {
+    "title": "Flow Trading API",
+    "version": "0.1",
+    "description": "Batch auctions of flows: bids are curves of price over rate for "
+    "portfolios of products, and each auction gives prices and rates that hold until "
+    "the next one. Every error is a problem detail (RFC 9457).",
+    "license": {"name": "MIT", "identifier": "MIT"},
+}
+_TAGS: Final[Mapping[str, tuple[str, str]]] = {
+    "Streams": (
+        r".*/updates",
+        "Server-sent events; they go on after the last one seen.",
+    ),
+    "Demands": (r"/demand\b.*", "At which prices a bidder trades how much an hour."),
+    "Portfolios": (r"/portfolio\b.*", "Of which products a bidder's demands are."),
+    "Bids": (r"/submission|/bulk", "Many demands and portfolios in one request."),
+    "Products": (r"/product\b.*", "What is traded, and what it is divided into."),
+    "Batches": (r"/batch\b.*", "Auctions, with the proofs of their outcomes."),
+    "Service": (r".*", "The state and the description of the service."),
+}
+"""Groups of operations: the paths (the first that fits counts), and what they are."""
+
 _REF: Final = "#/components/schemas/{name}"
 _PATH: Final = re.compile(r"\{(\w+):(?:str|path)\}")
 
@@ -68,7 +91,9 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     _name_apart([o for operations in paths.values() for o in operations.values()])
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Flow Trading API", "version": "0.1"},
+        "info": _INFO,
+        "servers": [{"url": "/"}],
+        "tags": [{"name": n, "description": text} for n, (_, text) in _TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": {**components, "Curve": _CURVE, "Group": _GROUP},
@@ -104,12 +129,15 @@ def _operation(route: Route, schema_of: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.handler.__name__,
         "summary": summary,
+        "tags": [next(n for n, (p, _) in _TAGS.items() if re.fullmatch(p, route.path))],
         "parameters": _parameters(route),
         "responses": {
             str(route.status): _success(route, schema_of),
             **{str(status): _failure(schema_of) for status in _failures(route)},
         },
     }
+    operation["security"] = []
+    operation["description"] = "Public."
     if route.right is not Right.PUBLIC:
         operation["security"] = [{"jwt": []}]
         operation["description"] = f"Needs the right `{route.right.value}`."
@@ -183,11 +211,9 @@ def _content(kind: Any, schema_of: dict[str, Any]) -> dict[str, Any]:  # noqa: A
 
 
 def _failures(route: Route) -> list[int]:
-    statuses = set(route.errors)
+    statuses = {400, *route.errors}  # a header alone may be unreadable
     if route.right is not Right.PUBLIC:
-        statuses |= {400, 401}
-    if _PATH.search(route.path) or route.query:
-        statuses.add(400)
+        statuses.add(401)
     if route.body is not None:
         statuses |= {400, 413, 415, 422}
     if route.guarded:
