@@ -12,7 +12,7 @@ matrices", SIAM J. Optimization 5 (1995).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, final
 
@@ -25,7 +25,14 @@ from flowtrade.clearing.arrays import BoolArray, FloatArray
 from flowtrade.clearing.blas import one_thread
 from flowtrade.clearing.highs import Core, SolverFailed, solve_quadratic
 
-__all__ = ["Answer", "Problem", "solve_qp"]
+__all__ = [
+    "Answer",
+    "Problem",
+    "is_convex",
+    "solve_qp",
+    "symmetric",
+    "what_is_wrong",
+]
 
 _CERTIFIED = 1e-9
 _ACCEPTED = 1e-6
@@ -48,7 +55,8 @@ class Problem:
     """A convex quadratic program.
 
     Attributes:
-        hessian: P, symmetric positive semidefinite, shape (n, n).
+        hessian: P, positive semidefinite, shape (n, n); of one that is not symmetric
+            the symmetric half is what x'Px sees.
         cost: q, shape (n,).
         matrix: A, shape (m, n).
         lower: l, shape (m,), maybe -inf.
@@ -90,7 +98,10 @@ class Problem:
             loss = float(np.abs(np.where(y == 0.0, 0.0, y * slack)).sum())
         if not np.isfinite(loss):
             return float("inf")
-        return max(primal, dual, loss / (1.0 + abs(self.value(x))))
+        worst = max(primal, dual, loss / (1.0 + abs(self.value(x))))
+        # No number is no proof, and `max` may lose one.
+        known = primal == primal and dual == dual and worst == worst
+        return worst if known else float("inf")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,9 +130,13 @@ def solve_qp(problem: Problem, *, time_limit: float = 10.0) -> Answer | None:
 
     Returns:
         The certified optimum, else the best one within 1e-6, else None: the program
-        may be infeasible, unbounded, not convex or beyond the solvers.
+        may be infeasible, unbounded, not convex, none at all or beyond the solvers;
+        `qpverdict.refusal_of` finds out.
     """
-    if not _is_convex(problem.hessian):
+    if what_is_wrong(problem):
+        return None
+    problem = replace(problem, hessian=symmetric(problem.hessian))
+    if not is_convex(problem.hessian):
         return None
     deadline = monotonic() + time_limit
     best: Answer | None = None
@@ -144,7 +159,40 @@ def solve_qp(problem: Problem, *, time_limit: float = 10.0) -> Answer | None:
     return best if best is not None and best.residual <= _ACCEPTED else None
 
 
-def _is_convex(hessian: sparse.csc_array) -> bool:
+def what_is_wrong(problem: Problem) -> str:
+    """What makes the arrays no program, in words; empty if nothing does."""
+    count, rows = len(problem.cost), len(problem.lower)
+    shapes = {
+        "hessian": (problem.hessian.shape, (count, count)),
+        "matrix": (problem.matrix.shape, (rows, count)),
+        "upper": (problem.upper.shape, (rows,)),
+    }
+    for name, (shape, expected) in shapes.items():
+        if shape != expected:
+            return f"{name} has the shape {shape}, not {expected}"
+    finite = {
+        "hessian": problem.hessian.data,
+        "cost": problem.cost,
+        "matrix": problem.matrix.data,
+    }
+    for name, values in finite.items():
+        if not np.isfinite(values).all():
+            return f"{name} holds what is no finite number"
+    for name, values in (("lower", problem.lower), ("upper", problem.upper)):
+        if np.isnan(values).any():
+            return f"{name} of row {int(np.argmax(np.isnan(values)))} is no number"
+    return ""
+
+
+def symmetric(hessian: sparse.csc_array) -> sparse.csc_array:
+    """The symmetric half of P, all that x'Px sees of it."""
+    turned = sparse.csc_array(hessian.T)
+    if not (hessian != turned).count_nonzero():
+        return hessian
+    return sparse.csc_array(0.5 * (hessian + turned))
+
+
+def is_convex(hessian: sparse.csc_array) -> bool:
     """Whether P is positive semidefinite: all pivots of P, slightly lifted, are > 0.
 
     The optimality conditions hold at saddles, too: what they certify is an optimum

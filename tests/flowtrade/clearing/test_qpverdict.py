@@ -1,0 +1,160 @@
+"""What is said of programs without an answer is proven by its witness."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from flowtrade.clearing import qpverdict
+from flowtrade.clearing.qp import Problem, solve_qp
+from flowtrade.clearing.qpverdict import NoAnswer, refusal_of
+
+INF = np.inf
+
+
+def problem(hessian, cost, matrix, lower, upper):
+    return Problem(
+        sparse.csc_array(np.atleast_2d(np.array(hessian, float))),
+        np.array(cost, float),
+        sparse.csc_array(np.atleast_2d(np.array(matrix, float))),
+        np.array(lower, float),
+        np.array(upper, float),
+    )
+
+
+@pytest.mark.parametrize("place", ["hessian", "cost", "matrix", "lower", "upper"])
+@pytest.mark.parametrize("value", [np.nan, INF])
+def test_what_is_no_number_is_no_program(place, value):
+    arrays = {
+        "hessian": np.eye(2),
+        "cost": np.ones(2),
+        "matrix": np.eye(2),
+        "lower": np.zeros(2),
+        "upper": np.ones(2),
+    }
+    arrays[place][(1, 1) if arrays[place].ndim == 2 else 1] = value
+    task = problem(**arrays)
+    if place in {"lower", "upper"} and value == INF:
+        assert (solve_qp(task) is None) == (place == "lower")
+        return
+
+    assert solve_qp(task) is None
+    refusal = refusal_of(task)
+
+    assert refusal.reason is NoAnswer.INVALID
+    assert place in refusal.text
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("hessian", problem(np.eye(3), [1, 1], np.eye(2), [0, 0], [1, 1])),
+        ("matrix", problem(np.eye(2), [1, 1], np.eye(3), [0, 0], [1, 1])),
+        ("upper", problem(np.eye(2), [1, 1], np.eye(2), [0, 0], [1])),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(name, task):
+    assert solve_qp(task) is None
+
+    refusal = refusal_of(task)
+
+    assert refusal.reason is NoAnswer.INVALID
+    assert refusal.text.startswith(name)
+
+
+def test_a_one_sided_hessian_means_its_symmetric_half():
+    upper = problem([[2, 2], [0, 4]], [-3, -5], np.eye(2), [-9, -9], [9, 9])
+    both = problem([[2, 1], [1, 4]], [-3, -5], np.eye(2), [-9, -9], [9, 9])
+
+    assert solve_qp(upper).x == pytest.approx(solve_qp(both).x, abs=1e-12)
+
+
+def test_negative_curvature_is_shown():
+    task = problem([[1, 4], [0, 1]], [1, 1], np.eye(2), [0, 0], [1, 1])
+
+    assert solve_qp(task) is None
+    refusal = refusal_of(task)
+
+    assert refusal.reason is NoAnswer.NOT_CONVEX
+    assert refusal.witness @ (task.hessian @ refusal.witness) < 0.0
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        problem(np.eye(2), [1, 1], [[1, 1], [1, 1]], [0, 3], [1, 4]),
+        problem(np.eye(2), [1, 1], [[1, 1], [1, 0], [0, 1]], [5, -1, -1], [9, 2, 2]),
+        problem(np.zeros((2, 2)), [1, 1], np.eye(2), [2, 0], [1, 1]),
+        problem(np.eye(1), [1], [[1]], [INF], [INF]),
+    ],
+)
+def test_rows_that_exclude_each_other_are_named(task):
+    assert solve_qp(task) is None
+
+    refusal = refusal_of(task)
+
+    assert refusal.reason is NoAnswer.INFEASIBLE
+    assert refusal.witness.any()
+    assert "exclude each other" in refusal.text
+
+
+@given(st.integers(0, 2**32), st.integers(1, 6))
+@settings(max_examples=12)
+def test_an_infeasible_program_is_proven_so(seed, count):
+    random = np.random.default_rng(seed)
+    # Rows with a combination that vanishes, and bounds it cannot meet.
+    weight = random.choice([-2.0, -1.0, 1.0, 3.0], size=count + 1)
+    rows = random.integers(-3, 4, size=(count, count)).astype(float)
+    last = -(weight[:-1] @ rows) / weight[-1]
+    matrix = np.vstack([rows, last])
+    centre = random.normal(size=count + 1)
+    centre -= weight * ((weight @ centre + 2.0) / (weight @ weight))
+    wide = 0.5 / np.abs(weight).sum()
+    task = problem(
+        np.eye(count), random.normal(size=count), matrix, centre - wide, centre + wide
+    )
+
+    assert solve_qp(task) is None
+    refusal = refusal_of(task)
+
+    assert refusal.reason is NoAnswer.INFEASIBLE
+    force = refusal.witness
+    assert task.matrix.T @ force == pytest.approx(np.zeros(count), abs=1e-6)
+    most = np.where(force > 0.0, task.upper, task.lower)
+    assert force @ most < 0.0
+
+
+@given(st.integers(0, 2**32), st.integers(2, 6))
+@settings(max_examples=5)
+def test_a_program_without_end_is_proven_so(seed, count):
+    random = np.random.default_rng(seed)
+    ray = random.choice([-1.0, 1.0, 2.0], size=count)
+    root = random.integers(-2, 3, size=(count, count)).astype(float)
+    root -= np.outer(root @ ray, ray) / (ray @ ray)
+    matrix = random.integers(-2, 3, size=(3, count)).astype(float)
+    along = matrix @ ray
+    lower = np.where(along >= 0.0, -1.0, -INF)
+    upper = np.where(along <= 0.0, 1.0, INF)
+    cost = random.normal(size=count)
+    cost -= ray * ((cost @ ray + 1.0) / (ray @ ray))
+    task = problem(root.T @ root, cost, matrix, lower, upper)
+
+    assert solve_qp(task) is None
+    refusal = refusal_of(task)
+
+    assert refusal.reason is NoAnswer.UNBOUNDED
+    found = refusal.witness
+    assert task.cost @ found < 0.0
+    assert task.hessian @ found == pytest.approx(np.zeros(count), abs=1e-5)
+    moved = task.matrix @ found
+    assert (moved[np.isfinite(lower)] >= -1e-5).all()
+    assert (moved[np.isfinite(upper)] <= 1e-5).all()
+
+
+def test_where_nothing_is_proven_nothing_is_claimed(monkeypatch):
+    solvable = problem(np.eye(2), [1, 1], np.eye(2), [0, 0], [1, 1])
+
+    assert refusal_of(solvable).reason is NoAnswer.UNSOLVED
+    monkeypatch.setattr(qpverdict, "solve_qp", lambda *_, **__: None)
+    assert refusal_of(solvable).reason is NoAnswer.UNSOLVED
