@@ -10,6 +10,7 @@ psycopg works in a thread; it comes with `flowtrade-integration[postgres]`.
 
 import importlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final, Self, final
 
@@ -17,9 +18,15 @@ import trio
 
 from integration.errors import Broker, LocalError, Unsupported
 from integration.models.event import MarketEvent
+from integration.rest.prepared import MASK
 from integration.sinks.rows import ColumnKind, Table, rows_by_table
 
 __all__ = ["PostgresSink", "table_statement"]
+
+_PASSWORD: Final = re.compile(
+    r"//[^/@:]*:(.+)@|\bpassword\s*=\s*(?:'([^']*)|([^\s&']+))", re.IGNORECASE
+)
+"""Where a password stands in a URL or in keywords and values, well-formed or not."""
 
 _TYPES: Final = {
     ColumnKind.TIME: "BIGINT",
@@ -91,7 +98,9 @@ class PostgresSink:
                 )
             )
         except module.ProgrammingError as error:
-            raise LocalError(f"the database's URL cannot be used: {error}") from error
+            # The cause is left out: it quotes the URL, password and all.
+            said = _without_password(str(error), url)
+            raise LocalError(f"the database's URL cannot be used: {said}") from None
         except module.Error as error:
             raise Broker(f"no connection to PostgreSQL: {error}") from error
         return cls(connection, module)
@@ -148,6 +157,12 @@ class PostgresSink:
         ):
             for row in rows:
                 copy.write_row(_with_json(row, lists) if lists else row)
+
+
+def _without_password(text: str, url: str) -> str:
+    for password in filter(None, _PASSWORD.findall(url)):
+        text = text.replace("".join(password), MASK)
+    return text
 
 
 def _with_json(row: tuple[Any, ...], lists: list[int]) -> list[Any]:
