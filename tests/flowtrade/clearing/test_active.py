@@ -124,8 +124,39 @@ def exhausted(form):
             else (price[s] >= top[s] if sides[s] == "L" else price[s] <= bottom[s])
             for s in range(pieces)
         ):
-            return z
+            ends = {"L": low, "U": high, "I": flow}
+            return z, [ends[sides[s]][s] for s in range(pieces)]
     return None
+
+
+@given(SEEDS, st.integers(1, 3))
+@settings(max_examples=60)
+def test_unique_rates_are_the_rational_ones(seed, products):
+    market = Market.from_auction(whole_numbers(seed, orders=4, products=products))
+    form = form_of(market)
+    assume(0 < len(form) <= 5)
+    truth = exhausted(form)
+    assume(truth is not None)
+
+    clearing = clear(market)
+
+    assume(not clearing.report.free_rates)
+    # Prices of another optimal set support the same flows, but for flats in a tie.
+    back = market.structure.recovery
+    assert not len(back.pseudo)
+    assert not len(back.anchors)
+    flow = dict.fromkeys(range(market.columns.demands), Fraction(0))
+    for d, value in zip(form.demand.tolist(), truth[1], strict=True):
+        flow[d] += value
+    for j, d, factor in zip(
+        back.direct.tolist(), back.demand.tolist(), back.factor.tolist(), strict=True
+    ):
+        exact = Fraction(factor) * flow[d]
+        rate = clearing.portfolios[market.portfolio_ids[j]].rate
+        # Pieces of a curve are rounded each, and added up.
+        assert rate == pytest.approx(float(exact), rel=4e-16, abs=0.0)
+        if (form.demand == d).sum() == 1:
+            assert rate == float(exact)
 
 
 @pytest.mark.parametrize("mode", [SolverMode.AUTO, SolverMode.INTERIOR])
@@ -141,7 +172,7 @@ def test_unique_prices_are_the_rational_ones(mode, seed, products):
     clearing = clear(market, mode=mode)
 
     kinks = {Fraction(v) for v in (*form.top.tolist(), *form.bottom.tolist())}
-    for name, value in zip(market.product_ids, truth, strict=True):
+    for name, value in zip(market.product_ids, truth[0], strict=True):
         product = clearing.products[name]
         if not product.unique:
             slack = 1e-12 * (1 + abs(value))
