@@ -97,6 +97,8 @@ def test_a_changed_token_is_refused(data):
         b'{"alg":"HS256","alg":"HS256"}',
         b'{"alg":"none","alg":"HS256"}',
         b"[" * 50_000,
+        '{"alg":"HS256"}'.encode("utf-8-sig"),
+        '{"alg":"HS256"}'.encode("utf-16"),
     ],
 )
 def test_a_header_that_asks_for_something_else_is_refused(key, header):

@@ -169,14 +169,16 @@ def token_header(token: str) -> dict[str, Any]:
             padding, or its header is no JSON object with distinct members.
     """
     # A host of ours may be untyped, and what it hands on is anything.
-    text = isinstance(token, str)
-    if not text or len(token) > _LONGEST or not token.isascii():
+    is_text = isinstance(token, str)
+    if not is_text or len(token) > _LONGEST or not token.isascii():
         raise Unauthorized("the token was refused: no text, too long or not ASCII")
     segments = token.split(".")
     if len(segments) != 3 or "=" in token or not all(segments[::2]):
         raise Unauthorized("the token was refused: not three segments of base64url")
     try:
-        header = json.loads(base64url_decode(segments[0]), object_pairs_hook=_distinct)
+        # RFC 7515 §4: UTF-8; of bytes, `json` would guess, and take a mark before it.
+        text = base64url_decode(segments[0]).decode()
+        header = json.loads(text, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise Unauthorized("the token was refused: unreadable header") from error
     if not isinstance(header, dict):
