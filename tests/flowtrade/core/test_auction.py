@@ -99,6 +99,7 @@ async def test_a_batch_is_stored_before_it_is_told_and_told_to_all(home):
     (market,) = home.published.of("market", "")
     assert isinstance(market, BatchUpdate)
     assert market.bids is msgspec.UNSET
+    assert market.rate_unit == 3600.0
     assert market.products == record.products
     (product,) = home.published.of("product", item)
     assert product == ProductUpdate(

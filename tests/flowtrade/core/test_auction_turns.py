@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrade.core import auction as auction_module
+from flowtrade.core import turns
 from flowtrade.core.auction import _sorted
 from flowtrade.core.service import Service
 from flowtrade.models.curve import ConstantCurve
@@ -58,7 +59,7 @@ def expected(item):
 
 async def test_others_run_while_a_batch_is_told(house, monkeypatch):
     service, listener, item = house
-    monkeypatch.setattr(auction_module, "_TURN", -1.0)
+    monkeypatch.setattr(turns, "_TURN", -1.0)
     seen = []
 
     async def look(task_status):
@@ -79,7 +80,7 @@ async def test_others_run_while_a_batch_is_told(house, monkeypatch):
 
 async def test_a_small_batch_is_told_in_one_go(house, monkeypatch):
     service, listener, item = house
-    monkeypatch.setattr(auction_module, "_TURN", 60.0)
+    monkeypatch.setattr(turns, "_TURN", 60.0)
     seen = set()
 
     async def look(task_status):
@@ -101,7 +102,7 @@ async def test_who_is_cancelled_while_a_batch_is_told_has_told_all_of_it(
     house, monkeypatch
 ):
     service, listener, item = house
-    monkeypatch.setattr(auction_module, "_TURN", -1.0)
+    monkeypatch.setattr(turns, "_TURN", -1.0)
     with trio.CancelScope() as scope:
         listener.heard = scope.cancel
         await service.auctioneer.run_batch()

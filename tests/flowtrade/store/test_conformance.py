@@ -23,7 +23,14 @@ from flowtrade.core.operations import (
     Submit,
     TakeLead,
 )
-from flowtrade.core.state import Batched, Kind, Part, Position, StoredBatch
+from flowtrade.core.state import (
+    Batched,
+    Bids,
+    Kind,
+    Part,
+    Position,
+    StoredBatch,
+)
 from flowtrade.errors import (
     AlreadyPartitioned,
     BatchExists,
@@ -341,6 +348,33 @@ async def test_reads_of_the_past_see_that_moment_alone(store, clock):
     assert past.basis.valid_until is None
     snapshot = await store.snapshot(made.timestamp)
     assert [entity.id for entity in snapshot.entities] == [key(9), key(1), key(5)]
+
+
+async def test_all_bids_of_a_bidder_are_read_at_once(store, clock):
+    await store.execute(AddProduct(product=product(9)))
+    stamps = []
+    for operation in (
+        add_demand(1),
+        add_portfolio(5, {key(1): 4.0}, {key(9): 1.0}),
+        add_demand(2),
+        SetGroups(id=key(5), demand={key(2): 3.0, key(1): 1.0}, basis=None),
+        SetCap(id=key(5), cap=TradeCap(max_trade=1.0)),
+        add_portfolio(6, {key(2): -1.0}, {}),
+        SetCurve(id=key(1), curve=None),
+        SetGroups(id=key(5), demand={}, basis={}),
+    ):
+        stamps.append((await store.execute(operation)).timestamp)
+        clock.advance(2)
+    owner = add_demand(1).owner
+
+    for moment in (stamps[0] - 1, *stamps, *(stamp + 1 for stamp in stamps)):
+        bids = await store.bids_at(owner, moment)
+        singly = [await store.demand_at(key(n), moment) for n in (1, 2)]
+        assert [*bids.demands] == [view for view in singly if view is not None]
+        singly = [await store.portfolio_at(key(n), moment) for n in (5, 6)]
+        assert [*bids.portfolios] == [view for view in singly if view is not None]
+    assert bids.demands[1].portfolios == {key(6): -1.0}
+    assert await store.bids_at(key(77), moment) == Bids()
 
 
 async def test_the_mirror_that_follows_equals_the_mirror_that_loads(store):

@@ -14,6 +14,7 @@ import msgspec
 from flowtrade.core.mirror import AuctionInput
 from flowtrade.core.operations import Applied, Operation
 from flowtrade.core.state import (
+    Bids,
     DemandView,
     Kind,
     Part,
@@ -123,6 +124,13 @@ class Store(Protocol):
 
     async def portfolio_at(self, key: Id, at: Timestamp) -> PortfolioView | None:
         """Return a portfolio as it was at a moment, or None if there was none."""
+        ...
+
+    async def bids_at(self, owner: Id, at: Timestamp) -> Bids:
+        """Return all of a bidder's demands and portfolios as they were at a moment.
+
+        Of portfolios without their trade caps.
+        """
         ...
 
     async def history(self, part: Part, key: Id, window: Window) -> list[Version]:

@@ -13,6 +13,7 @@ from litestar import Response
 
 from flowtrade.api.answering import json_answer, record_answer
 from flowtrade.api.context import Api, Context, context_of
+from flowtrade.api.large import large_answer
 from flowtrade.api.reading import (
     app_data_of,
     as_of,
@@ -90,9 +91,7 @@ async def list_demands(request: Api) -> Response[bytes]:
     token, at = bearer(request), as_of(request)
     context = context_of(request)
     bidders = _queried(await context.authorizer.authorize(token))
-    if at is None:
-        return json_answer(context.service.demands(bidders))
-    return json_answer(await context.service.history.active_demands(bidders, at))
+    return await large_answer(await context.service.list_demands(bidders, at))
 
 
 async def get_demand(request: Api) -> Response[bytes]:
@@ -156,9 +155,7 @@ async def list_portfolios(request: Api) -> Response[bytes]:
     token, at = bearer(request), as_of(request)
     context = context_of(request)
     bidders = _queried(await context.authorizer.authorize(token))
-    if at is None:
-        return json_answer(context.service.portfolios(bidders))
-    return json_answer(await context.service.history.active_portfolios(bidders, at))
+    return await large_answer(await context.service.list_portfolios(bidders, at))
 
 
 async def get_portfolio(request: Api) -> Response[bytes]:
@@ -251,9 +248,7 @@ async def get_submission(request: Api) -> Response[bytes]:
     token, at = bearer(request), as_of(request)
     context = context_of(request)
     bidder = _creator(await context.authorizer.authorize(token))
-    if at is None:
-        return json_answer(context.service.submission(bidder))
-    return json_answer(await context.service.history.submission(bidder, at))
+    return await large_answer(await context.service.submission(bidder, at))
 
 
 async def put_submission(request: Api) -> Response[bytes]:
@@ -266,7 +261,7 @@ async def put_submission(request: Api) -> Response[bytes]:
     bidder = _creator(await context.authorizer.authorize(token))
     record = await context.service.submit(bidder, demands, portfolios)
     context.auto_solve()
-    return json_answer(record)
+    return await large_answer(record)
 
 
 async def _set_curve(

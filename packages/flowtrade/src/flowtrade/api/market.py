@@ -7,6 +7,7 @@ from litestar import Response
 
 from flowtrade.api.answering import json_answer, text_answer
 from flowtrade.api.context import Api, Context, context_of
+from flowtrade.api.large import large_answer
 from flowtrade.api.problems import BadRequest
 from flowtrade.api.reading import (
     app_data_of,
@@ -96,7 +97,7 @@ async def get_product_tree(request: Api) -> Response[bytes]:
     at = as_of(request)
     context = context_of(request)
     await _may_view(context, token)
-    return json_answer(context.service.history.tree(key, at))
+    return await large_answer(context.service.history.tree(key, at))
 
 
 async def partition_product(request: Api) -> Response[bytes]:
@@ -135,7 +136,7 @@ async def run_batch(request: Api) -> Response[bytes]:
     if not grant.can_run_batch():
         raise Forbidden("this token may not run a batch")
     if rehearse:
-        return json_answer(await context.service.auctioneer.rehearse())
+        return await large_answer(await context.service.auctioneer.rehearse())
     record = await context.service.auctioneer.run_batch()
     if record.status is BatchStatus.FAILED:
         raise BatchFailed(
@@ -150,7 +151,7 @@ async def list_batches(request: Api) -> Response[bytes]:
     context = context_of(request)
     wanted = window(request, context.settings.page_limit)
     await _may_view(context, token)
-    return json_answer(await context.service.history.batches(wanted))
+    return await large_answer(await context.service.history.batches(wanted))
 
 
 async def get_batch(request: Api) -> Response[bytes]:
@@ -160,8 +161,8 @@ async def get_batch(request: Api) -> Response[bytes]:
     context = context_of(request)
     await _may_view(context, token)
     if at is None:
-        return json_answer(await _latest(context))
-    return json_answer(await context.service.history.batch(at))
+        return await large_answer(await _latest(context))
+    return await large_answer(await context.service.history.batch(at))
 
 
 async def get_batch_bids(request: Api) -> Response[bytes]:
@@ -174,7 +175,7 @@ async def get_batch_bids(request: Api) -> Response[bytes]:
         raise Forbidden("this token is for no bidder")
     if at is None:
         at = parse_timestamp((await _latest(context)).as_of)
-    return json_answer(await context.service.history.bids(bidders, at))
+    return await large_answer(await context.service.history.bids(bidders, at))
 
 
 def _named_batch(request: Api) -> Timestamp | None:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from heapq import merge
 from itertools import islice, pairwise
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import msgspec
@@ -28,6 +27,7 @@ from flowtrade.core.mirror import CAP, AuctionInput, Limits, Mirror
 from flowtrade.core.operations import Applied, Cut, StoreBatch
 from flowtrade.core.state import Batched, Entity, StoredBatch
 from flowtrade.core.switches import quick_switches
+from flowtrade.core.turns import Turns
 from flowtrade.errors import BatchFailed, NotFound, NotLeader, SolverFailed
 from flowtrade.ids import entity_name
 from flowtrade.models.batch import BatchRecord, BatchStatus, ProductResult
@@ -55,9 +55,6 @@ _PIECE = 1024
 
 _FEW = 256
 """Entries that are told at once: some tenths of a millisecond."""
-
-_TURN = 0.002
-"""Seconds of preparing or telling a batch before others have their turn."""
 
 _T = TypeVar("_T")
 
@@ -233,11 +230,9 @@ class Auctioneer:
 
     async def _catch_up(self) -> None:
         # A division touches every portfolio; at the cut itself nobody else runs.
-        began = perf_counter()
+        turns = Turns()
         while self._mirror.catch_up():
-            if perf_counter() - began > _TURN:
-                await trio.lowlevel.checkpoint()
-                began = perf_counter()
+            await turns.give_way()
 
     def _gather(self, at: Timestamp) -> _Input:
         mirror = self._mirror
@@ -325,13 +320,11 @@ class Auctioneer:
         self, batch: StoredBatch, auction: AuctionInput
     ) -> None:
         """Publish a batch, and let others run every few milliseconds."""
-        began = perf_counter()
+        turns = Turns()
         for news in self._news(batch, auction):
             if news is not None:
                 self._publisher.publish(*news)
-            if perf_counter() - began > _TURN:
-                await trio.lowlevel.checkpoint()
-                began = perf_counter()
+            await turns.give_way()
 
     def _news(
         self, batch: StoredBatch, auction: AuctionInput
@@ -369,6 +362,7 @@ class Auctioneer:
             seq=record.seq,
             status=record.status,
             gains=record.gains,
+            rate_unit=self._settings.rate_unit,
             products=record.products,
             report=record.report,
             certificate=record.certificate,

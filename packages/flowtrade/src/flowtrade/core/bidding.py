@@ -5,6 +5,7 @@ The caller has checked the rights. What two requests could race about is decided
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -34,6 +35,10 @@ from flowtrade.models.time import format_timestamp
 from netcore.models import Timestamp
 
 __all__ = ["Bidding", "DraftDemand", "DraftPortfolio"]
+
+
+_FEW: Final = 500
+"""Bids, inactive ones too, that are listed in one go: some milliseconds."""
 
 
 class DraftDemand(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +138,20 @@ class Bidding(UseCases):
             if view.curve.value is not None
         ]
 
+    async def list_demands(
+        self, bidders: Sequence[Id], at: Timestamp | None
+    ) -> list[DemandRecord]:
+        """Return these bidders' demands that have, or had, a curve.
+
+        Args:
+            bidders: Whose.
+            at: When, or None for the present.
+        """
+        if at is None and self._are_few(bidders):
+            return self.demands(bidders)
+        moment = self.mirror.at if at is None else at
+        return await self.history.active_demands(bidders, moment)
+
     # Portfolios.
 
     async def create_portfolio(
@@ -217,6 +236,20 @@ class Bidding(UseCases):
             for view in self.mirror.portfolios_of(bidder)
             if view.demand.value or view.basis.value
         ]
+
+    async def list_portfolios(
+        self, bidders: Sequence[Id], at: Timestamp | None
+    ) -> list[PortfolioRecord]:
+        """Return these bidders' portfolios that have, or had, a demand or a basis.
+
+        Args:
+            bidders: Whose.
+            at: When, or None for the present.
+        """
+        if at is None and self._are_few(bidders):
+            return self.portfolios(bidders)
+        moment = self.mirror.at if at is None else at
+        return await self.history.active_portfolios(bidders, moment)
 
     # Many at once.
 
@@ -313,11 +346,24 @@ class Bidding(UseCases):
         applied = await self._store.execute(operation)
         return self._submission(bidder, applied.timestamp)
 
-    def submission(self, bidder: Id) -> SubmissionRecord:
-        """Return a bidder's active bids."""
-        return self._submission(bidder, self.mirror.at)
+    async def submission(self, bidder: Id, at: Timestamp | None) -> SubmissionRecord:
+        """Return a bidder's active bids.
+
+        Args:
+            bidder: Whose.
+            at: When, or None for the present.
+        """
+        if at is None and self._are_few([bidder]):
+            return self._submission(bidder, self.mirror.at)
+        moment = self.mirror.at if at is None else at
+        return await self.history.submission(bidder, moment)
 
     # Inside.
+
+    def _are_few(self, bidders: Sequence[Id]) -> bool:
+        # The mirror answers in one go, so that nothing changes under the list. Where
+        # that would take long, the store does beside the event loop.
+        return sum(map(self.mirror.bids_of, dict.fromkeys(bidders))) <= _FEW
 
     def _record(self, applied: Applied) -> DemandRecord | PortfolioRecord:
         operation = applied.operation

@@ -4,7 +4,7 @@ Every read is of one moment or one window of the store and changes nothing. Whet
 the caller may read it has been decided before.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, cast, final
 
 import msgspec
@@ -25,6 +25,7 @@ from flowtrade.core.state import (
     PortfolioView,
     Position,
 )
+from flowtrade.core.turns import Turns, in_turns
 from flowtrade.errors import NotFound
 from flowtrade.models.batch import (
     BatchPage,
@@ -139,41 +140,34 @@ class History:
         return portfolio_record(view, tree=tree, at=at)
 
     async def active_demands(
-        self, bidders: Iterable[Id], at: Timestamp, *, attached: bool = False
+        self, bidders: Iterable[Id], at: Timestamp
     ) -> list[DemandRecord]:
-        """Return the demands of these bidders that had a curve, in order of making.
-
-        Args:
-            bidders: Whose.
-            at: When.
-            attached: Whether to name the portfolios that used them.
-        """
-        return [
-            demand_record(view, attached=attached)
+        """Return the demands of these bidders that had a curve, in order of making."""
+        views = [
+            view
             for bidder in dict.fromkeys(bidders)
-            for key in _made(self._mirror.demands_of(bidder), at)
-            if (view := await self._store.demand_at(key, at)) is not None
-            and view.curve.value is not None
+            for view in (await self._store.bids_at(bidder, at)).demands
         ]
+        return await in_turns(_active_demands(views, attached=False))
 
     async def active_portfolios(
         self, bidders: Iterable[Id], at: Timestamp
     ) -> list[PortfolioRecord]:
         """Return the portfolios of these bidders that had a demand or a basis."""
-        return [
-            portfolio_record(view)
+        views = [
+            view
             for bidder in dict.fromkeys(bidders)
-            for key in _made(self._mirror.portfolios_of(bidder), at)
-            if (view := await self._store.portfolio_at(key, at)) is not None
-            and (view.demand.value or view.basis.value)
+            for view in (await self._store.bids_at(bidder, at)).portfolios
         ]
+        return await in_turns(_active_portfolios(views))
 
     async def submission(self, bidder: Id, at: Timestamp) -> SubmissionRecord:
         """Return a bidder's active bids as they were."""
+        bids = await self._store.bids_at(bidder, at)
         return SubmissionRecord(
             as_of=format_timestamp(at),
-            demands=await self.active_demands([bidder], at, attached=True),
-            portfolios=await self.active_portfolios([bidder], at),
+            demands=await in_turns(_active_demands(bids.demands, attached=True)),
+            portfolios=await in_turns(_active_portfolios(bids.portfolios)),
         )
 
     async def position(self, key: Id, at: Timestamp, *, unit: float) -> PositionRecord:
@@ -224,18 +218,28 @@ class History:
             raise NotFound("batch", format_timestamp(as_of))
         portfolios: dict[Id, PortfolioAccount] = {}
         rates: dict[Id, float] = {}
-        for key in self._owned(bidders, stored.portfolios):
-            result = stored.portfolios[key]
-            portfolios[key] = PortfolioAccount(
-                price=result.price,
-                rate=result.rate,
-                payment=result.rate * (result.price or 0.0),
-            )
-            view = await self._store.portfolio_at(key, as_of)
-            group = cast("Group", view.demand.value or {}) if view is not None else {}
-            for demand, weight in group.items():
-                rates[demand] = rates.get(demand, 0.0) + weight * result.rate
-        demands = {key: await self._account(key, as_of, r) for key, r in rates.items()}
+        curves: dict[Id, Curve | None] = {}
+        turns = Turns()
+        for bidder in dict.fromkeys(bidders):
+            bids = await self._store.bids_at(bidder, as_of)
+            for demand in bids.demands:
+                curves[demand.entity.id] = cast("Curve | None", demand.curve.value)
+            for view in bids.portfolios:
+                result = stored.portfolios.get(view.entity.id)
+                if result is None:
+                    continue
+                portfolios[view.entity.id] = PortfolioAccount(
+                    price=result.price,
+                    rate=result.rate,
+                    payment=result.rate * (result.price or 0.0),
+                )
+                for key, weight in cast("Group", view.demand.value or {}).items():
+                    rates[key] = rates.get(key, 0.0) + weight * result.rate
+                await turns.give_way()
+        demands: dict[Id, DemandAccount] = {}
+        for key, rate in rates.items():
+            demands[key] = _account(curves[key], rate)
+            await turns.give_way()
         utility = sum(account.utility for account in demands.values())
         payment = sum(account.payment for account in portfolios.values())
         return BidderBatch(
@@ -281,20 +285,6 @@ class History:
             raise NotFound("product", f"{key} at {format_timestamp(at)}")
         return product_record(product, self._mirror.products, at)
 
-    def _owned(self, bidders: Iterable[Id], taking_part: Container[Id]) -> list[Id]:
-        return [
-            view.entity.id
-            for bidder in dict.fromkeys(bidders)
-            for view in self._mirror.portfolios_of(bidder)
-            if view.entity.id in taking_part
-        ]
-
-    async def _account(self, key: Id, at: Timestamp, rate: float) -> DemandAccount:
-        view = await self._store.demand_at(key, at)
-        curve = None if view is None else cast("Curve | None", view.curve.value)
-        worth = 0.0 if curve is None else utility(curve, rate)
-        return DemandAccount(rate=rate, utility=worth)
-
     async def _page(self, part: Part, key: Id, window: Window) -> Page:
         versions = await self._store.history(part, key, _one_more(window))
         return page(versions, window, part=part)
@@ -304,9 +294,27 @@ class History:
         return page(versions, window, part=None)
 
 
-def _made(views: Iterable[DemandView | PortfolioView], at: Timestamp) -> list[Id]:
-    # Listed at once: while the past is read, the present goes on.
-    return [view.entity.id for view in views if view.entity.created <= at]
+def _active_demands(
+    views: Iterable[DemandView], *, attached: bool
+) -> Iterator[DemandRecord]:
+    return (
+        demand_record(view, attached=attached)
+        for view in views
+        if view.curve.value is not None
+    )
+
+
+def _active_portfolios(views: Iterable[PortfolioView]) -> Iterator[PortfolioRecord]:
+    return (
+        portfolio_record(view)
+        for view in views
+        if view.demand.value or view.basis.value
+    )
+
+
+def _account(curve: Curve | None, rate: float) -> DemandAccount:
+    worth = 0.0 if curve is None else utility(curve, rate)
+    return DemandAccount(rate=rate, utility=worth)
 
 
 def _last_until(at: Timestamp) -> Window:

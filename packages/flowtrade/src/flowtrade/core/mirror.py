@@ -201,6 +201,13 @@ class Mirror:
         for key in self._owned.get((Kind.DEMAND, owner), ()):
             yield self._demands[key]
 
+    def bids_of(self, owner: Id) -> int:
+        """Return how many demands and portfolios a bidder has ever made."""
+        return sum(
+            len(self._owned.get((kind, owner), ()))
+            for kind in (Kind.DEMAND, Kind.PORTFOLIO)
+        )
+
     def portfolios_of(self, owner: Id) -> Iterator[PortfolioView]:
         """Yield a bidder's portfolios in order of making, empty ones too."""
         for key in self._owned.get((Kind.PORTFOLIO, owner), ()):

@@ -24,6 +24,7 @@ from netcore.models import Timestamp
 __all__ = [
     "Added",
     "Batched",
+    "Bids",
     "Change",
     "Changed",
     "DemandView",
@@ -136,6 +137,18 @@ class PortfolioView(msgspec.Struct):
     demand: Version
     basis: Version
     cap: TradeCap | None = None
+
+
+class Bids(msgspec.Struct, frozen=True):
+    """All demands and portfolios of a bidder, each in order of making.
+
+    Attributes:
+        demands: Inactive ones too.
+        portfolios: Empty ones too.
+    """
+
+    demands: tuple[DemandView, ...] = ()
+    portfolios: tuple[PortfolioView, ...] = ()
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):

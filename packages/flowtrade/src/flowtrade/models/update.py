@@ -51,7 +51,8 @@ class BatchUpdate(Model, frozen=True, kw_only=True, omit_defaults=True):
         as_of: The batch.
         seq: Its number; consecutive, so a gap shows.
         status: Whether there are prices.
-        gains: Gains from trade.
+        gains: Gains from trade, in money per unit of time.
+        rate_unit: Seconds in the unit of time of rates and gains; an hour if absent.
         products: Results by product.
         report: The solver's report.
         certificate: The residuals.
@@ -63,6 +64,7 @@ class BatchUpdate(Model, frozen=True, kw_only=True, omit_defaults=True):
     seq: int
     status: BatchStatus
     gains: float | None
+    rate_unit: float = 3600.0
     products: dict[str, ProductResult]
     report: SolverReport | None
     certificate: Certificate | None

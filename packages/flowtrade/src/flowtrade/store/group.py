@@ -36,6 +36,7 @@ import trio
 from flowtrade.core.operations import Applied, Operation, apply, issue_timestamp
 from flowtrade.core.state import (
     Batched,
+    Bids,
     DemandView,
     Kind,
     Part,
@@ -254,6 +255,10 @@ class GroupStore:
     async def portfolio_at(self, key: Id, at: Timestamp) -> PortfolioView | None:
         """See `flowtrade.ports.Store.portfolio_at`."""
         return await self._read(lambda reads: reads.portfolio_at(key, at))
+
+    async def bids_at(self, owner: Id, at: Timestamp) -> Bids:
+        """See `flowtrade.ports.Store.bids_at`."""
+        return await self._read(lambda reads: reads.bids_at(owner, at))
 
     async def history(self, part: Part, key: Id, window: Window) -> list[Version]:
         """See `flowtrade.ports.Store.history`."""

@@ -21,6 +21,7 @@ from flowtrade.core.operations import (
     issue_timestamp,
 )
 from flowtrade.core.state import (
+    Bids,
     DemandView,
     Entity,
     Group,
@@ -151,6 +152,21 @@ class MemoryStore:
         if entity is None or demand is None or basis is None:
             return None
         return PortfolioView(entity, demand, basis)
+
+    async def bids_at(self, owner: Id, at: Timestamp) -> Bids:
+        """See `flowtrade.ports.Store.bids_at`."""
+        owned = self._tables.owned
+        demands = [
+            view
+            for key in tuple(owned.get((Kind.DEMAND, owner), ()))
+            if (view := await self.demand_at(key, at)) is not None
+        ]
+        portfolios = [
+            bid
+            for key in tuple(owned.get((Kind.PORTFOLIO, owner), ()))
+            if (bid := await self.portfolio_at(key, at)) is not None
+        ]
+        return Bids(tuple(demands), tuple(portfolios))
 
     async def history(self, part: Part, key: Id, window: Window) -> list[Version]:
         """See `flowtrade.ports.Store.history`."""

@@ -12,6 +12,7 @@ import trio
 
 from flowtrade.core.operations import Applied, Operation
 from flowtrade.core.state import (
+    Bids,
     DemandView,
     Kind,
     Part,
@@ -112,6 +113,10 @@ class ReadOnlyStore:
     async def portfolio_at(self, key: Id, at: Timestamp) -> PortfolioView | None:
         """See `flowtrade.ports.Store.portfolio_at`."""
         return await self._read(lambda reads: reads.portfolio_at(key, at))
+
+    async def bids_at(self, owner: Id, at: Timestamp) -> Bids:
+        """See `flowtrade.ports.Store.bids_at`."""
+        return await self._read(lambda reads: reads.bids_at(owner, at))
 
     async def history(self, part: Part, key: Id, window: Window) -> list[Version]:
         """See `flowtrade.ports.Store.history`."""

@@ -15,6 +15,7 @@ from flowtrade.core.operations import Applied
 from flowtrade.core.state import (
     Added,
     Batched,
+    Bids,
     Change,
     Changed,
     DemandView,
@@ -168,6 +169,38 @@ class SqlReads:
             pk, entity = found
             demand = self._version_at(Part.DEMAND, pk, at)
             return PortfolioView(entity, demand, self._version_at(Part.BASIS, pk, at))
+
+    def bids_at(self, owner: Id, at: Timestamp) -> Bids:
+        """See `flowtrade.ports.Store.bids_at`."""
+        rows = self._execute(
+            f"{_PARTS} SELECT e.pk, e.kind, e.id, e.owner, e.app_data, e.created, "  # noqa: S608  # our own words
+            f"NULL, e.ratio, p.part, v.valid_from, {_UNTIL}, v.value "
+            "FROM entity e JOIN parts p ON p.kind = e.kind "
+            "JOIN version v ON v.entity = e.pk AND v.part = p.part "
+            "AND v.valid_from = (SELECT max(l.valid_from) FROM version l "
+            "WHERE l.entity = e.pk AND l.part = p.part AND l.valid_from <= :at) "
+            "WHERE e.owner = :owner AND p.part <> :cap ORDER BY e.pk, p.part",
+            owner=id_to_blob(owner),
+            at=at,
+            cap=int(Part.CAP),
+        )
+        demands: dict[Id, DemandView] = {}
+        portfolios: list[PortfolioView] = []
+        for *columns, number, start, until, value in rows:
+            part, entity = Part(number), entity_of(columns)
+            version = Version(start, until, decode_value(part, value))
+            match part:
+                case Part.CURVE:
+                    demands[entity.id] = DemandView(entity, version, {})
+                case Part.DEMAND:  # its basis is in the next row
+                    portfolios.append(PortfolioView(entity, version, version))
+                case _:
+                    portfolios[-1].basis = version
+        for view in portfolios:
+            # A bidder's portfolios use the bidder's own demands alone.
+            for key, weight in cast("Group", view.demand.value or {}).items():
+                demands[key].portfolios[view.entity.id] = weight
+        return Bids(tuple(demands.values()), tuple(portfolios))
 
     def history(self, part: Part, key: Id, window: Window) -> list[Version]:
         """See `flowtrade.ports.Store.history`."""

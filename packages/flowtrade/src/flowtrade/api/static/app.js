@@ -145,8 +145,27 @@ function showCertificate(batch) {
   add("build, solve, certify", `${number(total * 1000, 1)} ms`);
 }
 
+// A bidder is an id; the page calls it by the word that begins all its portfolios' names,
+// or else by a letter, in order of appearance. The id is the tooltip.
+const letters = new Map(); // bidder id -> letter
+function callBidders(bids) {
+  const words = new Map();
+  for (const { bidder, name } of bids) {
+    const word = /^\p{L}[\p{L}\p{N}_-]*/u.exec(name ?? "")?.[0] ?? "";
+    words.set(bidder, [...(words.get(bidder) ?? []), word]);
+  }
+  const called = new Map();
+  for (const [bidder, [first, ...rest]] of words) {
+    if (!letters.has(bidder)) letters.set(bidder, letters.size < 26 ? String.fromCharCode(65 + letters.size) : String(letters.size + 1));
+    const shared = first !== "" && rest.every((word) => word === first) && first.length < 24;
+    called.set(bidder, shared ? first : `bidder ${letters.get(bidder)}`);
+  }
+  return called;
+}
+
 function showBids(bids) {
   if (!bids) return;
+  const called = callBidders(bids);
   $("bids").hidden = false;
   $("bids-note").hidden = true;
   $("bid-count").textContent = String(bids.length);
@@ -154,7 +173,7 @@ function showBids(bids) {
   body.replaceChildren();
   for (const bid of bids) {
     const row = body.insertRow();
-    cell(row, bid.bidder.slice(0, 8)).title = bid.bidder;
+    cell(row, called.get(bid.bidder)).title = bid.bidder;
     cell(row, bid.name ?? bid.portfolio);
     const basis = Object.entries(bid.basis ?? {}).map(([id, weight]) => `${names.get(id) ?? id} × ${number(weight, Number.isInteger(weight) ? 0 : 3)}`);
     cell(row, basis.join(", "));
@@ -165,8 +184,15 @@ function showBids(bids) {
   }
 }
 
+const UNITS = new Map([[1, "s"], [60, "min"], [3600, "h"], [86400, "day"]]);
+function showUnit(seconds = 3600) {
+  const unit = UNITS.get(seconds) ?? `${number(seconds, Number.isInteger(seconds) ? 0 : 3)} s`;
+  for (const place of document.querySelectorAll(".per")) place.textContent = ` per ${unit}`;
+}
+
 function onBatch(batch) {
   seen += 1;
+  showUnit(batch.rate_unit);
   $("count").textContent = String(seen);
   $("as-of").textContent = batch.as_of.replace("T", " ").replace(/(\.\d{1,3})\d*Z$/, "$1").replace("Z", "");
   $("gains").textContent = number(batch.gains, 2);

@@ -1,0 +1,126 @@
+"""Large answers are encoded in pieces, to the same bytes."""
+
+from uuid import UUID
+
+import msgspec
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowtrade.api.large import encode_in_turns, large_answer
+from flowtrade.core import turns
+from flowtrade.ids import TimeOrderedIds
+from flowtrade.models.batch import BidderBatch, DemandAccount, PortfolioAccount
+from flowtrade.models.page import More
+from flowtrade.models.product import ProductPage, ProductRecord
+from flowtrade.settings import Settings, StoreSettings
+from flowtrade.testing.bench import open_bench
+
+names = st.text(max_size=5)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+portfolios = st.builds(
+    PortfolioAccount, price=st.none() | numbers, rate=numbers, payment=numbers
+)
+batches = st.builds(
+    BidderBatch,
+    as_of=names,
+    seq=st.integers(0, 9),
+    portfolios=st.dictionaries(names, portfolios, max_size=200),
+    demands=st.dictionaries(
+        names, st.builds(DemandAccount, rate=numbers, utility=numbers)
+    ),
+    utility=numbers,
+    payment=numbers,
+    surplus=numbers,
+)
+products = st.builds(
+    ProductPage,
+    results=st.lists(
+        st.builds(
+            ProductRecord,
+            id=names,
+            app_data=st.just(msgspec.Raw(b'{"a":[1]}')),
+            parent=st.tuples(names, numbers),
+            basis=st.none() | st.dictionaries(names, numbers),
+        ),
+        max_size=200,
+    ),
+    more=st.just(msgspec.UNSET) | names,
+)
+lists = st.lists(st.none() | st.builds(More, before=names), max_size=200)
+ALL = (
+    "&can_create_bid=true&can_query_bid=true&can_read_bid=true&can_manage_products=true"
+)
+TOKEN = f"bidder_id={UUID(int=1)}{ALL}&can_run_batch=true"
+
+
+@given(batches | products | lists)
+def test_pieces_make_the_bytes_of_the_whole(value):
+    async def both():
+        return await encode_in_turns(value), (await large_answer(value)).content
+
+    encoded = msgspec.json.encode(value)
+    assert trio.run(both) == (encoded, encoded)
+
+
+async def test_others_have_their_turn_while_it_is_encoded(monkeypatch):
+    monkeypatch.setattr(turns, "_TURN", -1.0)
+    value, ran = [0] * 64 * 50, []
+
+    async def other():
+        while True:
+            ran.append(1)
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        data = await encode_in_turns(value)
+        nursery.cancel_scope.cancel()
+
+    assert data == msgspec.json.encode(value)
+    assert len(ran) >= 25
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_long_lists_are_the_same_as_short_ones(tmp_path, monkeypatch, kind):
+    url = "memory:" if kind == "memory" else f"sqlite:{tmp_path / 'store.db'}"
+    paths = ["/demand", "/portfolio", "/submission"]
+    settings = Settings(store=StoreSettings(url=url))
+    async with (
+        open_bench(settings, ids=TimeOrderedIds()) as bench,
+        bench.client(TOKEN) as client,
+    ):
+        item = (await client.post("/product", json=1)).json()["id"]
+        early = (await client.post("/demand", json=[])).status_code
+        made = []
+        for number in range(7):
+            body = {"app_data": number, "curve_data": {"price": number}}
+            if number % 3 == 0:
+                body["curve_data"] = None
+            made.append((await client.post("/demand", json=body)).json()["id"])
+            body = {"app_data": 1, "demand": made[-2:], "basis": {item: number}}
+            if number % 3 == 1:
+                body |= {"demand": None, "basis": None}
+            bid = (await client.post("/portfolio", json=body)).json()["id"]
+        # A portfolio that uses a demand younger than itself.
+        body = {"app_data": 9, "curve_data": {"price": 9}}
+        young = (await client.post("/demand", json=body)).json()["id"]
+        patch = await bench.service.set_groups(bid, demand={young: 2.0})
+        batch = (await client.post("/batch")).text
+
+        short = [(await client.get(path)).json() for path in paths]
+        monkeypatch.setattr("flowtrade.core.bidding._FEW", 0)
+        long = [(await client.get(path)).json() for path in paths]
+        past = [
+            (await client.get(path, params={"as_of": batch})).json() for path in paths
+        ]
+
+    assert early == 422
+    assert patch.demand == {young: 2.0}
+    assert long == short
+    assert len(short[0]) == 5
+    assert {"portfolios": None}.items() <= short[0][0].items()
+    assert any(demand["portfolios"] == {bid: 2.0} for demand in short[2]["demands"])
+    assert [{**past[2], "as_of": ""}] == [{**short[2], "as_of": ""}]
+    assert past[:2] == short[:2]
