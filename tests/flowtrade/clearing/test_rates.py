@@ -1,6 +1,11 @@
-"""The choice among equally good rates, where demands have no limit."""
+"""The choice among equally good rates: unlimited demands, ties beside deep books."""
 
-from flowtrade.clearing import Market, clear
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from flowtrade.clearing import Market, auxiliary, clear
 
 
 def test_a_shared_demand_without_limits_is_chosen_without_a_warning():
@@ -19,3 +24,40 @@ def test_a_shared_demand_without_limits_is_chosen_without_a_warning():
 
     assert [row.rate for row in clearing.portfolios.values()] == [0, 0]
     assert [row.price for row in clearing.products.values()] == [-5, -2]
+
+
+def ties_beside_a_deep_book():
+    """Three equal bids for A and B together; A trades a billion otherwise."""
+    random = np.random.default_rng(3)
+    demands, portfolios = {}, {}
+    for i in range(40):
+        size = float(random.uniform(1e8, 3e8)) * (1 if i % 2 else -1)
+        level = float(random.uniform(9.0, 11.0))
+        demands[f"deep{i}"] = [
+            {"rate": min(size, 0.0), "price": level + 3.0},
+            {"rate": max(size, 0.0), "price": level - 3.0},
+        ]
+        portfolios[f"deep{i}"] = {"demand": f"deep{i}", "basis": "A"}
+    for i in range(3):
+        demands[f"tied{i}"] = {"min_rate": 0.0, "max_rate": 0.7, "price": 30.0}
+        portfolios[f"tied{i}"] = {"demand": f"tied{i}", "basis": {"A": 1.0, "B": 1.0}}
+    demands["seller"] = [{"rate": -1.3, "price": 25.0}, {"rate": 0.0, "price": 15.0}]
+    portfolios["seller"] = {"demand": "seller", "basis": "B"}
+    return Market.from_auction({"demand_curves": demands, "portfolios": portfolios})
+
+
+def test_ties_are_not_asked_to_balance_the_rounding_of_all_other_volume():
+    market = ties_beside_a_deep_book()
+    with (
+        mock.patch.object(auxiliary, "is_tiny", return_value=False),
+        mock.patch.object(auxiliary, "_highs") as highs,
+    ):
+        clearing = clear(market, mode="interior")
+
+    assert clearing.report.free_rates == 3
+    assert clearing.report.rates == "chosen"
+    assert not highs.called  # the first solver's answer was good enough
+    assert clearing.certificate.worst <= 1e-14
+    rates = [clearing.portfolios[f"tied{i}"].rate for i in range(3)]
+    assert rates == pytest.approx([rates[0]] * 3, rel=1e-12)
+    assert rates[0] == pytest.approx(0.2132833, rel=1e-6)

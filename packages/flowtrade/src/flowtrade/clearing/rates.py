@@ -195,9 +195,12 @@ class _Task:
         """Segments: open portfolios at slope 1, then open ranges of demands."""
         bids = len(low)
         offset = np.zeros(width)
-        closed = np.where(self.open, 0.0, rates)
-        moved = basis.weight * np.repeat(closed, np.diff(basis.ptr))
-        np.add.at(offset, columns[basis.idx], moved)
+        # The open ones trade in sum what they trade now: told by the closed ones, the
+        # rounding of all other volume would be theirs to balance, and nobody could.
+        mine = np.flatnonzero(self.open)
+        held = basis.take(mine)
+        moved = held.weight * np.repeat(rates[mine], np.diff(held.ptr))
+        np.subtract.at(offset, columns[held.idx], moved)
         places = width - 1 - len(families) + np.arange(len(families))
         least, most = self.low[families], self.high[families]
         is_wide = np.isinf(least) | np.isinf(most)
