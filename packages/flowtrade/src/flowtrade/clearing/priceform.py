@@ -196,7 +196,7 @@ class PriceForm:
         """Price scale of each column: products may be worlds apart in price.
 
         A mean over the orders for the one column alone. A column that has none takes
-        what the rows that it is part of are worth without it.
+        what the rows that it is part of are worth without it, once that is known.
         """
         table = self.map.table
         entries = np.diff(table.ptr)
@@ -206,8 +206,12 @@ class PriceForm:
         at = table.ptr[self.row[alone[told]]]
         level = reach[told] / np.abs(table.weight[at])
         price = _middles(table.idx[at], level, self.columns)
-        if (price > 0.0).any() and not (price > 0.0).all():
+        known = int((price > 0.0).sum())
+        while 0 < known < len(price):
             price = self._from_rows(price)
+            known, before = int((price > 0.0).sum()), known
+            if known == before:
+                break
         least = _APART * self.scales.price
         return np.where(price > 0.0, np.maximum(price, least), self.scales.price)
 
