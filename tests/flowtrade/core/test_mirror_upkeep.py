@@ -1,5 +1,6 @@
 """What the mirror puts off, and what it does not have to do at all."""
 
+from unittest import mock
 from uuid import UUID
 
 from hypothesis import given
@@ -110,6 +111,41 @@ def test_positions_are_those_that_each_batch_would_have_written_down(steps, relo
             position = plain.positions.get(name)
             total = 0.0 if position is None else position.at(at + 5)
             assert mirror.traded(name, at + 5) == total
+
+
+@given(st.lists(st.tuples(rates, st.none() | st.integers(1, 30), st.integers(0, 4))))
+def test_positions_are_known_however_little_of_them_is_written_down(steps):
+    mirror, plain, at = Mirror(), Plain({}, None), 0
+    with mock.patch.object(mirror_module, "_LOOKED_AT", 1):
+        for chosen, life, looks in steps:
+            at += 10
+            traded = {name: mirror.traded(name, at) for name in chosen}
+            new = batch(at, chosen, traded, None if life is None else at + life)
+            mirror.apply(at, [Batched(new)])
+            plain.follow(new)
+            for _ in range(looks + 1):
+                for name in map(key, range(6)):
+                    assert mirror.position(name) == plain.positions.get(name)
+                mirror.catch_up()
+
+    assert mirror.positions == plain.positions
+
+
+def test_what_a_batch_leaves_out_is_written_down_in_pieces():
+    mirror, count = Mirror(), 1_000
+    rates = {key(number): 1.0 for number in range(count)}
+    mirror.apply(1, [Batched(batch(1, rates, {}, None))])
+    assert not mirror.catch_up()  # there was none before
+    mirror.apply(2, [Batched(batch(2, {}, {}, None))])
+    assert len(mirror._settled) == mirror_module._AT_ONCE
+
+    pieces = 1
+    while mirror.catch_up():
+        pieces += 1
+
+    assert pieces == -(-(count - mirror_module._AT_ONCE) // mirror_module._LOOKED_AT)
+    assert len(mirror._settled) == count
+    assert mirror.position(key(7)) == Position(0.0, 1.0, 1, 2)
 
 
 def test_a_long_backlog_is_worked_off_while_changes_come(monkeypatch):

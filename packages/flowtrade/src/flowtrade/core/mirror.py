@@ -14,6 +14,8 @@ also serves reads of the past: a mirror of any moment answers like the current o
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from operator import length_hint
 from typing import Final, cast, final
 
 import msgspec
@@ -53,6 +55,9 @@ left is worked off at a cut, while nothing else runs."""
 
 _AT_ONCE: Final = 8
 """So many: more than a change touches, so that the backlog shrinks."""
+
+_LOOKED_AT: Final = 64
+"""Portfolios of the batch before that are looked at at once: some microseconds."""
 
 _NEVER = Version(0, None, None)
 
@@ -128,9 +133,13 @@ class Mirror:
         self.products = ProductTree()
         self.batch: StoredBatch | None = None
         self.at: Timestamp = 0
-        # Positions of before `_trading`; those of its portfolios follow from it.
+        # Positions of before `_trading`; those of its portfolios follow from it. Those
+        # of portfolios that it left out follow from the batch before, until they are
+        # written down.
         self._settled: dict[Id, Position] = {}
         self._trading: StoredBatch | None = None
+        self._former: StoredBatch | None = None
+        self._leaving: Iterator[Id] = iter(())
         self._demands: dict[Id, DemandView] = {}
         self._portfolios: dict[Id, PortfolioView] = {}
         # By demand and portfolio, in order of making; None is not in the auction.
@@ -179,6 +188,8 @@ class Mirror:
         self.at = timestamp
         if self._backlog > _BACKLOG:
             self._work_off(_AT_ONCE)
+        if self._former is not None:
+            self._write_down(_AT_ONCE)
 
     def demand(self, key: Id) -> DemandView | None:
         """Return a demand, or None."""
@@ -216,6 +227,7 @@ class Mirror:
     @property
     def positions(self) -> dict[Id, Position]:
         """What portfolios have traded; made when asked for."""
+        self._write_down()
         now = self._trading.portfolios if self._trading is not None else ()
         return {**self._settled, **{key: self._position(key) for key in now}}
 
@@ -224,6 +236,9 @@ class Mirror:
         batch = self._trading
         if batch is not None and key in batch.portfolios:
             return self._position(key)
+        former = self._former
+        if former is not None and key in former.portfolios:
+            return self._ended(_position_in(former, key))
         return self._settled.get(key)
 
     def traded(self, key: Id, at: Timestamp) -> float:
@@ -285,7 +300,8 @@ class Mirror:
             Whether enough is left to be worth another call.
         """
         self._work_off(_AT_ONCE)
-        return self._backlog > _AT_ONCE
+        self._write_down(_LOOKED_AT)
+        return self._backlog > _AT_ONCE or self._former is not None
 
     @property
     def _backlog(self) -> int:
@@ -360,23 +376,42 @@ class Mirror:
                 self._touched.add(key)
 
     def _move_positions(self, batch: StoredBatch) -> None:
-        # Those that trade on are not looked at: theirs follow from the batch. In a
-        # large market the event loop would stand still while they are written down.
+        # Nobody is looked at now: in a large market the event loop would stand still.
+        self._write_down()  # the rest, if this batch comes right after the last one
+        before, self._trading = self._trading, batch
+        if before is not None:
+            self._former, self._leaving = before, iter(before.portfolios)
+            return
+        # The first one after a load, when positions are written down already.
         for key in self.batch.portfolios if self.batch is not None else ():
-            if key in batch.portfolios:
-                continue
-            old = self.position(key)
-            assert old is not None  # noqa: S101  # it was in a batch
-            end = batch.as_of if old.until is None else min(batch.as_of, old.until)
-            self._settled[key] = Position(old.traded, old.rate, old.since, end)
-        self._trading = batch
+            if key not in batch.portfolios:
+                self._settled[key] = self._ended(self._settled[key])
+
+    def _write_down(self, most: int | None = None) -> None:
+        """Write down where those stand that left with the last batch.
+
+        Args:
+            most: Portfolios of the batch before to look at; None for the rest.
+        """
+        former, batch = self._former, self._trading
+        if former is None or batch is None:
+            return
+        for key in islice(self._leaving, most):
+            if key not in batch.portfolios:
+                self._settled[key] = self._ended(_position_in(former, key))
+        if not length_hint(self._leaving):
+            self._former = None
+
+    def _ended(self, old: Position) -> Position:
+        """Return a position that ended with the last batch, if not before."""
+        assert self._trading is not None  # noqa: S101  # who asks has looked
+        at = self._trading.as_of
+        end = at if old.until is None else min(at, old.until)
+        return Position(old.traded, old.rate, old.since, end)
 
     def _position(self, key: Id) -> Position:
-        batch = self._trading
-        assert batch is not None  # noqa: S101  # who asks has looked
-        rate = batch.portfolios[key].rate
-        traded = batch.traded.get(key, 0.0)
-        return Position(traded, rate, batch.as_of, batch.expires)
+        assert self._trading is not None  # noqa: S101  # who asks has looked
+        return _position_in(self._trading, key)
 
     def _reattach(
         self, key: Id, old: Mapping[Id, float], new: Mapping[Id, float]
@@ -387,6 +422,12 @@ class Mirror:
             self._demands[demand].portfolios[key] = weight
         for demand in {**old, **new}:
             self._set_activity(demand)
+
+
+def _position_in(batch: StoredBatch, key: Id) -> Position:
+    rate = batch.portfolios[key].rate
+    traded = batch.traded.get(key, 0.0)
+    return Position(traded, rate, batch.as_of, batch.expires)
 
 
 def _left(limit: float | None, unit: float, traded: float, none: float) -> float:
