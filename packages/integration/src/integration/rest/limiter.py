@@ -9,6 +9,7 @@ It limits rates, not concurrency: for that there is `trio.CapacityLimiter`.
 """
 
 from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import final
 
@@ -30,6 +31,8 @@ __all__ = [
     "TokenBucket",
 ]
 
+
+_MINUTE = 60.0
 
 _TOLERANCE = 1e-6
 """Seconds that count as none: less than that is float rounding of a clock's reading."""
@@ -60,13 +63,14 @@ class TokenBucket:
         now: The present, in seconds of whatever clock the caller uses throughout.
     """
 
-    __slots__ = ("_blocked_until", "_tokens", "_updated", "spec")
+    __slots__ = ("_blocked_until", "_refills_at", "_tokens", "_updated", "spec")
 
     def __init__(self, spec: BucketSpec, now: float) -> None:
         self.spec = spec
         self._tokens = float(spec.capacity)
         self._updated = now
         self._blocked_until = now
+        self._refills_at: float | None = None
 
     def available(self, now: float) -> float:
         """Return the weight that could be spent at `now`."""
@@ -77,8 +81,11 @@ class TokenBucket:
         """Return the seconds until `weight` can be spent; 0.0 means it can now."""
         self._fill(now)
         missing = weight - self._tokens
-        rate = self.spec.capacity / self.spec.period
-        seconds = max(missing / rate, self._blocked_until - now)
+        if missing > 0 and self._refills_at is not None:
+            seconds = self._refills_at - now
+        else:
+            seconds = missing * self.spec.period / self.spec.capacity
+        seconds = max(seconds, self._blocked_until - now)
         return seconds if seconds > _TOLERANCE else 0.0
 
     def take(self, weight: float, now: float) -> None:
@@ -96,11 +103,27 @@ class TokenBucket:
         self._fill(now)
         self._tokens = max(0.0, min(self._tokens, tokens))
 
+    def fill_in(self, seconds: float, now: float) -> None:
+        """Take the venue's word that it counts anew in `seconds`, and not before.
+
+        A venue that counts in fixed windows gives nothing back within one: whoever
+        spends at a constant rate on top of a full bucket asks for too much. What is
+        left stays so until then, when all of it is there again.
+        """
+        self._fill(now)
+        self._refills_at = now + seconds
+
     def block(self, seconds: float, now: float) -> None:
         """Let nothing through for `seconds` (a Retry-After)."""
         self._blocked_until = max(self._blocked_until, now + seconds)
 
     def _fill(self, now: float) -> None:
+        if self._refills_at is not None:
+            # Seconds that are none count as over: a sleep may end a hair too early.
+            if now < self._refills_at - _TOLERANCE:
+                return
+            self._refills_at = None
+            self._tokens, self._updated = float(self.spec.capacity), now
         gained = max(0.0, now - self._updated) * self.spec.capacity / self.spec.period
         self._tokens = min(self.spec.capacity, self._tokens + gained)
         self._updated = max(now, self._updated)
@@ -122,6 +145,8 @@ class ResetForm(StrEnum):
     SECONDS = "seconds"
     MILLISECONDS = "milliseconds"
     EPOCH_MS = "epoch_ms"
+    MINUTE = "minute"
+    """Not at all, but it counts in full minutes: `Date` tells which second it is."""
 
 
 class Feedback(msgspec.Struct, frozen=True):
@@ -132,7 +157,7 @@ class Feedback(msgspec.Struct, frozen=True):
         counter: Whether it counts what is used or what remains.
         bucket: Which bucket it speaks of; None: the one that paid for the request.
         reset: Header that says when the count starts anew; only looked at when
-            nothing remains.
+            nothing remains, except for `ResetForm.MINUTE`.
         form: How that header says it.
         clock: Header with the venue's time (epoch ms), for `ResetForm.EPOCH_MS`.
     """
@@ -146,7 +171,13 @@ class Feedback(msgspec.Struct, frozen=True):
 
 
 BINANCE_FEEDBACK = (
-    Feedback("x-mbx-used-weight-1m", Counter.USED, "default"),
+    Feedback(
+        "x-mbx-used-weight-1m",
+        Counter.USED,
+        "default",
+        reset="date",
+        form=ResetForm.MINUTE,
+    ),
     Feedback("x-mbx-order-count-1m", Counter.USED, "orders"),
 )
 """https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits"""
@@ -254,7 +285,11 @@ class RateLimiter:
             used = rule.counter is Counter.USED
             left = held.spec.capacity - count if used else count
             held.limit_to(left, now)
-            if left <= 0:
+            if rule.form is ResetForm.MINUTE:
+                until = _until_reset(rule, headers)
+                if until:
+                    held.fill_in(min(until, held.spec.period), now)
+            elif left <= 0:
                 # Never longer than a period: a wrong header must not stop us for good.
                 held.block(min(_until_reset(rule, headers), held.spec.period), now)
 
@@ -288,8 +323,19 @@ def _number(text: str | None) -> float | None:
     return float(text)
 
 
+def _second(date: str | None) -> int | None:
+    """Read which second of its minute an HTTP date is (RFC 9110 section 5.6.7)."""
+    try:
+        return parsedate_to_datetime(date or "").second
+    except ValueError:
+        return None
+
+
 def _until_reset(rule: Feedback, headers: Mapping[str, str]) -> float:
     """Seconds until the venue's count starts anew; 0.0 if it does not say."""
+    if rule.form is ResetForm.MINUTE:
+        second = _second(headers.get(rule.reset or ""))
+        return 0.0 if second is None else _MINUTE - second
     reset = _number(headers.get(rule.reset or ""))
     if reset is None:
         return 0.0
