@@ -5,7 +5,8 @@ import trio
 import trio.testing
 
 from flowtrade.hub import Hub, SubscriptionState
-from flowtrade.models.update import ReferenceUpdate
+from flowtrade.models.batch import BatchStatus
+from flowtrade.models.update import BatchUpdate, BookUpdate, ReferenceUpdate
 from flowtrade.sse import EventParser
 from netcore.clock import ManualClock
 
@@ -75,6 +76,39 @@ async def test_a_new_client_begins_with_the_latest_event(hub):
     with hub.subscribe(("product", "x")) as subscription:
         hub.publish(("product", "x"), update(3))
         assert numbers(await subscription.receive()) == [3]
+
+
+async def test_a_new_client_gets_the_whole_book_of_the_last_batch(hub):
+    def batch(seq):
+        return BatchUpdate(
+            as_of=TIME,
+            seq=seq,
+            status=BatchStatus.FAILED,
+            gains=None,
+            products={},
+            report=None,
+            certificate=None,
+        )
+
+    def more(seq, start):
+        return BookUpdate(as_of=TIME, seq=seq, start=start, bids=[])
+
+    hub.publish(MARKET, batch(1))
+    hub.publish(MARKET, more(1, 1))
+    hub.publish(MARKET, batch(2))
+    count = 300  # more than may wait for a client as single events
+    for start in range(count):
+        hub.publish(MARKET, more(2, start))
+    hub.publish(MARKET, update(7))
+
+    with hub.subscribe(MARKET) as subscription:
+        lines = (await subscription.receive()).splitlines()
+        assert subscription.state is SubscriptionState.OPEN
+    named = [line for line in lines if line.startswith(b"event:")]
+    told = [line for line in lines if b'"start":' in line]
+
+    assert named == [b"event: batch", *[b"event: book"] * count, b"event: reference"]
+    assert [b'"seq":2' in line for line in told] == [True] * count
 
 
 async def test_a_client_that_returns_is_replayed_what_it_missed(hub):

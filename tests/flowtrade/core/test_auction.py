@@ -18,7 +18,12 @@ from flowtrade.models.batch import BatchStatus
 from flowtrade.models.curve import ConstantCurve, Point, PwlCurve
 from flowtrade.models.portfolio import TradeCap
 from flowtrade.models.time import format_timestamp, parse_timestamp
-from flowtrade.models.update import BatchUpdate, BidderUpdate, ProductUpdate
+from flowtrade.models.update import (
+    BatchUpdate,
+    BidderUpdate,
+    BookUpdate,
+    ProductUpdate,
+)
 from flowtrade.ports import Window
 from flowtrade.schedule import Grid
 from flowtrade.settings import AuctionSettings, StoreSettings, Transparency
@@ -113,6 +118,24 @@ async def test_a_batch_is_stored_before_it_is_told_and_told_to_all(home):
     assert isinstance(private, BidderUpdate)
     assert list(private.portfolios) == [bids[ALICE][1]]
     assert private.portfolios[bids[ALICE][1]].rate == -4.0
+
+
+@pytest.mark.parametrize(("most", "pieces"), [(1, 2), (2, 1), (500, 1)])
+async def test_a_long_book_is_told_in_several_events(monkeypatch, most, pieces):
+    monkeypatch.setattr("flowtrade.core.auction._BOOK", most)
+    async with house(transparency=Transparency.BOOK, rate_unit=60.0) as home:
+        await home.market()
+
+        record = await home.run_batch()
+
+        batch, *rest = home.published.of("market", "")
+        told = [*batch.bids, *(bid for update in rest for bid in update.bids)]
+        assert [bid.bidder for bid in told] == [ALICE, BOB]
+        assert [type(update) for update in rest] == [BookUpdate] * (pieces - 1)
+        assert [update.start for update in rest] == list(range(most, 2, most))
+        assert {(u.as_of, u.seq) for u in (batch, *rest)} == {(record.as_of, 1)}
+        assert batch.book == (2 if pieces > 1 else msgspec.UNSET)
+        assert batch.rate_unit == 60.0
 
 
 async def test_the_book_is_told_only_where_the_settings_say_so():

@@ -34,6 +34,7 @@ from flowtrade.models.time import Rfc3339, format_timestamp
 from flowtrade.models.update import (
     BatchUpdate,
     BidderUpdate,
+    BookUpdate,
     GapUpdate,
     ProductUpdate,
     ReferenceUpdate,
@@ -411,10 +412,13 @@ class FlowtradeClient:
     @asynccontextmanager
     async def updates(
         self, *, last_id: int | None = None
-    ) -> AsyncIterator["UpdateStream[BatchUpdate | ReferenceUpdate | GapUpdate]"]:
-        """Follow the market: batches and reference prices."""
+    ) -> AsyncIterator[
+        "UpdateStream[BatchUpdate | BookUpdate | ReferenceUpdate | GapUpdate]"
+    ]:
+        """Follow the market: batches, the rest of long books, and reference prices."""
         kinds: dict[str, type[Update]] = {
             "batch": BatchUpdate,
+            "book": BookUpdate,
             "reference": ReferenceUpdate,
         }
         async with self._stream("/updates", kinds, last_id) as stream:

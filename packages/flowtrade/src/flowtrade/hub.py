@@ -21,11 +21,19 @@ from typing import final
 import msgspec
 import trio
 
-from flowtrade.models.update import EVENTS, GapUpdate, Update
+from flowtrade.models.update import (
+    EVENTS,
+    BatchUpdate,
+    BookUpdate,
+    GapUpdate,
+    Update,
+)
 from flowtrade.ports import Clock, Connection, PushAll, Topic
 from flowtrade.sse import encode_event
 
 __all__ = ["Hub", "Subscription", "SubscriptionState"]
+
+_BATCH = EVENTS[BatchUpdate]
 
 
 class SubscriptionState(Enum):
@@ -218,7 +226,8 @@ class Hub:
         self._seq = clock.now_ns() // 1_000
         self._ring: deque[_Event] = deque(maxlen=replay)
         self._forgotten = self._seq
-        self._latest: dict[tuple[Topic, str], _Event] = {}
+        # Of each topic and name the last event, with those that continue it.
+        self._latest: dict[tuple[Topic, str], list[_Event]] = {}
         self._queue_limit = queue
         self._audiences: dict[Topic, _Audience] = {}
         self._closed = False
@@ -236,11 +245,17 @@ class Hub:
         if len(self._ring) == self._ring.maxlen:
             self._forgotten = self._ring[0].seq
         self._ring.append(event)
-        self._latest[topic, name] = event
+        self._remember(event, update)
         audience = self._audiences.get(topic)
         if audience is not None:
             audience.told += 1
             self._tell(audience, event.payload)
+
+    def _remember(self, event: _Event, update: Update) -> None:
+        if isinstance(update, BookUpdate):  # a new client gets the whole of a book
+            self._latest.setdefault((event.topic, _BATCH), []).append(event)
+        else:
+            self._latest[event.topic, event.name] = [event]
 
     def _tell(self, audience: _Audience, payload: bytes) -> None:
         slow: list[Subscription] = []
@@ -279,8 +294,9 @@ class Hub:
         """
         audience = self._audiences.setdefault(topic, _Audience())
         subscription = Subscription(topic, self._queue_limit, on_drop, audience)
-        for payload in self._backlog(topic, last_id, recent):
-            subscription.put(payload)
+        backlog = b"".join(self._backlog(topic, last_id, recent))
+        if backlog:  # as one piece, however many events it is
+            subscription.put(backlog)
         if self._closed:
             subscription.close()
         else:
@@ -305,7 +321,12 @@ class Hub:
             room = min(recent, self._queue_limit - 1)
             return [e.payload for e in self._ring if e.topic == topic][-room:]
         if last_id is None:
-            latest = [event for (of, _), event in self._latest.items() if of == topic]
+            latest = [
+                event
+                for (of, _), events in self._latest.items()
+                if of == topic
+                for event in events
+            ]
             return [event.payload for event in sorted(latest, key=lambda e: e.seq)]
         missed = [e.payload for e in self._ring if e.topic == topic and e.seq > last_id]
         if last_id < self._forgotten or len(missed) > self._queue_limit - 1:

@@ -37,6 +37,7 @@ from flowtrade.models.time import format_timestamp
 from flowtrade.models.update import (
     BatchUpdate,
     BidderUpdate,
+    BookUpdate,
     ProductUpdate,
     PublishedBid,
     Update,
@@ -55,6 +56,9 @@ _PIECE = 1024
 
 _FEW = 256
 """Entries that are told at once: some tenths of a millisecond."""
+
+_BOOK = 500
+"""Entries of the public book in one event: about a millisecond, and 100 KiB."""
 
 _T = TypeVar("_T")
 
@@ -331,7 +335,8 @@ class Auctioneer:
     ) -> Iterator[tuple[Topic, Update] | None]:
         """Yield what is told of a batch, and None where it may be interrupted."""
         record = batch.record
-        yield ("market", ""), self._market_update(batch, auction)
+        for told in self._market_news(batch, auction):
+            yield ("market", ""), told
         if record.status is not BatchStatus.CLEARED:
             return
         for key, result in record.products.items():
@@ -354,10 +359,15 @@ class Auctioneer:
             )
             yield ("bidder", bidder), private
 
-    def _market_update(self, batch: StoredBatch, auction: AuctionInput) -> BatchUpdate:
+    def _market_news(
+        self, batch: StoredBatch, auction: AuctionInput
+    ) -> Iterator[BatchUpdate | BookUpdate]:
+        """Yield the batch, and what of its public book is too long for one event."""
         record = batch.record
         book = self._settings.transparency is Transparency.BOOK
-        return BatchUpdate(
+        pieces = self._book(batch, auction) if book else iter(())
+        first, total = next(pieces, []), len(batch.portfolios)
+        yield BatchUpdate(
             as_of=record.as_of,
             seq=record.seq,
             status=record.status,
@@ -367,12 +377,21 @@ class Auctioneer:
             report=record.report,
             certificate=record.certificate,
             error=record.error if record.error is not None else msgspec.UNSET,
-            bids=self._book(batch, auction) if book else msgspec.UNSET,
+            bids=first if book else msgspec.UNSET,
+            book=total if book and len(first) < total else msgspec.UNSET,
         )
+        start = len(first)
+        for piece in pieces:
+            yield BookUpdate(
+                as_of=record.as_of, seq=record.seq, start=start, bids=piece
+            )
+            start += len(piece)
 
-    def _book(self, batch: StoredBatch, auction: AuctionInput) -> list[PublishedBid]:
+    def _book(
+        self, batch: StoredBatch, auction: AuctionInput
+    ) -> Iterator[list[PublishedBid]]:
         terms = auction.portfolios
-        return [
+        bids = (
             PublishedBid(
                 portfolio=key,
                 name=_name(bid := self._bid(key)),
@@ -382,7 +401,9 @@ class Auctioneer:
                 price=outcome.price,
             )
             for key, outcome in batch.portfolios.items()
-        ]
+        )
+        while piece := list(islice(bids, _BOOK)):
+            yield piece
 
     def _bid(self, key: Id) -> Entity:
         view = self._mirror.portfolio(key)

@@ -16,6 +16,7 @@ from netcore.models import Model
 __all__ = [
     "BatchUpdate",
     "BidderUpdate",
+    "BookUpdate",
     "GapUpdate",
     "ProductUpdate",
     "PublishedBid",
@@ -57,7 +58,9 @@ class BatchUpdate(Model, frozen=True, kw_only=True, omit_defaults=True):
         report: The solver's report.
         certificate: The residuals.
         error: Why it failed.
-        bids: The public book, absent where only prices are public.
+        bids: The public book, absent where only prices are public; of a long book
+            the first entries.
+        book: How many entries a long book has; the others follow as `book` events.
     """
 
     as_of: Rfc3339
@@ -70,6 +73,23 @@ class BatchUpdate(Model, frozen=True, kw_only=True, omit_defaults=True):
     certificate: Certificate | None
     error: str | msgspec.UnsetType = msgspec.UNSET
     bids: list[PublishedBid] | msgspec.UnsetType = msgspec.UNSET
+    book: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class BookUpdate(Model, frozen=True, kw_only=True):
+    """`event: book` of `GET /updates`: more of the public book of the last batch.
+
+    Attributes:
+        as_of: The batch.
+        seq: Its number.
+        start: How many entries came before.
+        bids: The next ones.
+    """
+
+    as_of: Rfc3339
+    seq: int
+    start: int
+    bids: list[PublishedBid]
 
 
 class ReferenceUpdate(Model, frozen=True, kw_only=True):
@@ -114,10 +134,18 @@ class GapUpdate(Model, frozen=True, kw_only=True):
     oldest: int | None
 
 
-Update = BatchUpdate | ReferenceUpdate | ProductUpdate | BidderUpdate | GapUpdate
+Update = (
+    BatchUpdate
+    | BookUpdate
+    | ReferenceUpdate
+    | ProductUpdate
+    | BidderUpdate
+    | GapUpdate
+)
 
 EVENTS: Final[dict[type, str]] = {
     BatchUpdate: "batch",
+    BookUpdate: "book",
     ReferenceUpdate: "reference",
     ProductUpdate: "outcome",
     BidderUpdate: "outcome",

@@ -163,12 +163,13 @@ function callBidders(bids) {
   return called;
 }
 
-function showBids(bids) {
+function showBids(bids, total) {
   if (!bids) return;
   const called = callBidders(bids);
   $("bids").hidden = false;
   $("bids-note").hidden = true;
-  $("bid-count").textContent = String(bids.length);
+  // Of a long book the first entries are shown; the stream has the rest.
+  $("bid-count").textContent = total === undefined ? String(bids.length) : `${number(total, 0)} (${bids.length} shown)`;
   const body = $("bids").tBodies[0];
   body.replaceChildren();
   for (const bid of bids) {
@@ -204,7 +205,7 @@ function onBatch(batch) {
   }
   showProducts(batch.products ?? {});
   showCertificate(batch);
-  showBids(batch.bids);
+  showBids(batch.bids, batch.book);
 }
 
 function onReference(update) {
