@@ -7,13 +7,21 @@ import pytest
 import trio
 
 from integration.exchanges.registry import connector_for
+from integration.market.config import StreamConfig
 from integration.market.connector import Topic
 from integration.market.images import ImageJob, ImageScheduler
-from integration.models import ExchangeId
+from integration.market.streams import open_market_streams
+from integration.models import (
+    ExchangeId,
+    MarketDataInstrument,
+    SubKind,
+    Subscription,
+)
 from integration.rest.client import RestClient
 from integration.rest.limiter import BucketSpec, RateLimiter
 from integration.rest.signer import PublicNoHeaders
 from integration.rest.transport import RawResponse
+from integration.testing import SimulatedExchange, SyntheticMarket
 from integration.testing.limits import Verdict, WeightWindow
 
 SPOT = connector_for(ExchangeId.BINANCE_SPOT)
@@ -86,7 +94,7 @@ async def test_a_storm_of_images_stays_within_the_venues_minutes(
                 urgent=False,
                 wanted=lambda: True,
                 deliver=deliver,
-                failed=pytest.fail,
+                failed=lambda error: pytest.fail(str(error)),
             )
         )
     nursery.start_soon(images.run)
@@ -96,3 +104,25 @@ async def test_a_storm_of_images_stays_within_the_venues_minutes(
     assert set(venue.verdicts) == {Verdict.ALLOWED}
     # 28,300 of weight are five minutes' worth, the first of which had begun.
     assert trio.current_time() < 5 * 60
+
+
+async def test_images_of_a_venue_at_another_port_are_paid_for_as_well():
+    exchange = ExchangeId.BINANCE_SPOT
+    wanted = Subscription(
+        exchange, MarketDataInstrument.spot("btc", "usdt"), SubKind.ORDER_BOOKS_L2
+    )
+    async with SimulatedExchange(SyntheticMarket(7)) as sim:
+        config = StreamConfig(
+            websocket_url={exchange: sim.websocket_url},
+            rest_url={exchange: sim.rest_url},
+        )
+        async with open_market_streams([wanted], config=config) as streams:
+            with trio.fail_after(20):
+                while not sim.stats.requests:
+                    await sim.advance(sim.time_ns + 100_000_000)
+                    with trio.move_on_after(0.02):
+                        await streams.next_batch()
+            limiter = streams._venues[exchange].limiter
+            host = sim.rest_url.removeprefix("http://")
+
+            assert limiter.available(host) < SPOT.limits.rest_weight

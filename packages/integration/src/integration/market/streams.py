@@ -128,7 +128,7 @@ class _Venue:
             )
         }
         if rest_url is not None:
-            host = urlsplit(rest_url).hostname or ""
+            host = urlsplit(rest_url).netloc
             buckets[host, "default"] = BucketSpec(limits.rest_weight)
         self.limiter = RateLimiter(buckets, feedback=self.connector.rest_feedback)
         self.schema: SchemaWatch | None = None
