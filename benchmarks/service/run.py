@@ -374,6 +374,7 @@ def measure_http(rounds: int) -> None:
             ),
         }
         figures: dict[str, list[float]] = {name: [] for name in cases}
+        loops: dict[str, list[float]] = {name: [] for name in cases}
         rates: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(rounds):
             for name, (url, method, path, bearer, body) in cases.items():
@@ -388,15 +389,18 @@ def measure_http(rounds: int) -> None:
                     )
                     for n in range(count)
                 ]
-                before = ask("cpu")
+                before, loop = ask("cpu"), ask("loop")
                 answered, seconds = load.drive(clients, 1.5)
-                spent = ask("cpu") - before
+                spent, loop = ask("cpu") - before, ask("loop") - loop
                 load.close(clients)
                 figures[name].append(spent / answered * 1e6)
+                loops[name].append(loop / answered * 1e6)
                 rates[name].append(answered / seconds)
         print("HTTP on loopback: CPU of the server for one request")
         medians = [show(name, values, "us") for name, values in figures.items()]
+        show("of an update: the event loop", loops[name], "us")
         show("updates over HTTP by the clock on the wall", rates[name], "/s")
+        print(f"  {'updates by one second of CPU':<58} {1e6 / medians[-1]:>10,.0f} /s")
         print(
             f"  {'the framework: Litestar over bare ASGI':<58} "
             f"{medians[1] - medians[0]:>10.2f} us"
