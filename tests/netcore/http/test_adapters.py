@@ -3,6 +3,8 @@
 import contextlib
 import datetime
 import importlib.util
+import runpy
+import socket
 import ssl
 import sys
 from pathlib import Path
@@ -204,3 +206,21 @@ class TestTlsPing:
 
         assert (code, out) == (1, b"")
         assert err
+
+
+async def test_a_server_that_says_nothing_is_left_in_time(
+    autojump_clock, authority, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.syspath_prepend(str(ADAPTERS))
+    ping = runpy.run_path(str(ADAPTERS / "tls_ping.py"))
+    ca = str(tmp_path / "ca.pem")
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        code = await ping["main"]("127.0.0.1", port, ca, "venue.test")
+
+    assert (code, capsys.readouterr()) == (
+        1,
+        ("", "TooSlowError: no answer within 5 s\n"),
+    )
+    assert trio.current_time() < 8
