@@ -25,7 +25,7 @@ from flowtrade.clearing.arrays import FloatArray
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.tiny import TinyForm, solve_positive
 
-__all__ = ["ActivePoint", "TinyPoint", "solve_active", "solve_tiny"]
+__all__ = ["ActivePoint", "TinyPoint", "first_prices", "solve_active", "solve_tiny"]
 
 _SOFT = (1e-3, 1e-6, 1e-9, 1e-12)
 """Price drop lent to flat pieces, against the price scale, round by round."""
@@ -101,6 +101,17 @@ def solve_tiny(form: TinyForm, *, deadline: float = inf) -> TinyPoint | None:
         return None
 
 
+def first_prices(form: TinyForm) -> list[float]:
+    """Prices at which straight lines through all pieces' middles would balance.
+
+    Raises:
+        ArithmeticError: They are beyond what floats hold.
+        ValueError: Likewise.
+    """
+    search = _Search(form)
+    return search.first_prices([search.middle(s) for s in range(search.count)])
+
+
 @final
 class _Search:
     """One auction as lists."""
@@ -135,8 +146,8 @@ class _Search:
 
     def run(self, deadline: float) -> TinyPoint | None:
         """Rounds of ever harder flat pieces until one shows the set."""
-        y = [self._middle(s) for s in range(self.count)]
-        z = self._first_prices(y) if self.columns > 1 else [self._crossing()]
+        y = [self.middle(s) for s in range(self.count)]
+        z = self.first_prices(y) if self.columns > 1 else [self._crossing()]
         tried: set[tuple[Side, ...]] = set()
         for soft in _SOFT:
             if monotonic() > deadline:
@@ -149,7 +160,7 @@ class _Search:
                     return point
         return None
 
-    def _middle(self, s: int) -> float:
+    def middle(self, s: int) -> float:
         low, high = self.low[s], self.high[s]
         return 0.5 * (low + high) if isfinite(low) and isfinite(high) else 0.0
 
@@ -162,7 +173,7 @@ class _Search:
                 out[column] += weight * weight * slope
         return [1e-10 * value for value in out]
 
-    def _first_prices(self, y: list[float]) -> list[float]:
+    def first_prices(self, y: list[float]) -> list[float]:
         """Prices at which straight lines through all middles would balance."""
         slope = [0.0] * len(self.rows)
         flow = [0.0] * len(self.rows)
@@ -178,7 +189,7 @@ class _Search:
         Lots and prices may be worlds apart here, and all kinks are known: half a dozen
         looks at demand and supply tell between which two they meet.
         """
-        lines = self._soften([self._middle(s) for s in range(self.count)], 1e-15)
+        lines = self._soften([self.middle(s) for s in range(self.count)], 1e-15)
         kinks: set[float] = set()
         for s, r in enumerate(self.row):
             for _, weight in self.rows[r]:  # none where portfolios cancel out

@@ -153,7 +153,7 @@ class _Small:
             return None
         self._count("solve", asked)
         spent = monotonic() - start
-        self._take_rates(part, rows, terms, owner, point.y)
+        self._take_rates(rows, terms, owner, point.y)
         opened = open_flows(form, point.z)
         if opened:
             task = LeastRates(self.tiny, part, rows, form, owner, point.y, opened)
@@ -199,15 +199,11 @@ class _Small:
         )
 
     def _take_rates(
-        self,
-        part: TinyPart,
-        rows: TinyRows,
-        terms: TinyTerms,
-        owner: list[int],
-        y: list[float],
+        self, rows: TinyRows, terms: TinyTerms, owner: list[int], y: list[float]
     ) -> None:
         self._put(rows.rates(self.tiny.usage, owner, y))
-        for j in part.portfolios:
+        for j, _, _ in rows.anchors:
+            # Differences round; whatever else is small is as true as the large.
             reach = max(
                 min(terms.ranges[d], terms.rate) / abs(weight)
                 for d, weight in self.tiny.usage[j]

@@ -176,7 +176,7 @@ class _Run:
         start = monotonic()
         try:
             candidate = solver.solve(self.form, solver.limit(start, self.deadline))
-            proof = self._audit(self._rates(candidate.y), candidate.z)
+            proof = self._audit(self._rates_of(candidate), candidate.z)
         except (SolverFailed, ArithmeticError, np.linalg.LinAlgError) as error:
             seconds = monotonic() - start
             self.attempts.append(
@@ -205,6 +205,20 @@ class _Run:
         """Rates of portfolios; those that are rounding are the zeros they mean."""
         rates = portfolio_rates(self.structure, self.form, y)
         rates[np.abs(rates) <= self._dust] = 0.0
+        return rates
+
+    def _rates_of(self, candidate: Candidate) -> FloatArray:
+        """A candidate's rates; of an exact one only differences are rounding.
+
+        Where lots are worlds apart its small ones are as true as its large ones.
+        """
+        if not candidate.is_exact:
+            return self._rates(candidate.y)
+        rates = portfolio_rates(self.structure, self.form, candidate.y)
+        rest = self.structure.recovery.anchors
+        rates[rest] = np.where(
+            np.abs(rates[rest]) <= self._dust[rest], 0.0, rates[rest]
+        )
         return rates
 
     @cached_property
@@ -314,7 +328,7 @@ class _Choice:
         self.run = run
         self.proof = proof
         self.z = candidate.z
-        self.rates = run._rates(candidate.y)
+        self.rates = run._rates_of(candidate)
         self.rate_choice = self.price_choice = CanonicalChoice.UNIQUE
         self.free_rates = 0
         self._choose_rates(candidate)
