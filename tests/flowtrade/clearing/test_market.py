@@ -1,9 +1,12 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowtrade.clearing import InvalidMarket, Market, PortfolioTerms, clear
+from flowtrade.clearing import market as market_module
 from flowtrade.clearing.arrays import Ragged
 from flowtrade.clearing.columns import Curves
 from flowtrade.clearing.generate import generate
@@ -198,3 +201,24 @@ def test_a_market_prints_what_it_holds():
     text = repr(generate("paper", 12, 3, seed=0))
 
     assert text == "<Market of 12 portfolios, 3 products, 12 demands>"
+
+
+def test_a_market_in_one_piece_stays_so_when_only_curves_change():
+    market = generate("mixed", 300, 10, seed=4)
+    assert market.is_whole
+    columns, curves = market.columns, market.columns.curves
+    moved = Curves(curves.ptr, curves.rate, curves.price + 1.0)
+
+    with mock.patch.object(market_module, "find_members", side_effect=AssertionError):
+        updated = market.update(demands={market.demand_ids[0]: None})
+        alike = Market.from_columns(
+            products=columns.products,
+            curves=moved,
+            usage=columns.usage,
+            basis=columns.basis,
+            like=market,
+        )
+
+        assert updated.is_whole
+        assert alike.is_whole
+    assert clear(updated).report.parts == ()

@@ -313,10 +313,12 @@ class Market:
         known = columns.known.copy()
         known[rows] = True
         after = Columns(columns.products, curves, known, columns.usage, columns.basis)
-        kept = self.__dict__.get("structure")
         if fresh or not self.columns.known[rows].all():
-            kept = None
-        return self._share(ids, self.portfolio_ids, after, kept)
+            return self._share(ids, self.portfolio_ids, after, None)
+        kept = self.__dict__.get("structure")
+        market = self._share(ids, self.portfolio_ids, after, kept)
+        market._stay_whole(self)
+        return market
 
     def _with_portfolios(self, portfolios: Mapping[str, PortfolioTerms]) -> "Market":
         numbers = self._portfolio_numbers
@@ -379,6 +381,14 @@ class Market:
         self._remember_parts(like)
         if "_parts_before" not in self.__dict__:
             self.__dict__["structure"] = _carried(like, self.columns)
+            if self.__dict__["structure"] is like.__dict__.get("structure"):
+                self._stay_whole(like)
+
+    def _stay_whole(self, old: "Market") -> None:
+        """Be in one piece if an older market of the same portfolios is."""
+        parts = old.__dict__.get("parts", ())
+        if len(parts) == 1 and parts[0].market is old:
+            self.__dict__["parts"] = (Part(self, parts[0].members),)
 
     def _remember_parts(self, old: "Market") -> None:
         """Have the parts of an older market at hand when the own ones are made."""
