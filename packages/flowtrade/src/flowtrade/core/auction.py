@@ -14,6 +14,7 @@ Batches run one at a time, first come first served.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from heapq import merge
@@ -150,6 +151,9 @@ class Auctioneer:
         self._threads = trio.CapacityLimiter(1)
         self._clerks = trio.CapacityLimiter(1)
         self._gathered: _Input = _NOTHING
+        self._telling = trio.Lock()  # one batch after the other, whoever ran them
+        self._heard: deque[tuple[StoredBatch, AuctionInput]] = deque()
+        self._news_came = trio.Event()
         store.subscribe(self._follow)
 
     async def run_batch(
@@ -230,7 +234,8 @@ class Auctioneer:
                 if isinstance(change, Batched):
                     # Another process has run it; our clients listen here. Bases are
                     # as they stand by now: a basis may have changed since the cut.
-                    self._publish(change.batch, self._mirror.gather())
+                    self._heard.append((change.batch, self._mirror.gather()))
+                    self._news_came.set()
 
     async def _catch_up(self) -> None:
         # A division touches every portfolio; at the cut itself nobody else runs.
@@ -315,20 +320,24 @@ class Auctioneer:
             return _Verdict(error=str(error))
         return _Verdict(solution=solution)
 
-    def _publish(self, batch: StoredBatch, auction: AuctionInput) -> None:
-        for news in self._news(batch, auction):
-            if news is not None:
-                self._publisher.publish(*news)
+    async def tell_others(self) -> None:
+        """Tell the batches that other processes have run, until cancelled."""
+        while True:
+            while self._heard:
+                await self._publish_in_turns(*self._heard.popleft())
+            self._news_came = trio.Event()
+            await self._news_came.wait()
 
     async def _publish_in_turns(
         self, batch: StoredBatch, auction: AuctionInput
     ) -> None:
         """Publish a batch, and let others run every few milliseconds."""
         turns = Turns()
-        for news in self._news(batch, auction):
-            if news is not None:
-                self._publisher.publish(*news)
-            await turns.give_way()
+        async with self._telling:
+            for news in self._news(batch, auction):
+                if news is not None:
+                    self._publisher.publish(*news)
+                await turns.give_way()
 
     def _news(
         self, batch: StoredBatch, auction: AuctionInput

@@ -101,14 +101,17 @@ class Service(Bidding, Catalogue, References):
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Load the mirror, then publish reference prices until cancelled.
+        """Load the mirror, then publish what happens elsewhere until cancelled.
 
-        Prices that arrive within `settings.coalesce` seconds go out as one update.
+        That is reference prices, and batches that other processes run. Prices that
+        arrive within `settings.coalesce` seconds go out as one update.
         """
         if not self.ready:
             await self.load()
         task_status.started()
-        await self._tell_references()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.auctioneer.tell_others)
+            await self._tell_references()
 
     def subscribe(self, listener: Listener) -> None:
         """Call `listener` with every applied operation; see `Store.subscribe`."""
