@@ -18,7 +18,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 
 import numpy as np  # noqa: E402 - the threads are set before it loads
 
-from flowtrade.clearing import Market, clear  # noqa: E402 - as above
+from flowtrade.clearing import ClearingError, Market, clear  # noqa: E402 - as above
 from flowtrade.clearing.arrays import Ragged  # noqa: E402 - as above
 from flowtrade.clearing.columns import Curves  # noqa: E402 - as above
 
@@ -74,16 +74,29 @@ def measure(path: str, like: Market | None = None) -> tuple[Market, dict[str, An
     }
 
 
-def main(arguments: list[str]) -> None:
-    """Solve one or two files."""
-    market, result = measure(arguments[0])
-    if len(arguments) > 2 and arguments[1] == "--warm":
-        result["warm"] = measure(arguments[2], market)[1]
+def main(arguments: list[str]) -> int:
+    """Solve one or two files; what is wrong goes to stderr."""
+    match arguments:
+        case [first]:
+            warm = None
+        case [first, "--warm", warm]:
+            pass
+        case _:
+            print("usage: market_bench.py FILE.npz [--warm FILE2.npz]", file=sys.stderr)
+            return 2
+    try:
+        market, result = measure(first)
+        if warm is not None:
+            result["warm"] = measure(warm, market)[1]
+    except (ClearingError, OSError, LookupError, ValueError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
     # ru_maxrss counts kilobytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     result["peak_rss_bytes"] = peak
     print(json.dumps(result))
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -134,3 +134,38 @@ def test_market_bench_prints_seconds_residuals_and_memory(tmp_path):
     assert result["seconds"]["total"] > 0.0
     assert result["peak_rss_bytes"] > 10**7
     assert result["warm"]["digest"] != result["digest"]
+
+
+def test_market_bench_tells_of_what_it_cannot_solve_in_one_line(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    bench = load("market_bench").main
+    file = str(tmp_path / "one.npz")
+    save(file, generate("mixed", 20, 3, seed=1))
+    with np.load(file) as arrays:
+        np.savez(tmp_path / "odd.npz", **{**arrays, "rate": arrays["rate"] * np.nan})
+        np.savez(tmp_path / "less.npz", rate=arrays["rate"])
+
+    codes = [
+        bench(arguments)
+        for arguments in (
+            [],
+            [file, "--warm"],
+            [str(tmp_path / "odd.npz")],
+            [str(tmp_path / "less.npz")],
+            [file, "--warm", str(tmp_path / "none.npz")],
+        )
+    ]
+
+    out, err = capsys.readouterr()
+    assert codes == [2, 2, 1, 1, 1]
+    assert out == ""
+    assert [line.split(":")[0] for line in err.splitlines()] == [
+        "usage",
+        "usage",
+        "InvalidMarket",
+        "KeyError",
+        "FileNotFoundError",
+    ]
