@@ -6,7 +6,6 @@ import pytest
 from flowtrade.clearing import clear
 from flowtrade.clearing.columns import check_curves
 from flowtrade.clearing.generate import KINDS, MarketSpec, from_spec, generate
-from flowtrade.clearing.indicative import indicate
 
 
 def fingerprint(market):
@@ -59,23 +58,3 @@ def test_scales_multiply_rates_and_prices():
 def test_an_unknown_kind_is_an_error():
     with pytest.raises(KeyError):
         generate("nonsense", 1, 1)
-
-
-def test_indicative_prices_are_near_the_auctions():
-    market = generate("paper", 400, 10, seed=2)
-    exact = clear(market).arrays.price
-
-    found = indicate(market)
-
-    assert list(found.prices.values()) == pytest.approx(exact, rel=2e-2)
-    assert found.imbalance < 1e-2
-    again = indicate(market, start=found.prices)
-    assert again.evaluations < found.evaluations
-
-
-def test_an_empty_book_has_indicative_prices_of_zero():
-    market = generate("paper", 3, 2, seed=2).update(
-        demands=dict.fromkeys(["d0", "d1", "d2"])
-    )
-
-    assert set(indicate(market).prices.values()) == {0.0}

@@ -7,6 +7,7 @@ stands while orders come in, and no more: nothing is certified, and a market who
 portfolios share demands converges slowly.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy import optimize
 
 from flowtrade.clearing.arrays import FloatArray
 from flowtrade.clearing.blas import one_thread
+from flowtrade.clearing.errors import InvalidMarket
 from flowtrade.clearing.market import Market
 from flowtrade.clearing.priceform import PriceForm
 
@@ -57,7 +59,13 @@ def indicate(
 
     Returns:
         Prices and how far they are from clearing.
+
+    Raises:
+        InvalidMarket: A price to start from is not finite.
     """
+    for product, price in (start or {}).items():
+        if not math.isfinite(price):
+            raise InvalidMarket("start.price", product, f"must be finite, was {price}")
     with one_thread():
         form = PriceForm.of(market.structure, market.segments)
         if not len(form):
