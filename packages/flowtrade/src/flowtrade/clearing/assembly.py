@@ -193,7 +193,17 @@ class _Plan:
 
 
 def _bordering(table: Ragged, block: IntArray) -> Pairs:
-    """Pairs within the rows that have a column of some block."""
-    rows = np.unique(table.rows()[block[table.idx] >= 0])
-    pairs = row_pairs(table.take(rows))
-    return Pairs(pairs.left, pairs.right, rows[pairs.row], pairs.value)
+    """Pairs whose greater column is some block's.
+
+    A row that has a column of a block has none of another block, nor a shared one that
+    stays: what hangs together is one block. So its other columns are products', which
+    come before.
+    """
+    left = np.flatnonzero(block[table.idx] >= 0)
+    row = table.rows()[left]
+    lengths = left - table.ptr[row] + 1
+    ends = np.cumsum(lengths)
+    right = np.arange(int(lengths.sum())) - np.repeat(ends - left - 1, lengths)
+    left, row = np.repeat(left, lengths), np.repeat(row, lengths)
+    value = table.weight[left] * table.weight[right]
+    return Pairs(table.idx[left], table.idx[right], row, value)
