@@ -60,7 +60,13 @@ def signed_params(
         timestamp_ms: The venue's time.
         encoder: Hex for HMAC (the default), base64 for the others.
     """
-    whole = {**params, "apiKey": key, "timestamp": timestamp_ms}
+    # JSON would write a small Decimal with an exponent, and the venue reads what it
+    # gets: what is signed as text is sent as that text.
+    spelled = {
+        name: value if isinstance(value, str | int) else parameter_text(value)
+        for name, value in params.items()
+    }
+    whole = {**spelled, "apiKey": key, "timestamp": timestamp_ms}
     signature = mac.sign(ws_prehash(whole))
     return {**whole, "signature": (encoder or HexEncoder()).encode(signature)}
 
