@@ -245,3 +245,46 @@ async def test_operations_that_wait_share_a_commit(postgres_url):
 
     assert len(entities) == 100
     assert [e.created for e in entities] == sorted({e.created for e in entities})
+
+
+INSERT = "INSERT INTO memory (scope, key, fingerprint, timestamp, ids) "
+TRICKY = [
+    ("\\N", "a\tb", b"\\\x00\n\xff", -(2**63), b""),
+    ("", "\\.", b"\\N", 2**63 - 1, b"[]"),
+    ("é\r\n", '"', b"", 0, bytes(range(256))),
+]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 600])
+async def test_many_rows_are_written_as_each_would_be(postgres_url, count):
+    session = PostgresDatabase(postgres_url).open_writer()
+    rows = [(f"{n}{row[0]}", *row[1:]) for n in range(count) for row in TRICKY][:count]
+    try:
+        session.begin()
+        session.execute_many(f"{INSERT}VALUES (?, ?, ?, ?, ?)", rows)
+        session.commit()
+        found = session.execute(
+            "SELECT scope, key, fingerprint, timestamp, ids FROM memory"
+        )
+
+        assert sorted(found) == sorted(rows)
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize("count", [2, 9])
+async def test_rows_that_collide_write_nothing_and_leave_the_connection(
+    postgres_url, count
+):
+    session = PostgresDatabase(postgres_url).open_writer()
+    rows = [("s", "k", b"", 0, b"")] * count
+    try:
+        session.begin()
+        with pytest.raises(postgres.psycopg.errors.UniqueViolation):
+            session.execute_many(f"{INSERT}VALUES (?, ?, ?, ?, ?)", rows)
+        session.rollback()
+
+        assert not session.lost
+        assert list(session.execute("SELECT scope FROM memory")) == []
+    finally:
+        session.close()
