@@ -186,7 +186,10 @@ def _levels(
             column, weight = rows[r][0]
             told.append((column, reach / abs(weight)))
     level = _middles(told, columns)
-    if any(level) and not all(level):
+    known = 0
+    # On through columns told before, as long as there are more each time.
+    while known < sum(map(bool, level)) < columns:
+        known = sum(map(bool, level))
         told = []
         for line in rows:
             worth = sum([abs(weight) * level[k] for k, weight in line])
