@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import zlib
 from decimal import Decimal
 from pathlib import Path
 
@@ -168,6 +169,47 @@ def test_a_file_that_is_not_there_is_told_of(tmp_path):
     assert run.returncode == 1
     assert "FileNotFoundError" in run.stderr
     assert replay().returncode == 2
+
+
+def test_a_checksum_that_fails_is_a_gap_at_its_own_line(tmp_path):
+    def message(action, bid, checksum):
+        depth = {
+            "bids": [[bid, "1", "0", "1"]],
+            "asks": [["101", "1", "0", "1"]],
+            "ts": "1",
+            "checksum": checksum,
+        }
+        arg = {"channel": "books", "instId": "BTC-USDT"}
+        return {
+            "t": 1.0,
+            "transport": "ws",
+            "raw": {"arg": arg, "action": action, "data": [depth]},
+        }
+
+    def crc(bids):
+        text = ":".join(
+            f"{bid}:1:101:1" if i == 0 else f"{bid}:1" for i, bid in enumerate(bids)
+        )
+        unsigned = zlib.crc32(text.encode())
+        return unsigned - (1 << 32 if unsigned >> 31 else 0)
+
+    session = {
+        "exchange": "okx",
+        "symbol": "BTC-USDT",
+        "messages": [
+            message("snapshot", "98", crc(["98"])),
+            message("update", "99", crc(["99", "98"])),
+            message("update", "100", crc(["100", "99.5", "99", "98"])),
+            message("update", "100", 1),
+        ],
+    }
+    file = tmp_path / "session.json"
+    file.write_text(json.dumps(session))
+
+    lines = [json.loads(line) for line in replay(str(file)).stdout.splitlines()]
+
+    outcomes = [line.get("outcome") for line in lines[:-1]]
+    assert outcomes == ["snapshot", "apply", "gap", "drop"]
 
 
 # sign
