@@ -7,9 +7,11 @@ import pytest
 import trio
 
 from integration.exchanges.registry import connector_for
-from integration.market.audit import BookTrial
+from integration.market.audit import BookAuditor, BookTrial
 from integration.market.books import BookState
 from integration.market.config import StreamConfig
+from integration.market.connector import Image, Topic
+from integration.market.keeper import BookKeeper
 from integration.market.manager import BookManager
 from integration.market.reports import BookResynced, BookStale, StaleReason
 from integration.market.streams import open_market_streams
@@ -23,6 +25,7 @@ from integration.models import (
     Subscription,
 )
 from integration.testing import SimulatedExchange, SyntheticMarket
+from netcore.clock import ManualClock
 
 VENUE = ExchangeId.BINANCE_SPOT
 BTC, ETH = (MarketDataInstrument.spot(base, "usdt") for base in ("btc", "eth"))
@@ -116,6 +119,84 @@ def test_books_are_compared_at_the_same_sequence_only():
     report = trial.verdict(9)
     assert (report.time, report.sequence, report.levels) == (9, 6, 3)
     assert report.differing == ()
+
+
+def test_a_trial_is_pending_until_its_image_came_and_while_that_is_ahead():
+    connector = connector_for(VENUE)
+    manager = BookManager(VENUE, BTC, rule=connector.rule)
+    manager.handle(l2(OrderBookSnapshot([("100", "1")], [("101", "1")], sequence=5)))
+    trial = BookTrial(manager, connector)
+    assert trial.pending
+
+    trial.take(l2(OrderBookSnapshot([("100", "1")], [("101", "1")], sequence=6)))
+    assert trial.pending
+    assert trial.verdict(7) is None
+    update = l2(OrderBookUpdate([], [("101", "0")], sequence=6, first_sequence=6))
+    manager.handle(update)
+    trial.take(update)
+
+    assert not trial.pending
+    assert trial.verdict(8).differing
+
+
+def test_a_trial_whose_image_was_too_old_is_not_waited_for():
+    connector = connector_for(VENUE)
+    manager = BookManager(VENUE, BTC, rule=connector.rule)
+    manager.handle(l2(OrderBookSnapshot([("100", "1")], [("101", "1")], sequence=5)))
+    trial = BookTrial(manager, connector)
+    for number in (6, 7):
+        update = OrderBookUpdate([], [], sequence=number, first_sequence=number)
+        manager.handle(l2(update))
+        trial.take(l2(update))
+
+    trial.take(l2(OrderBookSnapshot([("100", "1")], [("101", "1")], sequence=3)))
+
+    assert trial.verdict(8) is None
+    assert not trial.pending
+
+
+class Later:
+    """A scheduler whose images come when the test says so."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def request(self, job):
+        self.jobs.append(job)
+
+
+async def test_an_image_that_takes_longer_than_the_interval_is_waited_for(
+    nursery, autojump_clock
+):
+    connector, later = connector_for(VENUE), Later()
+    keeper = BookKeeper(VENUE)
+    for instrument in (BTC, ETH):
+        manager = BookManager(VENUE, instrument, rule=connector.rule)
+        keeper.add(manager)
+        image = OrderBookSnapshot([("100", "1")], [("101", "1")], sequence=5)
+        manager.handle(MarketEvent(1, 1, VENUE, instrument, image))
+    topics = {i: Topic("@depth@100ms", f"{i.base}usdt".upper()) for i in (BTC, ETH)}
+    auditor = BookAuditor(
+        keeper,
+        connector,
+        images=later,
+        interval=1,
+        topic=lambda manager: topics[manager.instrument],
+        emit=lambda events: None,
+        clock=ManualClock(),
+    )
+    nursery.start_soon(auditor.run)
+
+    await trio.sleep(10.5)
+    assert len(later.jobs) == 2, "one for each book"
+    for job in later.jobs:
+        assert job.wanted()
+        job.deliver(Image(image))
+    assert [report.instrument for report in auditor.reports] == [BTC, ETH]
+    await trio.sleep(2)
+
+    assert len(later.jobs) == 4
+    nursery.cancel_scope.cancel()
 
 
 def test_an_interval_of_nothing_is_refused():

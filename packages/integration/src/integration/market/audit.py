@@ -23,7 +23,13 @@ from integration.market.keeper import BookKeeper
 from integration.market.manager import BookManager
 from integration.market.reports import BookStale, StaleReason, StreamEvent
 from integration.market.sequencing import ImageSource
-from integration.models import ExchangeId, Level, MarketDataInstrument, MarketEvent
+from integration.models import (
+    ExchangeId,
+    Level,
+    MarketDataInstrument,
+    MarketEvent,
+    OrderBookSnapshot,
+)
 from netcore.clock import Clock
 from netcore.models import Model, Timestamp
 
@@ -73,9 +79,27 @@ class BookTrial:
             manager.exchange, manager.instrument, rule=connector.rule
         )
         self._witness.image_requested()
+        self._sworn = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether a verdict may come without another image.
+
+        So it is until the image has come, and while it is ahead of the live book.
+        """
+        if not self._sworn:
+            return True
+        ours, theirs = self._live.sequence, self._witness.book.sequence
+        return (
+            self._witness.book.state is BookState.LIVE
+            and ours is not None
+            and theirs is not None
+            and ours < theirs
+        )
 
     def take(self, event: MarketEvent) -> None:
-        """Let the witness have what the live book had."""
+        """Let the witness have what the live book had, or the image."""
+        self._sworn = self._sworn or isinstance(event.kind, OrderBookSnapshot)
         self._witness.handle(event)
 
     def verdict(self, time: Timestamp) -> AuditReport | None:
@@ -168,13 +192,20 @@ class BookAuditor:
                 self._begin(manager)
 
     def _next(self) -> BookManager | None:
-        """Return the live book whose turn it is, if there is one."""
+        """Return the live book whose turn it is, if there is one.
+
+        A trial under way is not begun anew: where images take longer than the interval
+        none would ever come to its end.
+        """
         known = self._keeper.managers.values()
         self._turns = deque(m for m in self._turns if m in known)
         self._turns.extend(m for m in known if m not in self._turns)
         for _ in range(len(self._turns)):
             manager = self._turns[0]
             self._turns.rotate(-1)
+            trial = self._trials.get(manager)
+            if trial is not None and trial.pending:
+                continue
             auditable = manager.sequenced and manager.images is ImageSource.HTTP
             if auditable and manager.book.state is BookState.LIVE:
                 return manager
