@@ -57,6 +57,10 @@ more waits in the kernel."""
 _TURNS: Final = 16
 """Reads without a wait, after which other tasks have their turn."""
 
+_PATIENCE: Final = 16
+"""Answers after which a socket is tried again before it is waited for. A peer that has
+just had its answer has seldom asked again; where it has, trying goes on."""
+
 _PUSHED: Final = 2**20
 """Bytes that may wait for a client: more than any socket's buffers hold by default."""
 
@@ -117,6 +121,7 @@ class ServedConnection:
         "_limits",
         "_lost",
         "_outbox",
+        "_patience",
         "_phase",
         "_plain",
         "_send",
@@ -125,6 +130,7 @@ class ServedConnection:
         "_socket",
         "_stopping",
         "_stuck",
+        "_turns",
         "_waiting",
         "client",
         "server",
@@ -156,6 +162,8 @@ class ServedConnection:
         self._framing: _Framing | None = None
         self._outbox: deque[bytes] = deque()
         self._waiting = 0
+        self._turns = 0
+        self._patience = 0
         self._stuck = trio.Event()
 
     # What applications may do: the port.
@@ -294,20 +302,20 @@ class ServedConnection:
             self._socket.close()
 
     async def _serve(self) -> None:
-        turns = 0
         between = True  # whether what comes next begins a request
         while self._http.closing is None and not self._stopping and not self._lost:
             data = await self._next()
             plain = read_plain(data, self._limits) if between else None
             if plain is not None:
                 await self._answer_plain(plain)
-                continue
-            requests = await self._read(data)
-            if requests is None:
-                break
-            between = between and _were_all(data, requests)
-            turns += 1
-            if turns % _TURNS == 0:
+            else:
+                requests = await self._read(data)
+                if requests is None:
+                    break
+                between = between and _were_all(data, requests)
+            self._turns += 1
+            if self._turns >= _TURNS:
+                self._turns = 0
                 await trio.lowlevel.checkpoint()
         await self._linger()
 
@@ -321,10 +329,9 @@ class ServedConnection:
             await self._take_shortcut(request, found)
         self._phase, self._plain = _Phase.IDLE, None
         self._since = trio.current_time()
-        if not (self._stopping or self._lost or self._ahead):
-            # Who has just had an answer has not asked again yet: to try costs a third
-            # of what it costs to wait.
-            await trio.lowlevel.wait_readable(self._socket)
+        self._patience -= 1
+        if self._patience > 0 and not (self._stopping or self._lost or self._ahead):
+            await self._wait()
 
     async def _take_shortcut(self, request: Incoming, found: Awaitable[bytes]) -> None:
         try:
@@ -405,7 +412,12 @@ class ServedConnection:
             try:
                 return self._socket.recv(_READ)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._socket)
+                self._patience = _PATIENCE
+                await self._wait()
+
+    async def _wait(self) -> None:
+        self._turns = 0
+        await trio.lowlevel.wait_readable(self._socket)
 
     async def _send_all(self, data: bytes) -> None:
         rest = memoryview(data)
