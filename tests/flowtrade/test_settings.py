@@ -105,3 +105,12 @@ def test_what_is_wrong_is_named_with_its_source(tmp_path, file, variables, messa
 
     with pytest.raises(InvalidRequest, match=message):
         resolve(Settings, path, environ=variables)
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "0", "1e10"])
+@pytest.mark.parametrize(
+    "name", ["SCHEDULE__EVERY", "SERVER__GRACE", "AUCTION__RATE_UNIT"]
+)
+def test_spans_of_time_are_finite(name, value):
+    with pytest.raises(InvalidRequest, match="float"):
+        load_settings(environ={f"FLOWTRADE_{name}": value})

@@ -166,7 +166,7 @@ async def test_what_cannot_be_answered_is_one_line(served, run, arguments, reaso
     ("url", "reason"),
     [
         ("sqlite:no-such.db", "there is no store"),
-        ("memory:", "a store is"),
+        ("memory:", "ends with its process"),
         ("mysql:x", "a store is"),
     ],
 )

@@ -37,7 +37,8 @@ _S = TypeVar("_S", bound="Settings")
 
 _PREFIX = "FLOWTRADE_"
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+"""Seconds, thirty years of them at most: what is no number of nanoseconds is none."""
 
 
 class Transparency(StrEnum):

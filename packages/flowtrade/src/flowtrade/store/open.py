@@ -49,6 +49,12 @@ def open_database(url: str) -> Database:
         return SqliteDatabase(Path(rest))
     if scheme in ("postgres", "postgresql") and rest:
         return _postgres(url)
+    if scheme == "memory" and not rest:
+        raise InvalidRequest(
+            "memory: ends with its process; name a store that outlives it, sqlite:PATH "
+            "or postgresql://…",
+            where="store.url",
+        )
     raise InvalidRequest(
         f"a store is memory:, sqlite:PATH or postgresql://…, was {url!r}",
         where="store.url",
