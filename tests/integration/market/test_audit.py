@@ -165,37 +165,71 @@ class Later:
         self.jobs.append(job)
 
 
+class Court:
+    """An auditor of two live books, both at 5, whose images the test brings."""
+
+    def __init__(self):
+        connector, self.later = connector_for(VENUE), Later()
+        self.keeper, self.told = BookKeeper(VENUE), []
+        for instrument in (BTC, ETH):
+            self.keeper.add(BookManager(VENUE, instrument, rule=connector.rule))
+        self.feed(lambda: OrderBookSnapshot([("100", "1")], [("101", "1")], sequence=5))
+        self.auditor = BookAuditor(
+            self.keeper,
+            connector,
+            images=self.later,
+            interval=1,
+            topic=lambda m: Topic("@depth@100ms", f"{m.instrument.base}usdt".upper()),
+            emit=self.emit,
+            clock=ManualClock(),
+        )
+
+    def feed(self, kind):
+        """Give each book an event; return the events."""
+        events = [MarketEvent(1, 1, VENUE, i, kind()) for i in self.keeper.managers]
+        for event in events:
+            self.keeper.managers[event.instrument].handle(event)
+        return events
+
+    def emit(self, events):
+        """Tell the consumer, as a connection does: the auditor sees it, too."""
+        self.told += events
+        self.auditor.saw(events)
+
+
 async def test_an_image_that_takes_longer_than_the_interval_is_waited_for(
     nursery, autojump_clock
 ):
-    connector, later = connector_for(VENUE), Later()
-    keeper = BookKeeper(VENUE)
-    for instrument in (BTC, ETH):
-        manager = BookManager(VENUE, instrument, rule=connector.rule)
-        keeper.add(manager)
-        image = OrderBookSnapshot([("100", "1")], [("101", "1")], sequence=5)
-        manager.handle(MarketEvent(1, 1, VENUE, instrument, image))
-    topics = {i: Topic("@depth@100ms", f"{i.base}usdt".upper()) for i in (BTC, ETH)}
-    auditor = BookAuditor(
-        keeper,
-        connector,
-        images=later,
-        interval=1,
-        topic=lambda manager: topics[manager.instrument],
-        emit=lambda events: None,
-        clock=ManualClock(),
-    )
-    nursery.start_soon(auditor.run)
+    court = Court()
+    nursery.start_soon(court.auditor.run)
 
     await trio.sleep(10.5)
-    assert len(later.jobs) == 2, "one for each book"
-    for job in later.jobs:
+    assert len(court.later.jobs) == 2, "one for each book"
+    for job in court.later.jobs:
         assert job.wanted()
+        image = OrderBookSnapshot([("100", "1")], [("101", "1")], sequence=5)
         job.deliver(Image(image))
-    assert [report.instrument for report in auditor.reports] == [BTC, ETH]
+    assert [report.instrument for report in court.auditor.reports] == [BTC, ETH]
     await trio.sleep(2)
 
-    assert len(later.jobs) == 4
+    assert len(court.later.jobs) == 4
+    nursery.cancel_scope.cancel()
+
+
+async def test_two_books_may_be_judged_by_one_message(nursery, autojump_clock):
+    court = Court()
+    nursery.start_soon(court.auditor.run)
+    await trio.sleep(2.5)
+    for job in court.later.jobs:  # ahead of the live books, and another than they
+        image = OrderBookSnapshot([("99", "1")], [("101", "1")], sequence=6)
+        job.deliver(Image(image))
+
+    court.auditor.saw(
+        court.feed(lambda: OrderBookUpdate([], [], sequence=6, first_sequence=6))
+    )
+
+    assert [report.instrument for report in court.auditor.reports] == [BTC, ETH]
+    assert [event.reason for event in court.told] == [StaleReason.AUDIT] * 2
     nursery.cancel_scope.cancel()
 
 
