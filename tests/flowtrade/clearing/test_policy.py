@@ -3,7 +3,9 @@
 from dataclasses import replace
 from math import inf
 
+import numpy as np
 import pytest
+from msgspec import structs
 
 from flowtrade.clearing import Market, Uncertified, clear, solve
 from flowtrade.clearing.generate import generate
@@ -138,6 +140,61 @@ def test_every_solver_of_the_line_is_caught_lying_and_the_next_one_answers(
     assert all(a.worst > 1e-6 for a in attempts[:count])
     assert clearing.status is not ClearingStatus.REJECTED
     assert clearing.arrays.price == pytest.approx(truth.arrays.price, rel=1e-5)
+
+
+def raising(error):
+    def fail(point):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda point: replace(point, z=point.z * np.nan),
+        lambda point: replace(point, y=point.y + np.inf),
+        lambda point: replace(point, z=point.z[:-1]),
+        lambda point: replace(point, y=point.y[1:]),
+        raising(RuntimeError("a library's own")),
+        raising(ValueError("no fit")),
+        raising(ZeroDivisionError("division by zero")),
+        raising(np.linalg.LinAlgError("singular")),
+    ],
+)
+def test_what_is_no_answer_at_all_is_followed_by_the_next(spoil, monkeypatch):
+    line = solvers_for(form_of(generate("mixed", 50, 5, seed=1)), SolverMode.INTERIOR)
+
+    def spoilt(form, deadline):
+        return spoil(line[0].solve(form, deadline))
+
+    _, names = asked(monkeypatch, Solver("spoilt", spoilt), line[0])
+
+    assert names == ["spoilt", "interior"]
+
+
+@pytest.mark.parametrize("share", [1e-3, -1e-3])
+def test_an_audit_whose_proofs_differ_in_gains_publishes_nothing(share, monkeypatch):
+    """Two proven answers cannot: so one of the proofs is wrong, whoever's it is."""
+    real = solve.audit
+    proofs = []
+
+    def forged(*terms, **answer):
+        proof = real(*terms, **answer)
+        proofs.append(proof)
+        if len(proofs) == 1:
+            return proof
+        gains = proof.certificate.gains + share * proof.certificate.value_scale
+        return replace(
+            proof, certificate=structs.replace(proof.certificate, gains=gains)
+        )
+
+    monkeypatch.setattr(solve, "audit", forged)
+
+    with pytest.raises(Uncertified) as caught:
+        clear(generate("mixed", 50, 5, seed=1), mode=SolverMode.AUDIT)
+
+    assert [a.solver for a in caught.value.attempts] == ["interior", "highs-hipo"]
 
 
 def test_solvers_declare_what_they_can_be_asked():

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from flowtrade.clearing import qp
 from flowtrade.clearing.qp import Problem, solve_qp
 
 
@@ -176,3 +177,30 @@ def test_a_saddle_off_the_diagonal_is_no_optimum(size):
     hessian[0, size // 2] = hessian[size // 2, 0] = 0.5
 
     assert solve_qp(replace(problem, hessian=hessian.tocsc())) is None
+
+
+def test_every_solver_of_a_program_is_caught_lying_and_the_next_one_answers(
+    monkeypatch,
+):
+    task = problem(np.eye(2) * 2, [-3, -1], [[1, 1], [1, 0]], [2, -9], [2, 1.2])
+    line = list(qp._solvers(task))
+    monkeypatch.setattr(qp, "_polished", lambda *_: ())
+
+    def lying(solve):
+        def lie(task, deadline):
+            x, y = solve(task, deadline)
+            return 1.01 * x, y
+
+        return lie
+
+    for count in range(len(line) + 1):
+        liars = [(f"liar {name}", lying(solve)) for name, solve in line[:count]]
+        monkeypatch.setattr(qp, "_solvers", lambda _, all_=liars + line[count:]: all_)
+
+        answer = solve_qp(task)
+
+        if count == len(line):
+            assert answer is None
+        else:
+            assert answer.x == pytest.approx([1.2, 0.8], abs=1e-6)
+            assert not answer.solver.startswith("liar")

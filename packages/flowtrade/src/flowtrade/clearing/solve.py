@@ -51,6 +51,10 @@ __all__ = ["clear"]
 _ACCEPTED = 1e-6
 """Share of the value scale by which two proven answers may differ in gains."""
 
+_GIVEN_UP = (SolverFailed, ArithmeticError, ValueError, RuntimeError)
+"""A solver's ways of giving up, or of giving arrays that are no answer. What it said is
+in the report; singular matrices are values that do not fit."""
+
 _DUST = 1e-13
 """Rates this small against the range of their demands are rounding."""
 
@@ -176,8 +180,9 @@ class _Run:
         start = monotonic()
         try:
             candidate = solver.solve(self.form, solver.limit(start, self.deadline))
+            self._check(candidate)
             proof = self._audit(self._rates_of(candidate), candidate.z)
-        except (SolverFailed, ArithmeticError, np.linalg.LinAlgError) as error:
+        except _GIVEN_UP as error:
             seconds = monotonic() - start
             self.attempts.append(
                 Attempt(
@@ -200,6 +205,17 @@ class _Run:
             )
         )
         return candidate, proof
+
+    def _check(self, candidate: Candidate) -> None:
+        """Refuse what is no point of the market; the proof takes it from there."""
+        wanted = {"prices": self.form.columns, "flows": len(self.form)}
+        for (name, size), values in zip(
+            wanted.items(), (candidate.z, candidate.y), strict=True
+        ):
+            if values.shape != (size,):
+                raise SolverFailed(f"{candidate.outcome}, but its {name} do not fit")
+            if not np.isfinite(values).all():
+                raise SolverFailed(f"{candidate.outcome}, but {name} are no numbers")
 
     def _rates(self, y: FloatArray) -> FloatArray:
         """Rates of portfolios; those that are rounding are the zeros they mean."""
