@@ -72,6 +72,33 @@ def test_rows_without_bounds_push_nobody(core):
 
 
 @pytest.mark.parametrize("core", Core)
+def test_an_infeasible_program_with_free_rows_leaves_the_process_alive(core):
+    # HiPO wrote past its arrays here, and glibc ended the process.
+    weight = np.array([3.0, -14.0, -8.0, -5.0, -6.0, 11.0, -9.0])
+    rows = [
+        [2, 0, 0, 0, -1, 2, -1],
+        [0, 0, 0, -1, 0, 1, 0],
+        [0, 2, -1, 1, 0, 0, -2],
+        [1, 0, -2, 2, -1, 0, 1],
+        *np.eye(7),
+    ]
+    inf = np.inf
+    point = solve_quadratic(
+        hessian=sparse.csc_array(np.outer(weight, weight) / 100),
+        cost=np.array([-2.0, -5.0, 3.0, 3.0, 3.0, 4.0, 2.0]),
+        matrix=sparse.csc_array(np.array(rows, float)),
+        row_lower=np.array([-inf, -inf, 1, -1, -2, 0, -inf, 6, -inf, -inf, 0]),
+        row_upper=np.array([inf, -3, inf, 2, inf, inf, 3, 8, 1, inf, 3]),
+        lower=np.full(7, -inf),
+        upper=np.full(7, inf),
+        core=core,
+    )
+
+    assert point.dual.shape == (11,)
+    assert point.dual[0] == point.dual[9] == 0.0
+
+
+@pytest.mark.parametrize("core", Core)
 def test_a_curvature_highs_would_refuse_never_reaches_it(core):
     with pytest.raises(SolverFailed, match="1e15"):
         quadratic(core, curvature=1e16)
