@@ -74,7 +74,7 @@ async def list_products(request: Api) -> Response[bytes]:
         at=as_of(request),
     )
     await _may_view(context, token)
-    return json_answer(context.service.products(wanted))
+    return await large_answer(await context.service.list_products(wanted))
 
 
 async def get_product(request: Api) -> Response[bytes]:

@@ -1,6 +1,8 @@
 """The use cases of products: making, dividing, listing and watching them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 import msgspec
 
@@ -13,6 +15,7 @@ from flowtrade.core.operations import (
 )
 from flowtrade.core.records import product_record
 from flowtrade.core.state import Added, Entity, Kind
+from flowtrade.core.turns import Turns
 from flowtrade.core.usecase import UseCases, repeated_of
 from flowtrade.errors import InvalidRequest, NotFound
 from flowtrade.ids import product_terms
@@ -22,6 +25,9 @@ from flowtrade.models.time import TimeError, parse_timestamp
 from netcore.models import Timestamp
 
 __all__ = ["Catalogue", "ProductFilter"]
+
+_LOOK: Final = 64
+"""Products after which the clock is looked at: some hundred microseconds."""
 
 
 class ProductFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,16 +117,23 @@ class Catalogue(UseCases):
 
     def products(self, wanted: ProductFilter) -> ProductPage:
         """List products in order of making."""
-        chosen: list[ProductRecord] = []
-        for product in self._products_after(wanted.after):
-            if wanted.at is not None and product.created > wanted.at:
-                break  # they are in order of making
-            if not self._matches(product, wanted):
-                continue
-            if len(chosen) == wanted.limit:
-                return ProductPage(results=chosen, more=chosen[-1].id)
-            chosen.append(product_record(product, self.mirror.products, wanted.at))
-        return ProductPage(results=chosen)
+        found = (product for product in self._chosen(wanted) if product is not None)
+        return self._page(list(islice(found, wanted.limit + 1)), wanted)
+
+    async def list_products(self, wanted: ProductFilter) -> ProductPage:
+        """List products in order of making; others have their turn meanwhile."""
+        if wanted.at is None:  # of one moment, whatever happens meanwhile
+            wanted = msgspec.structs.replace(wanted, at=self.mirror.at)
+        found: list[Entity] = []
+        turns = Turns()
+        for number, product in enumerate(self._chosen(wanted)):
+            if product is not None:
+                found.append(product)
+            if len(found) > wanted.limit:
+                break
+            if number % _LOOK == 0:
+                await turns.give_way()
+        return self._page(found, wanted)
 
     def watch_products(self, listener: Callable[[Id, bytes], None]) -> None:
         """Call `listener` with id and app_data of every product made from now on.
@@ -137,8 +150,23 @@ class Catalogue(UseCases):
                 for listener in self._product_listeners:
                     listener(change.entity.id, change.entity.app_data)
 
+    def _page(self, found: list[Entity], wanted: ProductFilter) -> ProductPage:
+        """Return a page of what was found: at most one more than it shows."""
+        tree, shown = self.mirror.products, found[: wanted.limit]
+        return ProductPage(
+            results=[product_record(product, tree, wanted.at) for product in shown],
+            more=shown[-1].id if len(found) > len(shown) else msgspec.UNSET,
+        )
+
+    def _chosen(self, wanted: ProductFilter) -> Iterator[Entity | None]:
+        """Yield the products that are wanted, and None for each that is not."""
+        for product in self._products_after(wanted.after):
+            if wanted.at is not None and product.created > wanted.at:
+                return  # they are in order of making
+            yield product if self._matches(product, wanted) else None
+
     def _products_after(self, key: Id | None) -> Iterator[Entity]:
-        products = iter(self.mirror.products)
+        products = iter(list(self.mirror.products))  # some may be made meanwhile
         if key is not None:
             self._product(key)
             for product in products:
