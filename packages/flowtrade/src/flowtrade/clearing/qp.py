@@ -203,7 +203,7 @@ def is_convex(hessian: sparse.csc_array) -> bool:
     if (curvature < -_CONVEX * most).any():
         return False
     if most == 0.0:
-        return not hessian.count_nonzero()
+        return not np.any(hessian.data)
     scale = sparse.diags_array(1.0 / np.sqrt(np.where(curvature > 0, curvature, most)))
     lifted = scale @ hessian @ scale + _CONVEX * sparse.eye_array(len(curvature))
     if len(curvature) <= _DENSE:
