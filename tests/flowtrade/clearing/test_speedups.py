@@ -103,6 +103,12 @@ def long_curve(market):
     return market.update(demands={market.demand_ids[0]: parse_curve(points)})
 
 
+def upright_curve(market):
+    """The market with one demand whose middle is its end: the steepest there is."""
+    points = [{"rate": 0.0, "price": 20.0}, {"rate": 5e-324, "price": 10.0}]
+    return market.update(demands={market.demand_ids[0]: parse_curve(points)})
+
+
 @pytest.mark.parametrize("loops", LOOPS)
 @pytest.mark.parametrize("kind", ["mixed", "unlimited", Oddity.BOOKS, Oddity.TANGLED])
 @settings(max_examples=25)
@@ -235,7 +241,7 @@ def test_rows_add_up_to_the_same_bits(loops, orders):
 @settings(max_examples=20)
 @given(seed=SEEDS)
 def test_the_interior_point_starts_from_the_same_bits(loops, kind, seed):
-    market = market_of(kind, seed)
+    market = upright_curve(market_of(kind, seed))
     form = PriceForm.of(market.structure, market.segments)
     names = ("open_pieces", "measure_fit", "begin")
     with np.errstate(all="ignore"), contextlib.ExitStack() as stack:
@@ -268,6 +274,19 @@ def test_a_window_decides_the_same_segments(loops, kind, seed, window):
     for name in ("status", "fixed", "base", "base_slope", "gross", "i_gain", "o_from"):
         assert same(getattr(found, name), getattr(plain, name)), name
     assert same(found.flows(), plain.flows())
+
+
+@pytest.mark.parametrize("loops", LOOPS)
+@pytest.mark.parametrize(("second", "equal"), [(-2.0, True), (2.0, False)])
+def test_rows_are_equal_up_to_one_sign(loops, second, equal):
+    table = Ragged(
+        np.array([0, 2, 4]), np.array([0, 1, 0, 1]), np.array([1.0, 2.0, -1.0, second])
+    )
+    sign, twin = intern.first_signs(table), np.array([1, 0])
+
+    found = loops.are_equal(table.ptr, table.idx, table.weight, sign, twin)
+
+    assert found is equal is intern._are_equal(table, sign, twin)
 
 
 @given(st.lists(st.integers(0, 5), max_size=40))
