@@ -187,7 +187,7 @@ def what_is_wrong(problem: Problem) -> str:
 def symmetric(hessian: sparse.csc_array) -> sparse.csc_array:
     """The symmetric half of P, all that x'Px sees of it."""
     turned = sparse.csc_array(hessian.T)
-    if not (hessian != turned).count_nonzero():
+    if not np.any((hessian - turned).data):
         return hessian
     return sparse.csc_array(0.5 * (hessian + turned))
 
