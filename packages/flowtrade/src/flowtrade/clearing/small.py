@@ -10,7 +10,7 @@ It is exact or silent: whatever it cannot prove to 1e-9 is left to `solve`, whic
 everybody else. So nothing here reports an error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, nan
 from time import monotonic
@@ -161,6 +161,7 @@ class _Small:
             if least is None:
                 return None
             self._put(least)
+            self._dust(least, terms)
         support = support_tiny(
             form, point.z, point.y, [self.reference[k] for k in part.products]
         )
@@ -202,8 +203,12 @@ class _Small:
         self, rows: TinyRows, terms: TinyTerms, owner: list[int], y: list[float]
     ) -> None:
         self._put(rows.rates(self.tiny.usage, owner, y))
-        for j, _, _ in rows.anchors:
-            # Differences round; whatever else is small is as true as the large.
+        # Differences round; whatever else is small is as true as the large.
+        self._dust([j for j, _, _ in rows.anchors], terms)
+
+    def _dust(self, portfolios: Iterable[int], terms: TinyTerms) -> None:
+        """Rates that are rounding are the zeros they mean."""
+        for j in portfolios:
             reach = max(
                 min(terms.ranges[d], terms.rate) / abs(weight)
                 for d, weight in self.tiny.usage[j]
