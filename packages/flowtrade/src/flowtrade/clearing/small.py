@@ -129,7 +129,8 @@ class _Small:
         start = monotonic()
         arrays = self._arrays(answers, proof)
         self._count("publish", start)
-        market, names = self.market, self.market.demand_ids
+        market = self.market
+        names = market.demand_ids
         if len(arrays.used) < len(names):
             names = [names[d] for d in arrays.used.tolist()]
         return Clearing(
