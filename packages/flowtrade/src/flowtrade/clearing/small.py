@@ -132,7 +132,7 @@ class _Small:
         market = self.market
         names = market.demand_ids
         if len(arrays.used) < len(names):
-            names = [names[d] for d in arrays.used.tolist()]
+            names = [names[d] for d in map(int, arrays.used)]
         return Clearing(
             (market.portfolio_ids, market.product_ids, names),
             arrays,
