@@ -129,7 +129,7 @@ class Followed:
 async def measure(venue: Venue, dialect: str, down_s: float) -> None:
     """Follow the venue over its death."""
     make = MarketDataInstrument.spot
-    if "perpetual" in dialect:
+    if "perpetual" in dialect or "futures" in dialect:
         make = MarketDataInstrument.perpetual
     instruments = [make(base, "usdt") for base in BASES]
     wanted = [Subscription(dialect, i, kind) for i in instruments for kind in KINDS]
