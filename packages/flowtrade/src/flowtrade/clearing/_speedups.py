@@ -382,17 +382,9 @@ def measure_fit(
     rate: float,
     price: FloatArray,
 ) -> float:
-    """How far pieces' middles are from a fit, weighted as in it.
+    """How far pieces' middles are from fitted prices of rows, weighted as in the fit.
 
-    Args:
-        ptr: As for `open_pieces`, like all up to `rate`.
-        low: See there.
-        high: See there.
-        top: See there.
-        bottom: See there.
-        row_price: See there.
-        rate: See there.
-        price: Fitted prices of rows.
+    Up to `rate` it takes what `open_pieces` takes.
     """
     total = 0.0
     with cython.nogil:
@@ -421,19 +413,9 @@ def begin(
 ) -> float:
     """First distances to bounds and first multipliers.
 
-    Args:
-        ptr: As for `open_pieces`, like all up to `rate`.
-        low: See there.
-        high: See there.
-        top: See there.
-        bottom: See there.
-        row_price: See there.
-        rate: See there.
-        price: First prices of rows.
-        strength: Of first multipliers, against the price scale.
-        y: First flows.
-        start: Takes distances to the low and to the high end and their multipliers,
-            shape (4, segments).
+    Up to `rate` it takes what `open_pieces` takes, then the first prices of rows, the
+    multipliers' strength against the price scale, the first flows, and room for the
+    distances to the low and to the high end and their multipliers, shape (4, segments).
 
     Returns:
         What is at stake.
