@@ -76,6 +76,34 @@ def test_a_consistent_but_suboptimal_answer_is_caught_by_its_gap():
     assert certificate.stationarity < 1e-12
 
 
+def test_a_price_that_differs_by_nothing_counts_for_what_it_hides():
+    # Two flat curves at one price: a billion changes hands, at no gain whatsoever.
+    market = Market.from_auction(
+        {
+            "demand_curves": {
+                "b": {"min_rate": 0, "max_rate": 1e9, "price": 100},
+                "s": {"min_rate": -1e9, "max_rate": 0, "price": 100},
+            },
+            "portfolios": {
+                "b": {"demand": "b", "basis": "X"},
+                "s": {"demand": "s", "basis": "X"},
+            },
+        }
+    )
+    told = {"prices": np.array([100.0]), "marginal": np.array([100.0, 100.0])}
+    rates = np.array([1e9, -1e9])
+    honest = audit(terms_of(market), rates=rates, **told).certificate
+    told["marginal"][0] -= 1e-7  # a billionth of the price: itself nearly nothing
+    certificate = audit(terms_of(market), rates=rates, **told).certificate
+
+    assert honest.status is ClearingStatus.CERTIFIED
+    assert certificate.status is ClearingStatus.REJECTED
+    assert certificate.relative_gap == 0.0
+    assert certificate.stationarity * certificate.value_scale == pytest.approx(
+        100.0, rel=1e-6
+    )
+
+
 def test_zero_rates_are_no_optimum_of_a_market_that_trades():
     answer = answer_of(MARKET)
     answer["rates"][:] = 0.0

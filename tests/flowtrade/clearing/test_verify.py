@@ -84,6 +84,30 @@ def test_tampering_is_found_and_told(tamper, words):
     assert any(words in failure for failure in finding.failures)
 
 
+def test_a_price_that_differs_by_nothing_counts_for_what_it_hides():
+    curves = {
+        "b": {"min_rate": 0, "max_rate": 1e9, "price": 100},
+        "s": {"min_rate": -1e9, "max_rate": 0, "price": 100},
+    }
+    sides = {key: {"demand": {key: 1.0}, "basis": {"X": 1.0}} for key in curves}
+    outcome = {
+        "portfolios": {"b": {"rate": 1e9}, "s": {"rate": -1e9}},
+        "products": {"X": {"price": 100.0}},
+        "demands": {"b": {"price": 100.0}, "s": {"price": 100.0}},
+    }
+    auction = {"demand_curves": curves, "portfolios": sides}
+    assert verify.verify(auction, outcome).is_optimal
+
+    outcome["demands"]["b"]["price"] -= 1e-7
+    finding = verify.verify(auction, outcome)
+
+    assert finding.mismatch < 1e-8
+    assert [text for text in finding.failures if "hide" in text] == list(
+        finding.failures
+    )
+    assert not finding.is_optimal
+
+
 def test_the_file_needs_numpy_and_nothing_else_of_ours():
     tree = ast.parse(Path(verify.__file__).read_text())
 

@@ -156,7 +156,7 @@ def audit(
             np.abs(imbalance) / np.maximum(volume, 1e-6 * scales.rate)
         ),
         "domain": _largest(np.abs(found.outside[used]) / scales.range_of(used)),
-        "stationarity": _largest(np.abs(found.mismatch) / terms.price_sizes),
+        "stationarity": _stationarity(found.mismatch, terms, rates, worth=worth),
         "unlimited": _largest(np.abs(price - mu[owner])[mine]) / scales.price,
     }
     certificate = Certificate(
@@ -419,6 +419,15 @@ def _mismatch(terms: Terms, ours: FloatArray, theirs: FloatArray) -> FloatArray:
     """R = A'price - W'mu of live portfolios, 0 of others."""
     live = (np.diff(terms.usage.ptr) > 0) & (np.diff(terms.basis.ptr) > 0)
     return np.where(live, ours - theirs, 0.0)
+
+
+def _stationarity(
+    mismatch: FloatArray, terms: Terms, rates: FloatArray, *, worth: float
+) -> float:
+    """Relate prices that differ to prices, and what they hide of the gap to money."""
+    differ = np.abs(mismatch)
+    hidden = float(differ @ np.abs(rates)) / worth
+    return _largest(np.array([_largest(differ / terms.price_sizes), hidden]))
 
 
 def _forward(rows: Ragged, values: FloatArray) -> FloatArray:

@@ -116,7 +116,7 @@ class TinyTerms:
                 for lack, size in zip(imbalance, volume, strict=True)
             ),
             "domain": domain,
-            "stationarity": self._mismatch(prices, marginal),
+            "stationarity": self._mismatch(rates, prices, marginal, worth=worth),
             "unlimited": astray / self.price,
         }
         # What the imbalance is worth; with balance and consistent prices it is nothing.
@@ -144,9 +144,16 @@ class TinyTerms:
                     volume[k] += abs(share)
         return imbalance, volume
 
-    def _mismatch(self, prices: Sequence[float], marginal: Sequence[float]) -> float:
-        worst = 0.0
-        for feeds, holds in zip(self.usage, self.basis, strict=True):
+    def _mismatch(
+        self,
+        rates: Sequence[float],
+        prices: Sequence[float],
+        marginal: Sequence[float],
+        *,
+        worth: float,
+    ) -> float:
+        worst = hidden = 0.0
+        for feeds, holds, rate in zip(self.usage, self.basis, rates, strict=True):
             if not feeds or not holds:
                 continue
             gap = size = 0.0
@@ -156,8 +163,10 @@ class TinyTerms:
             for d, weight in feeds:
                 theirs += weight * marginal[d]
                 size += abs(weight)
-            worst = _larger(worst, abs(gap - theirs) / size)
-        return worst / self.price
+            differ = abs(gap - theirs)
+            worst = _larger(worst, differ / size)
+            hidden += differ * abs(rate)
+        return _larger(worst / self.price, hidden / worth)
 
 
 @dataclass(slots=True, eq=False)

@@ -90,13 +90,16 @@ def verify(
     for name, rate in net.items():
         money.add(curves[name], rate, marginal[name])
     worst_domain = _most(_outside(curves[name], rate) for name, rate in net.items())
-    mismatch = _mismatch(live, prices, marginal) / price_scale
+    differ = _differences(live, prices, marginal)
+    mismatch = _most(share for share, _ in differ.values()) / price_scale
     imbalance = _imbalance(live, rates, prices, least=1e-6 * rate_scale)
     worth = abs(money.gains) + 1e-3 * money.potential
+    hidden = sum(away * abs(rates[key]) for key, (_, away) in differ.items())
     checks = {
         "an outcome with higher gains may exist": money.gap / worth if worth else 0.0,
         "a product does not balance": imbalance,
         "a portfolio's price is not its demands'": mismatch,
+        "prices that differ hide what may be gained": hidden / worth if worth else 0.0,
         "a demand is outside its curve": worst_domain / rate_scale,
         "an unlimited order prefers to trade on": money.unlimited / price_scale,
     }
@@ -125,17 +128,21 @@ def _net_rates(terms: _AllTerms, rates: Mapping[str, float]) -> dict[str, float]
     return net
 
 
-def _mismatch(
+def _differences(
     terms: _AllTerms, prices: Mapping[str, float], marginal: Mapping[str, float]
-) -> float:
-    """Return the most that a portfolio's price differs from its demands'."""
+) -> dict[str, tuple[float, float]]:
+    """Return by how much portfolios' prices differ from their demands'.
 
-    def of(demand: dict[str, float], basis: dict[str, float]) -> float:
+    First for each unit of its demands' weight, then for one of the portfolio.
+    """
+
+    def of(demand: dict[str, float], basis: dict[str, float]) -> tuple[float, float]:
         ours = sum(weight * prices[name] for name, weight in basis.items())
         theirs = sum(weight * marginal[name] for name, weight in demand.items())
-        return abs(ours - theirs) / sum(abs(weight) for weight in demand.values())
+        away = abs(ours - theirs)
+        return away / sum(abs(weight) for weight in demand.values()), away
 
-    return _most(of(demand, basis) for demand, basis in terms.values())
+    return {key: of(demand, basis) for key, (demand, basis) in terms.items()}
 
 
 def _imbalance(
