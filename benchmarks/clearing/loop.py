@@ -3,10 +3,10 @@
     python benchmarks/clearing/loop.py mixed 100000 500
 
 A trio task wakes up every millisecond while an auction is cleared in a worker thread,
-as the auctioneer does it, with the interpreter's switch interval that the service
-sets. Turns with a solve and turns with an idle thread take each other's place, so
-that what else the machine does is seen by both; the difference of their gaps is what
-the solve costs.
+as the auctioneer does it, with the interpreter's switch interval, the garbage
+collector and the allocator that the service sets. Turns with a solve follow turns with
+an idle thread and with one that computes without ever holding the interpreter's lock,
+so that what else the machine does is seen by all; the difference is the solve's.
 
 Which calls hold the interpreter's lock is told apart from what a busy machine does by
 two clocks of the kernel's: a gap counts as far as the worker used the processor in it,
@@ -15,6 +15,7 @@ line is named if it kept the loop waiting in most of the runs, as chance does no
 """
 
 import argparse
+import hashlib
 import os
 import sys
 import time
@@ -32,6 +33,8 @@ import trio  # noqa: E402 - as above
 from flowtrade.clearing import Market, clear  # noqa: E402 - as above
 from flowtrade.clearing.generate import generate  # noqa: E402 - as above
 from flowtrade.core.switches import quick_switches  # noqa: E402 - as above
+from flowtrade.serve.collector import calm_collector  # noqa: E402 - as above
+from flowtrade.serve.heap import keep_heap  # noqa: E402 - as above
 
 _TICK = 0.001
 
@@ -113,6 +116,10 @@ def report(runs: list[Watch], limit: float) -> None:
     print(f"lines that hold the lock for {limit:g} ms or more in most runs:")
     for gap, where in shown or [(0.0, "none")]:
         print(f"  {gap:6.1f} ms  {where}")
+    single = sorted(((max(gaps), where) for where, gaps in worst.items()), reverse=True)
+    print("longest single waits:")
+    for gap, where in single[:5]:
+        print(f"  {gap:6.1f} ms  {where}")
 
 
 async def main() -> None:
@@ -139,14 +146,28 @@ async def main() -> None:
     start = time.perf_counter()
     solve()
     spent = time.perf_counter() - start
-    idle, solving = [], []
-    with quick_switches():
+    idle, hashing, solving = [], [], []
+    text = bytes(1 << 24)
+
+    def digest() -> None:
+        end = time.perf_counter() + spent
+        while time.perf_counter() < end:
+            hashlib.sha256(text)
+
+    # As the process that serves: its collector does not walk over all objects now and
+    # then, which alone takes 25 ms here.
+    keep_heap()
+    with quick_switches(), calm_collector():
         for _ in range(arguments.runs):
-            for runs, work in ((idle, lambda: time.sleep(spent)), (solving, solve)):
+            for runs, work in (
+                (idle, lambda: time.sleep(spent)),
+                (hashing, digest),
+                (solving, solve),
+            ):
                 watch = Watch()
                 await watch.run(work)
                 runs.append(watch)
-    for label, runs in (("idle", idle), ("solving", solving)):
+    for label, runs in (("idle", idle), ("hashing", hashing), ("solving", solving)):
         peaks = [max(run.late) for run in runs]
         held = [max(run.used) for run in runs]
         middle = float(np.median(np.concatenate([run.late for run in runs])))

@@ -69,8 +69,10 @@ def serve(
         secret: Key of the bearer tokens (HS256), 32 bytes at least, instead of a set.
     """
     from flowtrade.commands.running import run_server
+    from flowtrade.serve.heap import keep_heap
 
     name = program_name()
+    keep_heap()
     flags = _flags(
         host=host,
         port=port,
