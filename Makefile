@@ -5,8 +5,12 @@ UV_VERSION := 0.13.9
 PYTHON ?= python3
 SYSTEM_UV := $(shell command -v uv 2>/dev/null)
 UV := $(if $(SYSTEM_UV),$(SYSTEM_UV),.tools/bin/uv)
-# The interpreter that is there is used; none is fetched.
+# The interpreter that is there is used; none is fetched. Where it is a later one than
+# .python-version names, uv has to be told.
 export UV_PYTHON_DOWNLOADS := never
+ifeq ($(shell command -v python3.11 2>/dev/null),)
+export UV_PYTHON ?= $(PYTHON)
+endif
 # The machine's own certificates: behind a proxy that re-signs, uv's bundled ones fail.
 export UV_SYSTEM_CERTS ?= 1
 PACKAGES := netcore integration flowtrade
