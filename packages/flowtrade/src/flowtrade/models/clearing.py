@@ -151,9 +151,9 @@ class Certificate(Model, frozen=True, kw_only=True, gc=False):
         relative_imbalance: Largest imbalance relative to its product's gross volume.
         domain: Largest violation of a curve's domain, relative to the scale of rates.
         stationarity: Largest difference between a portfolio's price and the weighted
-            marginal prices of its demands, relative to the scale of prices; or what all
-            differences are worth at the rates traded, relative to `value_scale`, if that
-            is more.
+            marginal prices of its demands, relative to the scale of prices; or what
+            all differences are worth at the rates traded, relative to `value_scale`,
+            if that is more.
         unlimited: Largest violation of an unlimited order's price, likewise relative.
         volume: Half the gross volume over all products.
     """
