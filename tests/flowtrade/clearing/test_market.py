@@ -87,6 +87,20 @@ def assert_same_bits(one, other):
     assert digest == clear(other).digest
 
 
+def test_whole_numbers_are_numbers():
+    demands = {
+        "b": ConstantCurve(min_rate=0, max_rate=1, price=10),
+        "s": ConstantCurve(min_rate=-2, max_rate=0, price=10),
+    }
+    portfolios = {name: PortfolioTerms({name: 1}, {"X": 1}) for name in demands}
+
+    clearing = clear(Market.from_models(demands, portfolios))
+
+    assert clearing.products["X"].price == 10.0
+    assert clearing.gains == 0.0
+    assert clearing.portfolios["b"].rate == 0.0
+
+
 def test_a_product_that_appears_or_vanishes_rebuilds_the_market():
     market = Market.from_models(
         *models_of(

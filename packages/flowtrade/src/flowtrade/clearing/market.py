@@ -488,7 +488,9 @@ def _curve_columns(curves: Iterable[Curve | None]) -> Curves:
             rates.extend(ends)
             prices.extend([curve.price] * len(ends))
     return Curves(
-        offsets(np.array(lengths, np.int64)), np.array(rates, float), np.array(prices)
+        offsets(np.array(lengths, np.int64)),
+        np.array(rates, float),
+        np.array(prices, float),
     )
 
 
