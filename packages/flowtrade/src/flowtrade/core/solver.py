@@ -4,8 +4,9 @@ The only module of the core that loads numpy and a solver; import it where the s
 is put together.
 """
 
+import operator
 from collections.abc import Mapping
-from typing import final
+from typing import Final, final
 
 from flowtrade.clearing import (
     ClearingError,
@@ -16,6 +17,7 @@ from flowtrade.clearing import (
     clear,
 )
 from flowtrade.core.mirror import AuctionInput
+from flowtrade.core.mirror import PortfolioTerms as Terms
 from flowtrade.errors import BatchFailed, SolverFailed
 from flowtrade.models.clearing import ClearingStatus, RatePrice, SolverMode
 from flowtrade.models.ids import Id
@@ -24,9 +26,18 @@ from flowtrade.ports import Solution
 __all__ = ["ClearingSolver"]
 
 
+_MANY: Final = 0.25
+"""Share of the orders that have changed from which on the model is built anew: it costs
+about as much then."""
+
+
 @final
 class ClearingSolver:
     """Clears with `flowtrade.clearing.clear`.
+
+    Keeps the model of the last auction (ids, index maps, what portfolios have in
+    common) and changes in it what has changed. Nothing numerical is carried over: an
+    outcome has the bits that it would have without a batch before it.
 
     Args:
         mode: Who is asked first.
@@ -34,19 +45,26 @@ class ClearingSolver:
 
     def __init__(self, mode: SolverMode = SolverMode.AUTO) -> None:
         self._mode = mode
+        self._kept: tuple[AuctionInput, Market] | None = None
+
+    def _market(self, auction: AuctionInput) -> Market:
+        """Return the model of an auction, made of the last one's if they are alike.
+
+        Raises:
+            InvalidMarket: A weight is not finite.
+        """
+        market = None if self._kept is None else _changed(*self._kept, auction)
+        if market is None:
+            market = Market.from_models(auction.demands, _terms(auction.portfolios))
+        self._kept = auction, market
+        return market
 
     def solve(
         self, auction: AuctionInput, *, targets: Mapping[Id, float], time_limit: float
     ) -> Solution:
         """See `flowtrade.ports.Solver.solve`."""
         try:
-            market = Market.from_models(
-                auction.demands,
-                {
-                    key: PortfolioTerms(terms.demand, terms.basis)
-                    for key, terms in auction.portfolios.items()
-                },
-            )
+            market = self._market(auction)
             clearing = clear(
                 market, mode=self._mode, reference=targets, time_limit=time_limit
             )
@@ -67,6 +85,42 @@ class ClearingSolver:
             report=clearing.report,
             ranges={k: v for k, v in clearing.products.items() if v.ranged},
         )
+
+
+def _changed(before: AuctionInput, market: Market, now: AuctionInput) -> Market | None:
+    """Return the model with what has changed; None if it is better built anew.
+
+    What is there twice is the same object: the mirror copies no curve. Whoever left, or
+    came among the others, would change the order in which all are added up.
+    """
+    if not (
+        _goes_on(before.demands, now.demands)
+        and _goes_on(before.portfolios, now.portfolios)
+    ):
+        return None
+    demands, portfolios = before.demands.get, before.portfolios.get
+    curves = {k: v for k, v in now.demands.items() if demands(k) is not v}
+    terms = {k: v for k, v in now.portfolios.items() if portfolios(k) is not v}
+    changes = len(curves) + len(terms)
+    if changes > _MANY * (len(now.demands) + len(now.portfolios)):
+        return None
+    # Demands first: a new one has its place before a portfolio names it.
+    if curves:
+        market = market.update(demands=curves)
+    if terms:
+        market = market.update(portfolios=_terms(terms))
+    # Demands without a curve that portfolios name stand behind those with one: where
+    # such came or went, the places of all are others.
+    return market if len(market.demand_ids) == len(now.demands) else None
+
+
+def _terms(portfolios: Mapping[Id, Terms]) -> dict[str, PortfolioTerms]:
+    return {k: PortfolioTerms(t.demand, t.basis) for k, t in portfolios.items()}
+
+
+def _goes_on(before: Mapping[Id, object], now: Mapping[Id, object]) -> bool:
+    """Whether all keys of before come first, in their order."""
+    return len(before) <= len(now) and all(map(operator.eq, before, now))
 
 
 def _plain(outcomes: Mapping[str, RatePrice]) -> dict[Id, RatePrice]:
