@@ -62,6 +62,11 @@ async def test_a_lost_message_withdraws_the_mid_until_the_book_is_true_again():
     assert {type(e) for e in events} >= {BookStale, BookResynced}
 
 
+def test_a_line_too_many_is_refused_where_it_is_configured():
+    with pytest.raises(ValueError, match="lines is 1"):
+        FeedConfig(line_url={"binance_spot": ("wss://other",)})
+
+
 async def test_a_lost_line_withdraws_nothing_and_is_logged(caplog):
     mids, lost = [], trio.Event()
 

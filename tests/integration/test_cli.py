@@ -220,6 +220,14 @@ def test_a_second_line_is_enough_where_the_first_is_not_there(capsys, simulator)
     assert {"MarketEvent"} <= {line["event"] for line in lines}
 
 
+def test_a_line_too_many_exits_with_two(capsys):
+    url = ["--line-url", "binance_spot=ws://127.0.0.1:9/"]
+
+    assert main(["watch", "binance_spot:btc/usdt", *url]) == 2
+
+    assert "but lines is 1: it has to be 2 at least" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", [["--lines", "0"], ["--line-url", "ws://x"]])
 def test_lines_that_are_no_lines_exit_with_two(capsys, wrong):
     try:

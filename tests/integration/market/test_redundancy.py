@@ -382,7 +382,7 @@ async def test_the_figures_tell_who_was_first_and_what_was_repeated():
 
 
 async def test_one_line_is_no_line():
-    async with twins(lines=1) as found:
+    async with twins(lines=1, line_url={}) as found:
         await found.until(found.live)
         assert found.streams.lines == []
         assert found.streams.redundant == ()
@@ -454,3 +454,8 @@ def test_trades_are_known_as_long_as_anything_of_the_instrument_is_wanted():
     assert told(1, "7", one) == []
     assert group.drop([parts[SubKind.PUBLIC_TRADES]]) == []
     assert told(1, "7", two) == [two]
+
+
+def test_more_urls_than_lines_are_refused():
+    with pytest.raises(ValueError, match="binance_spot names 2 further lines"):
+        StreamConfig(lines=2, line_url={SPOT: ("ws://a", "ws://b")})

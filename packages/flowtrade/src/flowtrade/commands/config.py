@@ -63,6 +63,9 @@ class FeedConfig(Model, frozen=True, kw_only=True):
     lines: Annotated[int, msgspec.Meta(ge=1, le=4)] = 1
     line_url: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.streams()  # which says what does not fit together
+
     def streams(self, ssl_context: ssl.SSLContext | None = None) -> StreamConfig:
         """The configuration of the market streams; TLS verifies with the context."""
         return StreamConfig(

@@ -141,19 +141,28 @@ def subscription(text: str, default: SubKind) -> Subscription:
 
 
 def stream_config(options: argparse.Namespace) -> "StreamConfig":
-    """Return how streams are to behave."""
+    """Return how streams are to behave.
+
+    Raises:
+        UsageFault: The options do not fit together.
+    """
     from integration.market.config import StreamConfig
 
     further: dict[str, tuple[str, ...]] = {}
     for text in options.line_url:
         for exchange, url in pairs([text], form=_URL_FORM).items():
             further[exchange] = (*further.get(exchange, ()), url)
-    return StreamConfig(
-        websocket_url=pairs(options.websocket_url, form=_URL_FORM),
-        rest_url=pairs(options.rest_url, form=_URL_FORM),
-        lines=options.lines,
-        line_url=further,
-    )
+    websocket_url = pairs(options.websocket_url, form=_URL_FORM)
+    rest_url = pairs(options.rest_url, form=_URL_FORM)
+    try:
+        return StreamConfig(
+            websocket_url=websocket_url,
+            rest_url=rest_url,
+            lines=options.lines,
+            line_url=further,
+        )
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
 
 
 @asynccontextmanager

@@ -129,3 +129,10 @@ class StreamConfig(Model, frozen=True):
             if value <= 0:
                 msg = f"StreamConfig.{name} is above 0, was {value}"
                 raise ValueError(msg)
+        for exchange, urls in self.line_url.items():
+            if len(urls) >= self.lines:
+                msg = (
+                    f"line_url of {exchange} names {len(urls)} further lines, but "
+                    f"lines is {self.lines}: it has to be {len(urls) + 1} at least"
+                )
+                raise ValueError(msg)
