@@ -126,6 +126,21 @@ def test_outcomes_have_the_bits_of_a_solver_that_kept_nothing(changes):
         assert kept.certificate == fresh.certificate
 
 
+def test_demands_named_before_they_had_a_curve_take_their_own_places(built):
+    demands, portfolios = market_of(24)
+    portfolios["u"] = terms("x", X=1.0)
+    portfolios["v"] = terms("y", X=1.0, Y=1.0)
+    # The other way round than the portfolios name them.
+    later = {**demands, "y": buyer(12.7, 0.4), "x": seller(9.3, 0.7)}
+    solver = ClearingSolver()
+    solved(solver, demands, portfolios)
+
+    kept = solved(solver, later, portfolios)
+
+    assert built == [26, 26]
+    assert kept.certificate == solved(ClearingSolver(), later, portfolios).certificate
+
+
 def test_a_batch_that_failed_is_nothing_to_go_on_from_wrongly():
     demands, portfolios = market_of(12)
     solver = ClearingSolver()

@@ -5,7 +5,7 @@ is put together.
 """
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, final
 
 from flowtrade.clearing import (
@@ -109,9 +109,9 @@ def _changed(before: AuctionInput, market: Market, now: AuctionInput) -> Market 
         market = market.update(demands=curves)
     if terms:
         market = market.update(portfolios=_terms(terms))
-    # Demands without a curve that portfolios name stand behind those with one: where
-    # such came or went, the places of all are others.
-    return market if len(market.demand_ids) == len(now.demands) else None
+    # Demands without a curve that portfolios name stand behind those with one, as they
+    # were named: where such came, went or got curves, the places of all may be others.
+    return market if _are_those(market.demand_ids, now.demands) else None
 
 
 def _terms(portfolios: Mapping[Id, Terms]) -> dict[str, PortfolioTerms]:
@@ -121,6 +121,10 @@ def _terms(portfolios: Mapping[Id, Terms]) -> dict[str, PortfolioTerms]:
 def _goes_on(before: Mapping[Id, object], now: Mapping[Id, object]) -> bool:
     """Whether all keys of before come first, in their order."""
     return len(before) <= len(now) and all(map(operator.eq, before, now))
+
+
+def _are_those(ids: Sequence[str], demands: Mapping[Id, object]) -> bool:
+    return len(ids) == len(demands) and all(map(operator.eq, ids, demands))
 
 
 def _plain(outcomes: Mapping[str, RatePrice]) -> dict[Id, RatePrice]:
