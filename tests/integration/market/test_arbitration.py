@@ -305,6 +305,83 @@ def test_what_two_failing_lines_bring_is_one_true_book_and_every_trade_once(
     assert set(consumer.trades) == set(brought)
 
 
+# Books that are cut at a depth
+
+
+def best(levels, depth, *, highest):
+    prices = sorted(levels, key=int, reverse=highest)[:depth]
+    return {price: levels[price] for price in prices}
+
+
+class Window(Truth):
+    """A venue that sends the best three levels, and no word of what leaves them."""
+
+    DEPTH = 3
+
+    def __init__(self, rule, changes):
+        super().__init__(rule, changes)
+        self.states = [
+            (best(bids, 3, highest=True), best(asks, 3, highest=False))
+            for bids, asks in self.states
+        ]
+        self.updates = [
+            msgspec.structs.replace(
+                update,
+                bids=self._sent(update.bids, 0, before, after),
+                asks=self._sent(update.asks, 1, before, after),
+            )
+            for update, (before, after) in zip(
+                self.updates, itertools.pairwise(self.states), strict=True
+            )
+        ]
+
+    def _sent(self, changed, side, before, after):
+        removed = [(p, q) for p, q in changed if q == "0" and p in before[side]]
+        entered = after[side].items() - before[side].items()
+        return [*removed, *sorted(entered)]
+
+
+@pytest.mark.parametrize("rule", [UNNUMBERED, COUNTER, PREVIOUS_SEQUENCE])
+@given(changes=CHANGES, ops=OPS)
+def test_a_book_of_the_venue_s_depth_keeps_exactly_the_venue_s_levels(
+    rule, changes, ops
+):
+    truth = Window(rule, changes)
+    lines = [Line(f"venue#{n}", truth, depth=Window.DEPTH) for n in range(2)]
+    arbiter = FeedArbiter(lines, rule=rule, silence=1e6)
+    arbiter.keep(BTC, Window.DEPTH)
+    book = arbiter.books[BTC]
+    for tick, (number, op, size) in enumerate(ops):
+        events = act(lines[number], op, size, (1000 + tick) * MS, numbered_trade)
+        told = arbiter.take(number, events)
+        assert not any(isinstance(e, StreamError) and e.instrument for e in told)
+        if book.state is BookState.LIVE:
+            assert levels(book) in truth.states
+
+
+@pytest.mark.parametrize("rule", NUMBERED, ids=lambda rule: rule.name)
+@given(changes=CHANGES, ops=OPS, depth=st.integers(1, 4))
+@settings(max_examples=150)
+def test_a_book_that_is_cut_here_has_only_levels_of_the_venue_s(
+    rule, changes, ops, depth
+):
+    truth = Truth(rule, changes)
+    lines = [Line(f"venue#{n}", truth, depth=depth) for n in range(2)]
+    arbiter = FeedArbiter(lines, rule=rule, silence=1e6)
+    arbiter.keep(BTC, depth)
+    book = arbiter.books[BTC]
+    for tick, (number, op, size) in enumerate(ops):
+        events = act(lines[number], op, size, (1000 + tick) * MS, numbered_trade)
+        told = arbiter.take(number, events)
+        # Lines that were cut at different times lack different levels: no quarrel.
+        assert not any(isinstance(e, StreamError) and e.instrument for e in told)
+        if book.state is BookState.LIVE:
+            true = truth.states[truth.numbers.index(book.sequence)]
+            for ours, theirs in zip(levels(book), true, strict=True):
+                assert len(ours) <= depth
+                assert ours.items() <= theirs.items()
+
+
 @given(changes=CHANGES, ops=OPS)
 def test_trades_without_ids_come_as_often_as_the_line_that_brought_them_most_often(
     changes, ops
@@ -444,6 +521,25 @@ def test_lines_whose_numbers_are_not_one_count_are_noticed_and_told_of():
     told = arbiter.take(1, lines[1].next(1002 * MS, trades=numbered_trade))
     assert sequences(told) == [102]
     assert levels(book) == other.states[2]
+
+
+def test_lines_that_were_cut_at_different_times_do_not_differ():
+    changes = [("bid", 98, 1, 1), ("bid", 99, 0, 1), ("ask", 98, 2, 1)]
+    truth = Truth(COUNTER, changes)
+    lines = [Line("venue#0", truth, depth=1), Line("venue#1", truth, depth=1)]
+    arbiter = FeedArbiter(lines, rule=COUNTER, silence=15)
+    arbiter.keep(BTC, 1)
+    arbiter.take(0, lines[0].image(1000 * MS, age=0))
+    for _ in range(2):
+        arbiter.take(0, lines[0].next(1001 * MS, trades=numbered_trade))
+    # What was second best had been cut, and the venue does not send it again ...
+    assert levels(arbiter.books[BTC])[0] == {}
+    lines[1].at = 2
+    arbiter.take(1, lines[1].image(1002 * MS, age=0))
+    # ... but a later image has it.
+    assert levels(lines[1].manager.book)[0] == {"98": "1"}
+    arbiter.take(0, lines[0].next(1003 * MS, trades=numbered_trade))
+    assert arbiter.take(1, lines[1].next(1003 * MS, trades=numbered_trade)) == []
 
 
 # Reports

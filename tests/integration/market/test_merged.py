@@ -29,10 +29,10 @@ MS = 1_000_000
 class Line:
     """A line whose book is changed by its own manager before anybody hears of it."""
 
-    def __init__(self, name, rule):
+    def __init__(self, name, rule, depth=None):
         self.name, self.up = name, True
         self.keeper = BookKeeper(VENUE)
-        self.manager = BookManager(VENUE, BTC, rule=rule)
+        self.manager = BookManager(VENUE, BTC, rule=rule, max_depth=depth)
         self.keeper.add(self.manager)
 
     def hears(self, kind, at):
@@ -41,10 +41,10 @@ class Line:
 
 
 class Pair:
-    def __init__(self, rule):
-        self.lines = [Line("venue#0", rule), Line("venue#1", rule)]
+    def __init__(self, rule, depth=None):
+        self.lines = [Line(f"venue#{n}", rule, depth) for n in range(2)]
         self.all = Lines(self.lines)
-        self.merged = MergedBook(self.all, BTC, rule=rule, max_depth=None)
+        self.merged = MergedBook(self.all, BTC, rule=rule, max_depth=depth)
 
     def image(self, line, number, *levels, at=1, unit=AmountUnit.BASE):
         kind = OrderBookSnapshot(list(levels), [], number, amount_unit=unit)
@@ -162,6 +162,21 @@ def test_lines_are_compared_where_both_are_at_the_same_number(numbered):
     assert isinstance(told[0], StreamError)
     assert "venue#0 and venue#1 give 11" in str(told[0].error)
     assert numbered.bids == {"5": "3"}
+
+
+def test_lines_that_spell_a_number_differently_do_not_differ(numbered):
+    numbered.update(0, 11, ("5", "2.0"))
+    assert numbered.update(1, 11, ("5.00", "2")) == []
+
+
+@pytest.mark.parametrize(("amount", "told"), [("2", []), ("3", [StreamError])])
+def test_lines_whose_books_are_cut_are_compared_by_the_levels_of_both(amount, told):
+    pair = Pair(ID_RANGE, depth=2)
+    pair.image(0, 10, ("5", "1"), ("3", "1"))
+    pair.image(1, 10, ("5", "1"), ("4", "1"))
+    pair.update(0, 11, ("5", "2"))
+    found = pair.update(1, 11, ("5", amount))
+    assert [type(each) for each in found[:1]] == told
 
 
 def test_lines_are_not_compared_in_the_middle_of_a_batch(numbered):

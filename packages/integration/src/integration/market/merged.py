@@ -1,5 +1,6 @@
 """A book that goes on as long as any of several lines' books does. Pure."""
 
+from collections.abc import Sequence
 from typing import final
 
 import msgspec
@@ -16,6 +17,7 @@ from integration.market.sequencing import TIME_ORDER, ImageSource, SequenceRule
 from integration.market.turns import Led, Lines, LinesDiffer, Numbers, Turns
 from integration.models import (
     AmountUnit,
+    Level,
     MarketDataInstrument,
     MarketEvent,
     OrderBookSnapshot,
@@ -128,8 +130,7 @@ class MergedBook(Led):
             theirs is None
             or theirs.state is not BookState.LIVE
             or not theirs.sequence == number == ours.sequence
-            or (theirs.raw_bids(_COMPARED), theirs.raw_asks(_COMPARED))
-            == (ours.raw_bids(_COMPARED), ours.raw_asks(_COMPARED))
+            or _alike(theirs, ours)
         )
 
     def _part(self, line: int, event: MarketEvent) -> list[StreamEvent]:
@@ -278,6 +279,30 @@ class MergedBook(Led):
                 gaps=self._gaps,
             )
         ]
+
+
+def _alike(theirs: OrderBook, ours: OrderBook) -> bool:
+    """Compare the best levels of two books that are at the same number."""
+    if (theirs.raw_bids(_COMPARED), theirs.raw_asks(_COMPARED)) == (
+        ours.raw_bids(_COMPARED),
+        ours.raw_asks(_COMPARED),
+    ):
+        return True
+    # An image may spell a number in another way than the stream.
+    bids, asks = theirs.bids(_COMPARED), theirs.asks(_COMPARED)
+    our_bids, our_asks = ours.bids(_COMPARED), ours.asks(_COMPARED)
+    if ours.max_depth is None:
+        return (bids, asks) == (our_bids, our_asks)
+    # What was cut is missing once it is among the best, until it changes: two books
+    # that began at different times lack different levels, but share no false one.
+    return _agree(bids, our_bids) and _agree(asks, our_asks)
+
+
+def _agree(theirs: Sequence[Level], ours: Sequence[Level]) -> bool:
+    amounts = {level.price: level.amount for level in ours}
+    return all(
+        amounts.get(level.price, level.amount) == level.amount for level in theirs
+    )
 
 
 def _before(update: OrderBookUpdate, number: int) -> int:
