@@ -9,6 +9,7 @@ import trio
 from flowtrade.api.routes import ROUTES
 from flowtrade.ids import TimeOrderedIds
 from flowtrade.models.update import ReferenceUpdate
+from flowtrade.serve import serve
 from flowtrade.testing.bench import open_bench
 
 ALL = (
@@ -73,6 +74,31 @@ async def test_the_head_of_a_stream_leaves_the_others_their_events(bench):
             bench.hub.publish(("market", ""), update)
 
             assert b"reference" in await subscription.receive()
+
+
+async def test_the_head_of_a_stream_is_framed_as_the_stream_is(bench):
+    heads = []
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(serve, bench.app)
+        for method in ("HEAD", "GET"):
+            port = int(url.rpartition(":")[2])
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(
+                    f"{method} /updates HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+                )
+                data = b""
+                with trio.fail_after(60):
+                    while b"\r\n\r\n" not in data:
+                        data += await stream.receive_some()
+                    if method == "HEAD":  # no length, and nothing follows
+                        assert await stream.receive_some() == b""
+            heads.append(data.partition(b"\r\n\r\n"))
+        nursery.cancel_scope.cancel()
+
+    (head, _, body), (whole, _, _) = heads
+    assert head == whole
+    assert b"content-length" not in head.lower()
+    assert body == b""
 
 
 async def test_head_tells_refusals_too(bench):
