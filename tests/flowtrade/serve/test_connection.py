@@ -382,6 +382,21 @@ async def test_a_plain_request_that_comes_in_two_parts_is_read_whole(
         assert (await until(short_peer, b"in two go")).startswith(b"HTTP/1.1 200")
 
 
+async def test_a_body_that_looks_like_a_request_is_none(app, shortcut, short_peer):
+    hidden = PUT % (4, b"evil")
+    first = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = b"PUT /long HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    await short_peer.send_all(first + head % len(hidden))
+    await until(short_peer, b"\r\n\r\n")
+    await trio.testing.wait_all_tasks_blocked()
+
+    await short_peer.send_all(hidden)
+
+    assert (await until(short_peer, hidden)).startswith(b"HTTP/1.1 200")
+    assert shortcut.shown == []
+    assert [scope["path"] for scope in app.scopes] == ["/", "/long"]
+
+
 async def test_a_peer_that_goes_after_its_answer_ends_the_connection(
     shortcut, short_peer
 ):
@@ -397,7 +412,10 @@ async def test_an_exception_on_the_short_way_ends_its_connection_alone(
 ):
     shortcut.fails = True
     await short_peer.send_all(PUT % (1, b"x"))
-    answer = await until_end(short_peer)
+    answer = await until(short_peer, b"\r\n\r\n")
+    await short_peer.send_all(PUT % (1, b"y"))  # into nothing
 
     assert answer.startswith(b"HTTP/1.1 500")
+    assert await until_end(short_peer) == b""
+    assert shortcut.shown == [b"/short"]
     assert "ZeroDivisionError" in caplog.text
