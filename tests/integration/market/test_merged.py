@@ -224,6 +224,18 @@ def test_without_numbers_a_leader_that_is_gone_without_a_word_is_replaced(unnumb
     assert unnumbered.bids == {"5": "1", "4": "8"}
 
 
+def test_without_numbers_a_line_that_goes_stale_at_once_does_not_lead(unnumbered):
+    # The leader says nothing for longer than is waited for ...
+    for at in (3000, 6000, *range(9000, 9004)):
+        assert unnumbered.tell(1, unnumbered.hear(1, (plain(("4", "7")), at))) == []
+    # ... and the other's eighth message comes with the end of its own book.
+    last = unnumbered.hear(1, (plain(("4", "8")), 9100), (plain(("3", "1")), 9100))
+    unnumbered.lines[1].manager.invalidate(StaleReason.CHECKSUM, time=9101 * MS)
+    assert unnumbered.tell(1, last) == []
+    assert unnumbered.bids == {"5": "1"}
+    assert unnumbered.tell(0, unnumbered.hear(0, (plain(("5", "2")), 9102)))
+
+
 def test_a_copy_keeps_the_unit_of_the_amounts():
     pair = Pair(UNNUMBERED)
     pair.image(0, None, ("5", "1"), unit=AmountUnit.CONTRACT)

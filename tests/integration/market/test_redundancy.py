@@ -4,12 +4,13 @@ import itertools
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 import trio
 import trio.testing
 
-from integration.errors import IntegrationError, Overload, Subscribe
+from integration.errors import GaveUp, IntegrationError, Overload, Subscribe
 from integration.exchanges.registry import connector_for
 from integration.market import redundancy
 from integration.market.books import BookState
@@ -325,6 +326,26 @@ async def test_a_symbol_that_both_venues_refuse_is_an_error():
             pytest.fail("no venue has that")
 
 
+async def test_a_line_that_was_given_up_is_down_and_refuses_what_is_new():
+    # The first loss ends a line: it is not said before that it is tried again.
+    once = ReconnectPolicy(backoff=Backoff(0.001, stable_after=0.0), max_attempts=0)
+    async with twins(ExchangeId.OKX, reconnect=once) as found:
+        await found.until(found.both_live)
+        await found.sims[1].inject(Disconnect())
+        await found.until(lambda: found.of(StreamError))
+        [error] = found.of(StreamError)
+        assert isinstance(error.error, GaveUp)
+        assert [line.up for line in found.streams.lines] == [True, False]
+        nonsense = MarketDataInstrument.spot("no", "such")
+        wanted = Subscription(ExchangeId.OKX, nonsense, SubKind.PUBLIC_TRADES)
+        with pytest.raises(IntegrationError, match="refused"):
+            await found.streams.subscribe(wanted)
+        await found.step(3)
+        await found.until(found.same, moving=False)
+
+        assert found.of(BookStale) == []
+
+
 async def test_what_cannot_begin_later_is_ended_and_the_rest_goes_on():
     async with twins() as found:
         await found.until(found.both_live)
@@ -421,14 +442,14 @@ async def test_a_topic_is_refused_when_every_line_refused_it(nursery):
 # Without a venue
 
 
-def test_trades_are_known_as_long_as_anything_of_the_instrument_is_wanted():
-    kinds = (SubKind.PUBLIC_TRADES, SubKind.ORDER_BOOKS_L2)
+def unconnected(*kinds):
+    """Return two lines that were never run, what they carry, by kind, and a queue."""
     [found] = plan(
         [Subscription(SPOT, BTC, kind) for kind in kinds],
         connector_for=connector_for,
         websocket_url={},
     )
-    outlet = Outlet(10)
+    outlet = Outlet(1000)
     group = RedundantConnection(
         4,
         found,
@@ -440,11 +461,48 @@ def test_trades_are_known_as_long_as_anything_of_the_instrument_is_wanted():
         limiter=RateLimiter({}),
     )
     parts = {wanted.subscription.kind: wanted for wanted in found.wanted}
-    one, two, amount = Decimal(1), Decimal(2), Decimal(3)
+    return group, parts, outlet
+
+
+def trade_event(number, price=1, time=1):
+    kind = PublicTrade(str(number), Decimal(price), Decimal(3), Side.BUY)
+    return MarketEvent(time, time, SPOT, BTC, kind)
+
+
+def test_a_book_is_kept_while_any_line_still_has_it():
+    group, parts, _ = unconnected(SubKind.ORDER_BOOKS_L2)
+    book = parts[SubKind.ORDER_BOOKS_L2]
+    group.lines[0].refused(book.topic, Subscribe("not here"))
+    # Asked for again: that line has it once now, the other twice.
+    group.add([book])
+    assert group.drop([book]) == []
+    assert list(group.books) == [BTC]
+    assert group.drop([book]) == [BTC]
+    assert group.books == {}
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_line_is_not_called_silent_about_what_it_was_refused(refused):
+    group, parts, _ = unconnected(SubKind.PUBLIC_TRADES, SubKind.ORDER_BOOKS_L1)
+    failed = []
+    for line in group.lines:
+        current = SimpleNamespace(fail=failed.append)
+        line.relay = SimpleNamespace(sessions=[], current=current)
+    if refused:
+        topic = parts[SubKind.PUBLIC_TRADES].topic
+        group.lines[0].refused(topic, Subscribe("not here"))
+    for second in range(60):
+        group.take(1, [trade_event(second, time=second * 1_000_000_000)])
+    assert bool(failed) is not refused
+
+
+def test_trades_are_known_as_long_as_anything_of_the_instrument_is_wanted():
+    kinds = (SubKind.PUBLIC_TRADES, SubKind.ORDER_BOOKS_L2)
+    group, parts, outlet = unconnected(*kinds)
+    one, two = Decimal(1), Decimal(2)
 
     def told(line, number, price):
-        trade = PublicTrade(number, price, amount, Side.BUY)
-        group.take(line, [MarketEvent(1, 1, SPOT, BTC, trade)])
+        group.take(line, [trade_event(number, price)])
         return [event.kind.price for event in outlet.take_nowait()]
 
     assert "binance_spot#4, binance_spot#5" in repr(group)

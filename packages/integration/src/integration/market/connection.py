@@ -217,6 +217,7 @@ class Connection:
         self._confirmations: dict[Topic, Confirmation] = {}
         self._opened = 0
         self._ready = False
+        self._ended: IntegrationError | None = None
         self._leave = trio.Event()
         self._rotating = trio.CancelScope()
         self._host = urlsplit(plan.url).netloc
@@ -357,6 +358,9 @@ class Connection:
             if topic not in self._wanted:
                 new.append(topic)
                 self._confirmations[topic] = Confirmation()
+                if self._ended is not None:
+                    # Given up: nobody will ever ask the venue.
+                    self._confirmations[topic].settle(self._ended)
             else:
                 # It is on its way already: nobody need be asked for more of it.
                 for session in self._sessions:
@@ -593,6 +597,7 @@ class Connection:
             self._settle_all(lost.reason)
 
     def _gave_up(self, error: GaveUp) -> None:
+        self.relay = None
         now = self.config.clock.now_ns()
         detail = str(error)
         events = self.keeper.invalidate(
@@ -600,7 +605,8 @@ class Connection:
         )
         self.emit([*events, StreamError(self.exchange, error, now)])
         cause = error.__cause__
-        self._settle_all(cause if isinstance(cause, IntegrationError) else error)
+        self._ended = cause if isinstance(cause, IntegrationError) else error
+        self._settle_all(self._ended)
 
     def _settle_all(self, error: IntegrationError) -> None:
         for confirmation in self._confirmations.values():

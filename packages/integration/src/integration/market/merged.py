@@ -157,7 +157,10 @@ class MergedBook(Led):
             self.was_repeated(line, time)
             return []
         if self.leader != led:
-            return self._copy(line, event)
+            copied = self._copy(line, event)
+            # A book that goes stale later in this batch leads nobody meanwhile.
+            self.leader = line if copied else led
+            return copied
         return self._apply(line, event, update)
 
     def _apply(

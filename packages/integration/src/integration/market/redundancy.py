@@ -289,7 +289,13 @@ class RedundantConnection:
         """Carry less; return the instruments whose book is kept no longer."""
         wanted = tuple(wanted)
         found = [each.drop(wanted) for each in self.lines]
-        books = list(dict.fromkeys(instrument for gone in found for instrument in gone))
+        # A line that was refused a topic may have less to give up than the others.
+        kept = {instrument for each in self.lines for instrument in each.books}
+        books = [
+            instrument
+            for instrument in dict.fromkeys(each for gone in found for each in gone)
+            if instrument not in kept
+        ]
         for instrument in books:
             self._arbiter.drop(instrument)
         left = self._instruments
@@ -319,7 +325,10 @@ class RedundantConnection:
         if told:
             self.outlet.put(told)
         for silent in self._arbiter.silent:
-            name = self.lines[line].name
+            name, topics = self.lines[line].name, self.lines[line].topics
+            if not set(topics).issubset(self.lines[silent].topics):
+                # It was refused something: a new connection would not bring that.
+                continue
             self.lines[silent].fail(
                 WebSocket(f"brought nothing of a stream on which {name} brought much")
             )
