@@ -100,9 +100,8 @@ class LeastRates:
             if s >= first:
                 j, _ = rows.pseudo[s - first]
                 touched.add(family[market.usage[j][0][0]])
-        is_open = [family[market.usage[j][0][0]] in touched for j in part.portfolios]
         members = [
-            j for j, moving in zip(part.portfolios, is_open, strict=True) if moving
+            j for j in part.portfolios if family[market.usage[j][0][0]] in touched
         ]
         feeders = market.feeders
         self.lone = [
@@ -112,9 +111,6 @@ class LeastRates:
         ]
         alone = set(self.lone)
         self.shared = [j for j in members if j not in alone]
-        self.closed = [
-            j for j, moving in zip(part.portfolios, is_open, strict=True) if not moving
-        ]
 
     def choose(
         self, rates: Sequence[float], *, deadline: float = inf
@@ -131,6 +127,10 @@ class LeastRates:
         form = self._auction(members, rates)
         if not fits(form.columns, len(form.row)):
             return None
+        if form.columns == len(form.row):
+            # As many balances as rates: there is no choice, and rounded they could
+            # exclude the rates that stand at an end.
+            return {j: rates[j] for j in members}
         point = solve_tiny(form, deadline=deadline)
         if point is None:
             return None
@@ -171,10 +171,10 @@ class LeastRates:
             low[i], high[i] = max(least, -bound), min(most, bound)
         top, bottom = [-end for end in low], [-end for end in high]
         offset = [0.0] * (len(products) + len(families))
-        for j in self.closed:
+        # The open ones trade in sum what they trade now, as in `rates`.
+        for j in members:
             for k, weight in market.basis[j]:
-                if k in place:
-                    offset[place[k]] += weight * rates[j]
+                offset[place[k]] -= weight * rates[j]
         for d in families:
             least, most = self.low[d], self.high[d]
             narrow = _NARROW * (abs(most) + abs(least))
