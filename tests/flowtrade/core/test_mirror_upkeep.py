@@ -3,6 +3,7 @@
 from unittest import mock
 from uuid import UUID
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,6 +130,30 @@ def test_positions_are_known_however_little_of_them_is_written_down(steps):
                 mirror.catch_up()
 
     assert mirror.positions == plain.positions
+
+
+class Interrupted(dict):
+    """Outcomes that let the event loop go on once somebody has looked at them."""
+
+    def __init__(self, outcomes, meanwhile):
+        super().__init__(outcomes)
+        self.meanwhile = meanwhile
+
+    def __contains__(self, name):
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        found = super().__contains__(name)
+        meanwhile()
+        return found
+
+
+def test_a_position_asked_for_in_a_thread_is_of_one_batch():
+    mirror, last = Mirror(), batch(2, {}, {}, None)
+    first = batch(1, {key(0): 3.0}, {}, None)
+    outcomes = Interrupted(first.portfolios, lambda: mirror.apply(2, [Batched(last)]))
+    mirror.apply(1, [Batched(msgspec.structs.replace(first, portfolios=outcomes))])
+
+    assert mirror.position(key(0)) == Position(0.0, 3.0, 1, None)
+    assert mirror.position(key(0)) == Position(0.0, 3.0, 1, 2)
 
 
 def test_what_a_batch_leaves_out_is_written_down_in_pieces():

@@ -172,6 +172,7 @@ class Mirror:
 
     def apply(self, timestamp: Timestamp, changes: Iterable[Change]) -> None:
         """Follow one operation."""
+        divided = False
         for change in changes:
             if type(change) is Changed:  # nearly always; a match takes twice as long
                 self._change(change.part, change.id, change.version)
@@ -179,6 +180,7 @@ class Mirror:
             match change:
                 case Added(entity):
                     self._add(entity)
+                    divided = divided or bool(entity.parent)
                 case Changed() | Repeated() | Led():
                     pass
                 case Batched(batch):
@@ -186,6 +188,10 @@ class Mirror:
                         self._move_positions(batch)
                         self.batch = batch
         self.at = timestamp
+        if divided:
+            # Whoever holds the parent holds its parts from now on. A sweep begun before
+            # is part of this one.
+            self._sweep = list(self._portfolios)
         if self._backlog > _BACKLOG:
             self._work_off(_AT_ONCE)
         if self._former is not None:
@@ -228,14 +234,18 @@ class Mirror:
     def positions(self) -> dict[Id, Position]:
         """What portfolios have traded; made when asked for."""
         self._write_down()
-        now = self._trading.portfolios if self._trading is not None else ()
-        return {**self._settled, **{key: self._position(key) for key in now}}
+        batch = self._trading
+        if batch is None:
+            return dict(self._settled)
+        now = {key: _position_in(batch, key) for key in batch.portfolios}
+        return {**self._settled, **now}
 
     def position(self, key: Id) -> Position | None:
         """Return what a portfolio has traded, or None if nothing ever."""
+        # Looked up once: auctions ask in a thread, and another batch may come.
         batch = self._trading
         if batch is not None and key in batch.portfolios:
-            return self._position(key)
+            return _position_in(batch, key)
         former = self._former
         if former is not None and key in former.portfolios:
             return self._ended(_position_in(former, key))
@@ -339,11 +349,6 @@ class Mirror:
     def _add(self, entity: Entity) -> None:
         match entity.kind:
             case Kind.PRODUCT:
-                if entity.parent and self.products.divided_at(entity.parent) is None:
-                    # Whoever holds the parent holds its parts from now on; they come
-                    # together, so the first of them speaks for all. A sweep begun
-                    # before is part of this one.
-                    self._sweep = list(self._portfolios)
                 self.products.add(entity)
                 return
             case Kind.DEMAND:
@@ -408,10 +413,6 @@ class Mirror:
         at = self._trading.as_of
         end = at if old.until is None else min(at, old.until)
         return Position(old.traded, old.rate, old.since, end)
-
-    def _position(self, key: Id) -> Position:
-        assert self._trading is not None  # noqa: S101  # who asks has looked
-        return _position_in(self._trading, key)
 
     def _reattach(
         self, key: Id, old: Mapping[Id, float], new: Mapping[Id, float]
