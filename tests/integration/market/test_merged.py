@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from integration.market.books import BookState
 from integration.market.keeper import BookKeeper
@@ -10,7 +12,14 @@ from integration.market.reports import (
     StaleReason,
     StreamError,
 )
-from integration.market.sequencing import ID_RANGE, UNNUMBERED
+from integration.market.sequencing import (
+    ID_RANGE,
+    PREVIOUS_CHANGE,
+    PREVIOUS_ID,
+    PREVIOUS_SEQUENCE,
+    UNNUMBERED,
+    ImageSource,
+)
 from integration.market.turns import Lines
 from integration.models import (
     AmountUnit,
@@ -264,3 +273,83 @@ def test_the_report_of_an_outage_names_what_only_the_image_holds(
     told = numbered.merged.image(0, event, image)
     assert [type(each) for each in told] == [MarketEvent, BookResynced]
     assert told[1].missed == missed
+
+
+# Lines that are told of the same changes in different parcels
+
+
+class Gathered:
+    """What a venue tells a line that is told of several changes at once.
+
+    Venues with images by HTTP send every level that was touched, as their way to join
+    an image with updates that overlap it needs. The others may as well send what
+    differs between two images of a window, and no word of what left it and came back.
+    """
+
+    WINDOW = 3
+
+    def __init__(self, rule, changes):
+        self.rule, self.changes = rule, changes
+        self.windowed = rule.images is ImageSource.STREAM
+        levels = {"99": "1"}
+        self.states = [levels]
+        for price, amount in changes:
+            levels = {p: a for p, a in levels.items() if p != price}
+            if amount != "0":
+                levels[price] = amount
+            self.states.append(levels)
+
+    def book(self, at):
+        levels = sorted(self.states[at].items(), key=lambda level: -int(level[0]))
+        return dict(levels[: self.WINDOW] if self.windowed else levels)
+
+    def update(self, begin, end):
+        if self.windowed:
+            before, after = self.book(begin), self.book(end)
+            changed = {price: "0" for price in before if price not in after}
+            changed.update(after.items() - before.items())
+        else:
+            changed = dict(self.changes[begin:end])
+        chained = self.rule is not ID_RANGE
+        return OrderBookUpdate(
+            list(changed.items()),
+            [],
+            end,
+            first_sequence=begin + 1,
+            prev_sequence=begin if chained else None,
+        )
+
+
+@pytest.mark.parametrize("cut", [None, 2, 3])
+@pytest.mark.parametrize(
+    "rule",
+    [ID_RANGE, PREVIOUS_ID, PREVIOUS_SEQUENCE, PREVIOUS_CHANGE],
+    ids=lambda rule: rule.name,
+)
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(94, 99).map(str), st.sampled_from("012")), max_size=30
+    ),
+    parcels=st.lists(st.tuples(st.integers(0, 1), st.integers(1, 4)), max_size=40),
+)
+def test_lines_with_different_parcels_make_the_book_that_either_has(
+    rule, cut, changes, parcels
+):
+    venue = Gathered(rule, changes)
+    pair = Pair(rule, depth=cut)
+    for line in (0, 1):
+        pair.image(line, 0, *venue.book(0).items())
+    reached = [0, 0]
+    for line, count in parcels:
+        begin = reached[line]
+        end = reached[line] = min(begin + count, len(changes))
+        if begin == end:
+            continue
+        told = pair.tell(line, pair.hear(line, (venue.update(begin, end), 2 + end)))
+        assert not any(isinstance(event, StreamError) for event in told)
+        assert pair.merged.book.sequence == max(reached)
+        true = venue.book(max(reached))
+        if cut is None or (venue.windowed and cut == venue.WINDOW):
+            assert pair.bids == true
+        else:
+            assert pair.bids.items() <= true.items()

@@ -6,8 +6,9 @@ lines pass on meets here, and what one consumer would have seen of a line that n
 failed comes out:
 
 * a book takes whichever line's update is the next, by the venue's ids; where a line
-  resumes beyond what the book has, or where the venue numbers nothing, the book becomes
-  a copy of that line's. It is stale only when the books of all lines are;
+  resumes beyond what the book has, or was told in other parcels of a book that the
+  venue cuts, or where the venue numbers nothing, the book becomes a copy of that
+  line's. It is stale only when the books of all lines are;
 * a trade is delivered when the first line brings it, once: by its id, or, where the
   venue sends none, as often as the line that brought it most often;
 * a quote is delivered if the venue's number says that it is newer;

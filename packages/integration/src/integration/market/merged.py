@@ -54,6 +54,7 @@ class MergedBook(Led):
         "_instrument",
         "_numbered",
         "_numbers",
+        "_overlaps",
         "_reason",
         "_rule",
         "_stale_since",
@@ -77,6 +78,9 @@ class MergedBook(Led):
         self._rule = rule
         # Times order updates, but no time says which other one came before it.
         self._numbered = rule.sequenced and rule is not TIME_ORDER
+        # What overlaps an image by HTTP is applied to it, so it names every level that
+        # was touched. Elsewhere one that left and came back may not be named.
+        self._overlaps = rule.images is ImageSource.HTTP
         self._numbers = Numbers(len(lines))
         self._unit = AmountUnit.BASE
         self._stale_since: int | None = None
@@ -114,14 +118,17 @@ class MergedBook(Led):
         if not self._numbers.newer(line, number, event):
             self.was_repeated(line, time, self._numbers.first_seen(number))
             return [] if self._agrees(line, number) else self._part(line, event)
-        if number > last and _before(update, number) <= last:
+        if number > last and self._continues(_before(update, number), last):
             return self._apply(line, event, update)
         if number > last and self._numbers.older(event):
             # The venue counts anew since, and this line has not heard of it yet.
             self.was_repeated(line, time)
             return []
-        # A hole, or a new count: what is between is in the line's book only.
+        # A hole, an overlap or a new count: the line's book has it right.
         return self._copy(line, event)
+
+    def _continues(self, before: int, last: int) -> bool:
+        return before == last or (before < last and self._overlaps)
 
     def _agrees(self, line: int, number: int) -> bool:
         """Compare the best levels, if a line's book is exactly where this one is."""
