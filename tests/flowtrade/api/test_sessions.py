@@ -1,4 +1,10 @@
-"""Whole sessions, as the reference's own tests hold them, on both stores."""
+"""Whole sessions, as the reference's own tests hold them, on both stores.
+
+Its three sessions of permissions, which go through every route, are made from the table
+of routes in `test_rights`; the produce round trip and the division of products over
+time, as whole sessions, stand in `test_accounts`; its defects, by their numbers, in
+`tests/flowtrade/test_reference_defects.py`.
+"""
 
 from uuid import uuid4
 
