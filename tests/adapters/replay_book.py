@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from integration.errors import IntegrationError
-from integration.market.books import BookState, OrderBook
+from integration.market.books import OrderBook
 from integration.market.playback import Playback
-from integration.market.sequencing import Outcome
 from integration.models import ExchangeId, MarketDataInstrument
 
 _TOP = 10
@@ -28,15 +27,6 @@ class _Number(float):
         return self.text  # type: ignore[attr-defined,no-any-return]  # see __new__
 
 
-def outcome(playback: Playback) -> Outcome | None:
-    """What became of the last message; one whose checksum failed shows a gap."""
-    book = playback.books.get(_ANY)
-    last = playback.last_outcome
-    if last is Outcome.APPLY and book is not None and book.state is BookState.STALE:
-        return Outcome.GAP
-    return last
-
-
 def play(session: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one line per message and the final book."""
     playback = Playback(
@@ -50,7 +40,7 @@ def play(session: dict[str, Any]) -> list[dict[str, Any]]:
             playback.feed_image(payload, time, symbol=session["symbol"])
         else:
             playback.feed(payload, time)
-        lines.append({"i": i, "outcome": outcome(playback)})
+        lines.append({"i": i, "outcome": playback.last_outcome})
     # A session without messages about a book ends with an empty one.
     book = playback.books.get(_ANY) or OrderBook(session["exchange"], "any")
     final = {

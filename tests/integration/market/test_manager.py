@@ -13,7 +13,12 @@ from integration.market.notices import (
     LevelLost,
 )
 from integration.market.reports import BookResynced, BookStale, StaleReason, StreamError
-from integration.market.sequencing import ID_RANGE, PREVIOUS_ID, UNNUMBERED
+from integration.market.sequencing import (
+    ID_RANGE,
+    PREVIOUS_ID,
+    UNNUMBERED,
+    Outcome,
+)
 from integration.models import (
     ExchangeId,
     MarketDataInstrument,
@@ -108,6 +113,31 @@ def test_a_book_that_was_never_live_is_not_called_stale():
     # What was buffered before the loss must not be joined to an image after it.
     (only,) = m.handle(image(1))
     assert only.kind.sequence == 1
+
+
+def test_an_image_whose_updates_do_not_follow_it_leaves_no_book():
+    m = manager()
+    assert m.invalidate(StaleReason.DISCONNECTED, time=1) == []
+    assert m.last_outcome is None
+    m.handle(update(11, 12))
+    m.handle(update(14, 15))
+    assert m.last_outcome is Outcome.BUFFER
+
+    told = m.handle(image(10))
+
+    assert isinstance(told[-1], BookStale)
+    assert m.last_outcome is Outcome.GAP
+
+
+@pytest.mark.parametrize("kind", [image, update])
+def test_what_cannot_be_read_leaves_no_book(kind):
+    m = manager(UNNUMBERED)
+    m.handle(image())
+
+    (stale,) = m.handle(kind(bids=[("1", "x")]))
+
+    assert stale.reason is StaleReason.INVALID
+    assert m.last_outcome is Outcome.GAP
 
 
 def test_a_stale_book_is_called_stale_once():
@@ -210,7 +240,9 @@ def test_a_wrong_checksum_makes_the_book_stale():
     assert len(m.handle(image(checksum=1))) == 1
     assert len(m.handle(update(bids=[("99", "1")], checksum=2))) == 1
 
+    assert m.last_outcome is Outcome.APPLY
     (stale,) = m.handle(update(bids=[("98", "1")], checksum=2))
+    assert m.last_outcome is Outcome.GAP
 
     assert stale.reason == StaleReason.CHECKSUM
     assert "2, ours was 3" in stale.detail
@@ -220,6 +252,7 @@ def test_an_image_with_a_wrong_checksum_is_never_live():
     m = manager(UNNUMBERED, checksum=lambda _book: 7)
 
     (stale,) = m.handle(image(checksum=8))
+    assert m.last_outcome is Outcome.GAP
 
     assert isinstance(stale, BookStale)
     assert m.book.state is not BookState.LIVE

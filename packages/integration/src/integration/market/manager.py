@@ -62,7 +62,9 @@ class BookManager:
 
     Attributes:
         book: what consumers read.
-        last_outcome: what became of the last message.
+        last_outcome: what became of the last message; `GAP` also if its checksum
+            failed, a level of it was malformed, or what had waited for it did not
+            follow: whenever the book could not be relied upon after it.
         gaps: how often the book has been resynced.
     """
 
@@ -346,6 +348,8 @@ class BookManager:
 
     def _stale(self, report: BookStale) -> list[BookEvent]:
         was_live = self.book.state is BookState.LIVE
+        if self.last_outcome is not None:
+            self.last_outcome = Outcome.GAP
         self._image = _Image.WANTED
         if was_live:
             self._stale_since = report.time

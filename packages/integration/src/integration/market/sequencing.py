@@ -71,7 +71,7 @@ class Outcome(StrEnum):
     DROP = "drop"
     """Older than the book, or useless before an image."""
     GAP = "gap"
-    """It does not follow: something was lost; the book is stale."""
+    """It does not follow, or shows a loss: the book is stale."""
     REFETCH = "refetch"
     """The image cannot be joined to the buffered updates: fetch a newer one."""
     HEARTBEAT = "heartbeat"
