@@ -49,7 +49,10 @@ async def test_what_does_not_fit_waits_for_the_next_minute(autojump_clock):
     assert subject.available(HOST) == pytest.approx(5950, abs=1)
 
 
-@pytest.mark.parametrize("said", ["", "soon", "Sun, 06 Nov 1994"])
+@pytest.mark.parametrize(
+    "said",
+    ["", "soon", "Sun, 06 Nov 1994", f"Sun, 06 Nov {'9' * 20} 08:49:20 GMT"],
+)
 async def test_without_a_readable_date_it_refills_at_its_rate(autojump_clock, said):
     subject = limiter(6000)
     subject.observe(HOST, "default", {"x-mbx-used-weight-1m": "6000", "date": said})

@@ -144,6 +144,11 @@ LATER = "Tue, 14 Nov 2023 22:13:50 GMT"
         ({"retry-after": LATER, "date": DATE}, 30.0),
         ({"retry-after": DATE, "date": LATER}, 0.0),
         ({"retry-after": LATER, "date": "yesterday"}, None),
+        ({"retry-after": LATER.replace("GMT", "-0000"), "date": DATE}, 30.0),
+        ({"retry-after": "9" * 400}, None),
+        ({"retry-after": LATER.replace("2023", "9" * 20), "date": DATE}, None),
+        ({"retry-after": LATER.replace("GMT", "+" + "9" * 20), "date": DATE}, None),
+        ({"retry-after": LATER, "date": DATE.replace("22", "9" * 20)}, None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date_against_the_venues_own(headers, seconds):

@@ -9,7 +9,6 @@ It limits rates, not concurrency: for that there is `trio.CapacityLimiter`.
 """
 
 from collections.abc import Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import final
 
@@ -17,6 +16,7 @@ import msgspec
 import trio
 
 from integration.errors import LocalError
+from integration.rest.parser import http_date
 
 __all__ = [
     "BINANCE_FEEDBACK",
@@ -323,19 +323,11 @@ def _number(text: str | None) -> float | None:
     return float(text)
 
 
-def _second(date: str | None) -> int | None:
-    """Read which second of its minute an HTTP date is (RFC 9110 section 5.6.7)."""
-    try:
-        return parsedate_to_datetime(date or "").second
-    except ValueError:
-        return None
-
-
 def _until_reset(rule: Feedback, headers: Mapping[str, str]) -> float:
     """Seconds until the venue's count starts anew; 0.0 if it does not say."""
     if rule.form is ResetForm.MINUTE:
-        second = _second(headers.get(rule.reset or ""))
-        return 0.0 if second is None else _MINUTE - second
+        date = http_date(headers.get(rule.reset or "", ""))
+        return 0.0 if date is None else _MINUTE - date.second
     reset = _number(headers.get(rule.reset or ""))
     if reset is None:
         return 0.0

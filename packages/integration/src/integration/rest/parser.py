@@ -7,6 +7,7 @@ here waits or knows httpx.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -21,11 +22,12 @@ from integration.errors import (
 )
 from integration.validator import Validator
 
-__all__ = ["HttpParser", "PlainParser", "retry_after"]
+__all__ = ["HttpParser", "PlainParser", "http_date", "retry_after"]
 
 ApiErrorT = TypeVar("ApiErrorT")
 
 _NO_CONTENT = frozenset({204, 205})
+_MAX_DIGITS = 10  # three centuries of seconds
 _RATE_LIMITED = frozenset({418, 429})
 """429 by RFC 6585 §4; 418 is what Binance answers to those who go on after it."""
 
@@ -137,21 +139,25 @@ def retry_after(
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
-    when = _http_date(text)
+        # Hundreds of digits are no wait but a fault, and would be one without end.
+        return float(text) if len(text) <= _MAX_DIGITS else None
+    when = http_date(text)
     if when is None:
         return None
-    since = _http_date(headers.get("date", "")) if now is None else now
-    return None if since is None else max(0.0, when - since)
+    if now is None:
+        sent = http_date(headers.get("date", ""))
+        return None if sent is None else max(0.0, (when - sent).total_seconds())
+    return max(0.0, when.timestamp() - now)
 
 
-def _http_date(text: str) -> float | None:
-    if not text:
-        return None
+def http_date(text: str) -> datetime | None:
+    """Read a date as HTTP spells it (RFC 9110 §5.6.7); None if it is none."""
     try:
-        return parsedate_to_datetime(text).timestamp()
-    except ValueError:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
         return None
+    # A zone of "-0000" says that none is known; HTTP has no other than UTC.
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
 @lru_cache(maxsize=256)
