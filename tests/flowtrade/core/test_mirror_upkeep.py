@@ -156,6 +156,23 @@ def test_a_position_asked_for_in_a_thread_is_of_one_batch():
     assert mirror.position(key(0)) == Position(0.0, 3.0, 1, 2)
 
 
+def test_a_position_that_ended_before_a_thread_asked_ended_then():
+    mirror = Mirror()
+    first, second, third = (
+        batch(at, chosen, {}, None)
+        for at, chosen in ((1, {key(0): 3.0}), (2, {}), (3, {}))
+    )
+    outcomes = Interrupted(first.portfolios, lambda: None)
+    mirror.apply(1, [Batched(msgspec.structs.replace(first, portfolios=outcomes))])
+    for name in map(key, range(1, 100)):  # so that not all is written down at once
+        outcomes[name] = RatePrice(price=1.0, rate=1.0)
+    mirror.apply(2, [Batched(second)])
+    outcomes.meanwhile = lambda: mirror.apply(3, [Batched(third)])
+
+    assert mirror.position(key(99)) == Position(0.0, 1.0, 1, 2)
+    assert mirror.batch == third
+
+
 def test_what_a_batch_leaves_out_is_written_down_in_pieces():
     mirror, count = Mirror(), 1_000
     rates = {key(number): 1.0 for number in range(count)}

@@ -175,7 +175,10 @@ class Mirror:
         divided = False
         for change in changes:
             if type(change) is Changed:  # nearly always; a match takes twice as long
-                self._change(change.part, change.id, change.version)
+                if change.part is Part.CURVE:
+                    self._set_curve(self._demands[change.id], change.version)
+                else:
+                    self._change(change.part, change.id, change.version)
                 continue
             match change:
                 case Added(entity):
@@ -192,7 +195,7 @@ class Mirror:
             # Whoever holds the parent holds its parts from now on. A sweep begun before
             # is part of this one.
             self._sweep = list(self._portfolios)
-        if self._backlog > _BACKLOG:
+        if (self._touched or self._sweep) and self._backlog > _BACKLOG:
             self._work_off(_AT_ONCE)
         if self._former is not None:
             self._write_down(_AT_ONCE)
@@ -243,12 +246,12 @@ class Mirror:
     def position(self, key: Id) -> Position | None:
         """Return what a portfolio has traded, or None if nothing ever."""
         # Looked up once: auctions ask in a thread, and another batch may come.
-        batch = self._trading
-        if batch is not None and key in batch.portfolios:
-            return _position_in(batch, key)
-        former = self._former
-        if former is not None and key in former.portfolios:
-            return self._ended(_position_in(former, key))
+        batch, former = self._trading, self._former
+        if batch is not None:
+            if key in batch.portfolios:
+                return _position_in(batch, key)
+            if former is not None and key in former.portfolios:
+                return _ended(_position_in(former, key), batch)
         return self._settled.get(key)
 
     def traded(self, key: Id, at: Timestamp) -> float:
@@ -337,11 +340,14 @@ class Mirror:
         self._idle.portfolios += (terms is None) - (self._terms[key] is None)
         self._terms[key] = terms
 
-    def _set_activity(self, key: Id) -> None:
-        """Follow a change of a demand's curve or of its use."""
-        view = self._demands[key]
-        curve = cast("Curve | None", view.curve.value) if view.portfolios else None
-        before, self._curves[key] = self._curves[key], curve
+    def _set_curve(self, view: DemandView, version: Version) -> None:
+        """Follow a change of a demand's curve, or of its use with the one it has."""
+        view.curve = version
+        key = view.entity.id
+        curve = cast("Curve | None", version.value) if view.portfolios else None
+        before = self._curves[key]
+        if before is not curve:
+            self._curves[key] = curve
         if (before is None) != (curve is None):
             self._idle.demands += 1 if curve is None else -1
             self._touched.update(view.portfolios)
@@ -363,8 +369,7 @@ class Mirror:
 
     def _change(self, part: Part, key: Id, version: Version) -> None:
         if part is Part.CURVE:
-            self._demands[key].curve = version
-            self._set_activity(key)
+            self._set_curve(self._demands[key], version)
             return
         match part:
             case Part.BASIS:
@@ -390,7 +395,7 @@ class Mirror:
         # The first one after a load, when positions are written down already.
         for key in self.batch.portfolios if self.batch is not None else ():
             if key not in batch.portfolios:
-                self._settled[key] = self._ended(self._settled[key])
+                self._settled[key] = _ended(self._settled[key], batch)
 
     def _write_down(self, most: int | None = None) -> None:
         """Write down where those stand that left with the last batch.
@@ -403,16 +408,9 @@ class Mirror:
             return
         for key in islice(self._leaving, most):
             if key not in batch.portfolios:
-                self._settled[key] = self._ended(_position_in(former, key))
+                self._settled[key] = _ended(_position_in(former, key), batch)
         if not length_hint(self._leaving):
             self._former = None
-
-    def _ended(self, old: Position) -> Position:
-        """Return a position that ended with the last batch, if not before."""
-        assert self._trading is not None  # noqa: S101  # who asks has looked
-        at = self._trading.as_of
-        end = at if old.until is None else min(at, old.until)
-        return Position(old.traded, old.rate, old.since, end)
 
     def _reattach(
         self, key: Id, old: Mapping[Id, float], new: Mapping[Id, float]
@@ -422,13 +420,20 @@ class Mirror:
         for demand, weight in new.items():
             self._demands[demand].portfolios[key] = weight
         for demand in {**old, **new}:
-            self._set_activity(demand)
+            view = self._demands[demand]
+            self._set_curve(view, view.curve)
 
 
 def _position_in(batch: StoredBatch, key: Id) -> Position:
     rate = batch.portfolios[key].rate
     traded = batch.traded.get(key, 0.0)
     return Position(traded, rate, batch.as_of, batch.expires)
+
+
+def _ended(old: Position, batch: StoredBatch) -> Position:
+    """Return a position that ended with this batch, if not before."""
+    end = batch.as_of if old.until is None else min(batch.as_of, old.until)
+    return Position(old.traded, old.rate, old.since, end)
 
 
 def _left(limit: float | None, unit: float, traded: float, none: float) -> float:
