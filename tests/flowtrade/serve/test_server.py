@@ -326,6 +326,19 @@ async def test_pipelined_requests_are_answered_in_order(url, connect):
     assert bodies == [b"0", b"1", b"2"]
 
 
+async def test_all_pipelined_requests_of_one_read_are_answered(url, connect):
+    stream = await connect(url)
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 300 + last)
+
+    data = b""
+    with trio.fail_after(120):
+        while piece := await stream.receive_some():
+            data += piece
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", data) == [b"200"] * 301
+
+
 class Seen(logging.Handler):
     """Sets an event at the first record."""
 

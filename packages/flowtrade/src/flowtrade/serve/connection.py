@@ -152,7 +152,8 @@ class ServedConnection:
         self._app = app
         self._shortcut = shortcut
         self._limits = limits
-        self._http = HttpServerConnection(limits)
+        # What one read brings is answered before the next: its size is the limit.
+        self._http = HttpServerConnection(limits, max_pipelined=_READ + _AHEAD)
         self._plain: Incoming | None = None
         self._ahead = bytearray()
         self._head = b""
@@ -347,11 +348,13 @@ class ServedConnection:
         http = self._http
         try:
             requests = http.feed(data) if data else self._ended()
-            for request in requests:
+            for number, request in enumerate(requests, start=1):
                 self._phase = _Phase.ANSWER
                 await self._answer(Incoming.from_request(request))
                 if self._stopping:
                     break
+                if number % _TURNS == 0:  # a read may hold thousands
+                    await trio.lowlevel.checkpoint()
             if http.fault is not None:
                 raise http.fault
         except HttpProtocolError as fault:
