@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from flowtrade.api.large import encode_in_turns, large_answer
 from flowtrade.core import turns
+from flowtrade.core.service import DraftDemand
 from flowtrade.ids import TimeOrderedIds
 from flowtrade.models.batch import BidderBatch, DemandAccount, PortfolioAccount
+from flowtrade.models.curve import ConstantCurve
 from flowtrade.models.page import More
 from flowtrade.models.product import ProductPage, ProductRecord
+from flowtrade.models.time import parse_timestamp
 from flowtrade.settings import Settings, StoreSettings
 from flowtrade.testing.bench import open_bench
 
@@ -124,3 +127,56 @@ async def test_long_lists_are_the_same_as_short_ones(tmp_path, monkeypatch, kind
     assert any(demand["portfolios"] == {bid: 2.0} for demand in short[2]["demands"])
     assert [{**past[2], "as_of": ""}] == [{**short[2], "as_of": ""}]
     assert past[:2] == short[:2]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_what_happens_while_a_long_list_is_read_is_not_in_it(
+    tmp_path, monkeypatch, kind
+):
+    url = "memory:" if kind == "memory" else f"sqlite:{tmp_path / 'store.db'}"
+    settings = Settings(store=StoreSettings(url=url))
+    async with (
+        open_bench(settings, ids=TimeOrderedIds()) as bench,
+        bench.client(TOKEN) as client,
+    ):
+        body = {"app_data": 1, "curve_data": {"price": 1}}
+        demand = (await client.post("/demand", json=body)).json()["id"]
+        body = {"app_data": 1, "demand": demand, "basis": None}
+        bid = (await client.post("/portfolio", json=body)).json()["id"]
+        store = bench.service._store
+        read, changes = store.bids_at, []
+
+        async def late(owner, at):  # a read that waits for its turn
+            await bench.service.set_curve(demand, ConstantCurve(price=2.0))
+            await bench.service.set_groups(bid, demand={demand: 2.0})
+            changes.append(await bench.service.create_demand(owner, b"1", None))
+            return await read(owner, at)
+
+        for path in ("/demand", "/portfolio", "/submission"):
+            before = (await client.get(path)).json()
+            with monkeypatch.context() as patch:
+                patch.setattr("flowtrade.core.bidding._FEW", 0)
+                patch.setattr(store, "bids_at", late)
+                assert (await client.get(path)).json() == before
+            assert (await client.get(path)).json() != before
+
+    assert len(changes) == 3
+
+
+async def test_a_submission_tells_the_moment_of_what_it_shows(tmp_path):
+    settings = Settings(store=StoreSettings(url=f"sqlite:{tmp_path / 'store.db'}"))
+    async with open_bench(settings, ids=TimeOrderedIds()) as bench:
+        told = []
+
+        async def submit(price):
+            curve = ConstantCurve(price=price)
+            draft = DraftDemand(id=None, app_data=b"1", curve=curve)
+            told.append(await bench.service.submit(str(UUID(int=1)), [draft], []))
+
+        async with trio.open_nursery() as nursery:  # both share a commit
+            nursery.start_soon(submit, 1.0)
+            nursery.start_soon(submit, 2.0)
+
+    for record in told:
+        (shown,) = record.demands
+        assert parse_timestamp(shown.valid_from) <= parse_timestamp(record.as_of)

@@ -149,8 +149,7 @@ class Bidding(UseCases):
         """
         if at is None and self._are_few(bidders):
             return self.demands(bidders)
-        moment = self.mirror.at if at is None else at
-        return await self.history.active_demands(bidders, moment)
+        return await self.history.active_demands(bidders, at)
 
     # Portfolios.
 
@@ -248,8 +247,7 @@ class Bidding(UseCases):
         """
         if at is None and self._are_few(bidders):
             return self.portfolios(bidders)
-        moment = self.mirror.at if at is None else at
-        return await self.history.active_portfolios(bidders, moment)
+        return await self.history.active_portfolios(bidders, at)
 
     # Many at once.
 
@@ -343,8 +341,8 @@ class Bidding(UseCases):
         )
         _check_unique("demand", [entry.id for entry in operation.demands])
         _check_unique("portfolio", [entry.id for entry in operation.portfolios])
-        applied = await self._store.execute(operation)
-        return self._submission(bidder, applied.timestamp)
+        await self._store.execute(operation)
+        return self._submission(bidder)
 
     async def submission(self, bidder: Id, at: Timestamp | None) -> SubmissionRecord:
         """Return a bidder's active bids.
@@ -354,9 +352,8 @@ class Bidding(UseCases):
             at: When, or None for the present.
         """
         if at is None and self._are_few([bidder]):
-            return self._submission(bidder, self.mirror.at)
-        moment = self.mirror.at if at is None else at
-        return await self.history.submission(bidder, moment)
+            return self._submission(bidder)
+        return await self.history.submission(bidder, at)
 
     # Inside.
 
@@ -372,9 +369,10 @@ class Bidding(UseCases):
         assert isinstance(operation, AddPortfolio | SetGroups)  # noqa: S101  # as documented
         return self.portfolio(operation.id)
 
-    def _submission(self, bidder: Id, at: Timestamp) -> SubmissionRecord:
+    def _submission(self, bidder: Id) -> SubmissionRecord:
+        # As of what is shown: others may have shared the commit of who has just asked.
         return SubmissionRecord(
-            as_of=format_timestamp(at),
+            as_of=format_timestamp(self.mirror.at),
             demands=[
                 demand_record(view)
                 for view in self.mirror.demands_of(bidder)

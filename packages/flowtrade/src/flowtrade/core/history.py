@@ -11,6 +11,7 @@ import msgspec
 
 from flowtrade.core.mirror import Mirror
 from flowtrade.core.records import (
+    as_then,
     demand_record,
     more_before,
     page,
@@ -140,34 +141,54 @@ class History:
         return portfolio_record(view, tree=tree, at=at)
 
     async def active_demands(
-        self, bidders: Iterable[Id], at: Timestamp
+        self, bidders: Iterable[Id], at: Timestamp | None
     ) -> list[DemandRecord]:
-        """Return the demands of these bidders that had a curve, in order of making."""
+        """Return the demands of these bidders that had a curve, in order of making.
+
+        Args:
+            bidders: Whose.
+            at: When; None for the present, as it is when this is called: what happens
+                while they are read is not seen.
+        """
+        moment = self._mirror.at if at is None else at
         views = [
             view
             for bidder in dict.fromkeys(bidders)
-            for view in (await self._store.bids_at(bidder, at)).demands
+            for view in (await self._store.bids_at(bidder, moment)).demands
         ]
-        return await in_turns(_active_demands(views, attached=False))
+        records = _active_demands(views, attached=False)
+        return await in_turns(map(as_then, records) if at is None else records)
 
     async def active_portfolios(
-        self, bidders: Iterable[Id], at: Timestamp
+        self, bidders: Iterable[Id], at: Timestamp | None
     ) -> list[PortfolioRecord]:
-        """Return the portfolios of these bidders that had a demand or a basis."""
+        """Return the portfolios of these bidders that had a demand or a basis.
+
+        Args:
+            bidders: Whose.
+            at: As for `active_demands`.
+        """
+        moment = self._mirror.at if at is None else at
         views = [
             view
             for bidder in dict.fromkeys(bidders)
-            for view in (await self._store.bids_at(bidder, at)).portfolios
+            for view in (await self._store.bids_at(bidder, moment)).portfolios
         ]
-        return await in_turns(_active_portfolios(views))
+        records = _active_portfolios(views)
+        return await in_turns(map(as_then, records) if at is None else records)
 
-    async def submission(self, bidder: Id, at: Timestamp) -> SubmissionRecord:
-        """Return a bidder's active bids as they were."""
-        bids = await self._store.bids_at(bidder, at)
+    async def submission(self, bidder: Id, at: Timestamp | None) -> SubmissionRecord:
+        """Return a bidder's active bids as they were; `at` as for `active_demands`."""
+        moment = self._mirror.at if at is None else at
+        bids = await self._store.bids_at(bidder, moment)
+        demands = _active_demands(bids.demands, attached=True)
+        portfolios = _active_portfolios(bids.portfolios)
+        if at is None:
+            demands, portfolios = map(as_then, demands), map(as_then, portfolios)
         return SubmissionRecord(
-            as_of=format_timestamp(at),
-            demands=await in_turns(_active_demands(bids.demands, attached=True)),
-            portfolios=await in_turns(_active_portfolios(bids.portfolios)),
+            as_of=format_timestamp(moment),
+            demands=await in_turns(demands),
+            portfolios=await in_turns(portfolios),
         )
 
     async def position(self, key: Id, at: Timestamp, *, unit: float) -> PositionRecord:

@@ -103,6 +103,8 @@ def product_record(
 
 def as_then(record: _R) -> _R:
     """Return a record of the past without what happened later."""
+    if record.valid_until is None:
+        return record
     return msgspec.structs.replace(record, valid_until=None)
 
 
