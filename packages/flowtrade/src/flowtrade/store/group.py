@@ -441,12 +441,14 @@ class GroupStore:
 
     def _apply(self, group: SqlGroup, operation: Operation) -> Applied | RequestError:
         now = issue_timestamp(self._clock.now_ns(), self._last, operation)
-        tx = SqlTransaction(group, now)
-        try:
-            changes = apply(operation, tx)
-        except RequestError as error:
-            return error
-        group.accept(tx)
+        changes = group.apply_plain(operation, now)
+        if changes is None:
+            tx = SqlTransaction(group, now)
+            try:
+                changes = apply(operation, tx)
+            except RequestError as error:
+                return error
+            group.accept(tx)
         self._last = now
         return Applied(timestamp=now, operation=operation, changes=changes)
 
