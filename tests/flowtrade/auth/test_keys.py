@@ -1,12 +1,16 @@
 """Key sets: what is read, where from, and how rotation reaches the authorizer."""
 
 import json
+import ssl
+from contextlib import suppress
 from uuid import UUID
 
 import httpx
 import jwt
 import pytest
 import trio
+import trio.testing
+import trustme
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from flowtrade.auth import (
@@ -139,7 +143,19 @@ class Provider:
         task_status.started(f"http://127.0.0.1:{port}/keys")
         await trio.serve_listeners(self._answer, [listener])
 
+    async def serve_tls(self, authority, *, task_status):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listener.socket.getsockname()[1]
+        task_status.started(f"https://127.0.0.1:{port}/keys")
+        await trio.serve_listeners(self._answer, [trio.SSLListener(listener, context)])
+
     async def _answer(self, stream):
+        with suppress(trio.BrokenResourceError):  # a peer that does not trust us
+            await self._answer_one(stream)
+
+    async def _answer_one(self, stream):
         head = b""
         while b"\r\n\r\n" not in head:
             head += await stream.receive_some()
@@ -166,6 +182,20 @@ async def test_an_address_hands_out_keys_or_says_why_not(nursery):
         provider.answer = answer
         with pytest.raises(InvalidRequest, match=reason):
             await source.fetch()
+    nursery.cancel_scope.cancel()
+
+
+async def test_whose_certificate_nobody_vouches_for_hands_out_no_keys(nursery):
+    provider, authority = Provider((200, key_set(public(OKP)))), trustme.CA()
+    url = await nursery.start(provider.serve_tls, authority)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    (key,) = await key_source(url, ssl_context=trusting).fetch()
+    with pytest.raises(InvalidRequest, match="CERTIFICATE_VERIFY_FAILED"):
+        await key_source(url).fetch()
+
+    assert key.kid == "ed"
     nursery.cancel_scope.cancel()
 
 
@@ -216,6 +246,33 @@ async def test_a_token_of_a_new_key_makes_the_source_be_asked(autojump_clock):
         assert (await authorizer.authorize(token(private))).can_create_bid() == BIDDER
 
     assert source.asked == 2
+
+
+async def test_tokens_of_a_new_key_that_come_together_are_all_accepted(autojump_clock):
+    source = Source(OKP)
+    authorizer = await JwtAuthorizer.from_source(source)
+    await trio.sleep(60)
+    source.keys = (OKP, RS)
+    found = []
+
+    async def come(name):
+        made = generate_jwt(name, SigningKey({**RS, "alg": "RS256"}))
+        found.append((await authorizer.authorize(made)).can_create_bid())
+
+    names = [str(UUID(int=number)) for number in range(1, 6)]
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(come, name)
+
+    assert sorted(found) == names
+    assert source.asked == 2
+
+
+async def test_who_sends_new_tokens_lets_others_run_between():
+    authorizer = JwtAuthorizer([SigningKey({**OKP, "alg": "EdDSA"})])
+
+    with trio.testing.assert_checkpoints():
+        await authorizer.authorize(token(OKP))
 
 
 async def test_strangers_make_the_source_be_asked_once_a_minute(autojump_clock):

@@ -36,6 +36,10 @@ class Echo:
             case "/twice":
                 await self.begin(send)
                 await self.begin(send)
+            case "/patient":
+                await self.wait_for_the_peer(receive)
+                await self.begin(send, status=200)
+                await self.piece(send, b"", more=False)
             case "/empty":
                 await self.begin(send, status=204)
                 await self.piece(send, b"", more=False)
@@ -50,6 +54,15 @@ class Echo:
 
     async def piece(self, send, body, *, more=True):
         await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def wait_for_the_peer(self, receive):
+        """Look for the peer's going until it is said that it will not."""
+        await receive()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            self.ready.set()
+            await self.gone.wait()
+            nursery.cancel_scope.cancel()
 
     async def push(self, scope, receive, send):
         self.connection = scope["extensions"][CONNECTION]
@@ -134,6 +147,48 @@ async def test_a_response_in_pieces_is_chunked_and_the_last(peer):
     assert b"Transfer-Encoding: chunked" in head
     assert b"Connection: close" in head
     assert body == b"3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n"
+
+
+async def test_nothing_is_answered_behind_a_response_in_pieces(app, peer):
+    await peer.send_all(GET % b"/pieces")
+    await until(peer, b"0\r\n\r\n")
+    await peer.send_all(GET % b"/")  # into nothing
+
+    assert await until_end(peer) == b""
+    assert [scope["path"] for scope in app.scopes] == ["/pieces"]
+
+
+async def test_what_comes_during_an_answer_is_answered_after_it(app, peer):
+    await peer.send_all(GET % b"/patient")
+    await app.ready.wait()
+    await peer.send_all(GET % b"/")
+    await trio.testing.wait_all_tasks_blocked()
+    app.gone.set()
+
+    data = await until(peer, b"hello")
+    assert data.startswith(b"HTTP/1.1 200")
+    assert data.count(b"HTTP/1.1 200") == 2
+
+
+async def test_a_stop_during_an_answer_ends_the_connection_after_it(nursery):
+    app, shutdown, ended = Echo(), trio.Event(), trio.Event()
+
+    async def run(task_status):
+        await serve(app, shutdown=shutdown, grace=1e9, task_status=task_status)
+        ended.set()
+
+    url = await nursery.start(run)
+    stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+    await stream.send_all(GET % b"/patient")
+    await app.ready.wait()
+    shutdown.set()
+    await trio.testing.wait_all_tasks_blocked()
+    app.gone.set()
+
+    assert (await until_end(stream)).startswith(b"HTTP/1.1 200")
+    await stream.aclose()
+    with trio.fail_after(60):
+        await ended.wait()
 
 
 async def test_a_client_of_http_1_0_gets_no_chunks(peer):

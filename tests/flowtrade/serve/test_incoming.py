@@ -40,6 +40,7 @@ OTHERS = [
     b"GET / HTTP/1.1\r\nHost: x\r\nA: \xe4\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\nA: a\rb\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\nA: a\x00b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nA: a\x7fb\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\nAccept\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\n\r\n",

@@ -131,7 +131,7 @@ class UrlKeys:
                 document = await self._download()
             return read_keys(document, public=True)
         except (httpx.HTTPError, trio.TooSlowError) as error:
-            raise InvalidRequest(f"{self._url}: {error!r}") from error
+            raise InvalidRequest(f"{self._url}: {_reason(error)}") from error
         except InvalidRequest as error:
             raise InvalidRequest(f"{self._url}: {error}") from error
 
@@ -160,6 +160,13 @@ def key_source(name: str, *, ssl_context: ssl.SSLContext | None = None) -> KeySo
     if "://" in name:
         return UrlKeys(name, ssl_context=ssl_context)
     return FileKeys(Path(name))
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error says; of a bad certificate only its causes say it."""
+    while not str(error) and (inner := error.__cause__ or error.__context__):
+        error = inner
+    return repr(error)
 
 
 def _usable(jwk: Mapping[str, Any]) -> SigningKey | None:
