@@ -90,7 +90,7 @@ def migrate_and_die(path, statement):
 @pytest.mark.parametrize("old", [0, 1])
 async def test_a_migration_that_is_killed_is_finished_by_the_next_start(tmp_path, old):
     # Before, within and behind the steps; the pragmas of a connection come first.
-    for statement in (1, 12, 26, 33):
+    for statement in (1, 12, 26, 33, 39):
         path = tmp_path / f"{statement}.db"
         with sqlite3.connect(path) as connection:
             for number, step in enumerate(SQLITE_STEPS[:old], start=1):

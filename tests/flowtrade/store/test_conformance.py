@@ -49,7 +49,7 @@ from flowtrade.models.portfolio import TradeCap
 from flowtrade.models.time import format_timestamp
 from flowtrade.ports import Window
 from flowtrade.settings import StoreSettings
-from flowtrade.store import open_store
+from flowtrade.store import open_store, writes
 from netcore.clock import ManualClock
 
 OWNER, OTHER = str(UUID(int=1)), str(UUID(int=2))
@@ -81,9 +81,13 @@ def clock():
     return ManualClock()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request, tmp_path):
+@pytest.fixture(params=["memory", "sqlite", "landing", "postgres"])
+def url(request, tmp_path, monkeypatch):
     match request.param:
+        case "landing":  # whatever changes, and what has landed is moved all the time
+            monkeypatch.setattr(writes, "_LANDING", 1)
+            monkeypatch.setattr(writes, "_LANDED", 3)
+            return f"sqlite:{tmp_path / 'store.db'}"
         case "sqlite":
             return f"sqlite:{tmp_path / 'store.db'}"
         case "postgres":

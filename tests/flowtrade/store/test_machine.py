@@ -40,7 +40,8 @@ from flowtrade.errors import RequestError
 from flowtrade.models.curve import ConstantCurve
 from flowtrade.ports import Window
 from flowtrade.settings import StoreSettings
-from flowtrade.store import open_store
+from flowtrade.store import open_store, writes
+from flowtrade.store.group import GroupStore
 from flowtrade.store.memory import MemoryStore
 from netcore.clock import ManualClock
 
@@ -319,9 +320,23 @@ class SqliteMachine(StoreMachine):
         self.folder.cleanup()
 
 
+class LandingMachine(SqliteMachine):
+    """Every change lands, and is seldom moved: reads find versions in two tables."""
+
+    @asynccontextmanager
+    async def opened(self):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(writes, "_LANDING", 1)
+            patch.setattr(writes, "_LANDED", 5)
+            patch.setattr(GroupStore, "_move_landed", lambda _store, _writer: None)
+            async with super().opened() as store:
+                yield store
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("machine", "examples"), [(MemoryMachine, 40), (SqliteMachine, 8)]
+    ("machine", "examples"),
+    [(MemoryMachine, 40), (SqliteMachine, 4), (LandingMachine, 6)],
 )
 def test_a_store_lives_as_the_model_does(machine, examples):
     run_state_machine_as_test(

@@ -16,10 +16,13 @@ from uuid import UUID
 import pytest
 
 from flowtrade.core.state import Kind, Part, Version
+from flowtrade.errors import StoreFailed
 from flowtrade.models.curve import ConstantCurve
 from flowtrade.ports import Window
+from flowtrade.settings import StoreSettings
 from flowtrade.store.codec import encode_value, id_to_blob
 from flowtrade.store.open import open_database
+from flowtrade.store.reading import open_for_reading
 from flowtrade.store.schema import POSTGRES_STEPS, SQLITE_STEPS
 from flowtrade.store.sqlite import APPLICATION_ID
 from flowtrade.store.tables import SqlReads
@@ -251,6 +254,13 @@ def kinds_of(path):
     return version, "valid_until" in columns
 
 
+async def test_a_tool_that_only_reads_an_earlier_store_says_what_to_do(tmp_path):
+    earlier_file(tmp_path / "earlier.db")
+    with pytest.raises(StoreFailed, match="`migrate`, brings an earlier store"):
+        async with open_for_reading(StoreSettings(url=f"sqlite:{tmp_path}/earlier.db")):
+            pass
+
+
 def test_a_process_killed_while_it_migrates_a_file_loses_nothing(tmp_path, kill):
     seen, died = set(), 0
     deaths = [("statements", number) for number in range(9, 18)]
@@ -266,7 +276,7 @@ def test_a_process_killed_while_it_migrates_a_file_loses_nothing(tmp_path, kill)
         seen.add(kinds_of(path))
         check(f"sqlite:{path}")
     # Whatever the moment: the step has happened, or it has not; and both were seen.
-    assert seen == {(EARLIER, True), (len(SQLITE_STEPS), False)}
+    assert seen == {(EARLIER, True), (EARLIER + 1, False), (len(SQLITE_STEPS), False)}
     assert died >= 10
 
 

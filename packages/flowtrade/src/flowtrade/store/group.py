@@ -57,7 +57,13 @@ from flowtrade.ports import Clock, Listener, Lock, Window
 from flowtrade.settings import StoreSettings
 from flowtrade.store.sessions import Bell, Database, Session
 from flowtrade.store.tables import SqlReads
-from flowtrade.store.writes import Known, SqlGroup, SqlTransaction
+from flowtrade.store.writes import (
+    Known,
+    SqlGroup,
+    SqlTransaction,
+    landed,
+    move_landed,
+)
 from netcore.models import Timestamp
 
 __all__ = ["GroupStore"]
@@ -312,12 +318,22 @@ class GroupStore:
         except database.errors as error:
             raise StoreFailed(f"cannot open {database.name}: {error}") from error
         try:
+            if writer.lands:
+                self._move_landed(writer)
             reads = SqlReads(writer)
             self._last, self._batches = reads.last_timestamp(), reads.last_batch()
         except database.errors as error:
             writer.close()
             raise StoreFailed(f"cannot use {database.name}: {error}") from error
         return writer
+
+    @staticmethod
+    def _move_landed(writer: Session) -> None:
+        """Let the first snapshot, the longest there is, read one table."""
+        if landed(writer):
+            writer.begin()
+            move_landed(writer)
+            writer.commit()
 
     async def _write_until_closed(self, writer: Session) -> None:
         token = trio.lowlevel.current_trio_token()
@@ -430,7 +446,8 @@ class GroupStore:
         self, writer: Session, tickets: list[_Ticket]
     ) -> list[list[Applied | RequestError]]:
         operations = [op for ticket in tickets for op in ticket.operations]
-        group = SqlGroup(writer, self._known, operations)
+        scattered = len(operations) < 2 * len(tickets)
+        group = SqlGroup(writer, self._known, operations, scattered=scattered)
         carry_out = self._apply
         results = [
             [carry_out(group, operation) for operation in ticket.operations]

@@ -53,6 +53,11 @@ class PostgresSession:
         """See `flowtrade.store.sessions.Session`."""
         return self._connection.closed
 
+    @property
+    def lands(self) -> bool:
+        """See `flowtrade.store.sessions.Session`."""
+        return False
+
     def execute(self, sql: str, parameters: Mapping[str, object] = _NOTHING) -> Rows:
         """See `flowtrade.store.sessions.Session`."""
         return self._connection.execute(_translate(sql), cast("Any", parameters))

@@ -76,7 +76,12 @@ class ReadOnlyStore:
         Raises:
             StoreFailed: It cannot be opened, or holds nothing of ours.
         """
-        await self._read(lambda reads: reads.last_timestamp())
+        try:
+            await self._read(lambda reads: reads.check())
+        except StoreFailed as error:
+            raise StoreFailed(
+                f"{error}; a server, or `migrate`, brings an earlier store up to date"
+            ) from error
 
     def close(self) -> None:
         """Disconnect."""

@@ -7,6 +7,10 @@ particular no `jsonb()`.
 Time is int64 nanoseconds. A version of a timeline ends where the next one begins, so
 only beginnings are stored: a change is one row more, and no row is ever rewritten.
 Ids are 16 bytes, curves, groups and records are JSON text.
+
+Versions are read through the view `timeline`. In SQLite they may still be in the table
+`landed`, where they are written one behind the other, before they are moved to their
+places in `version` (`flowtrade.store.writes`).
 """
 
 from typing import Final
@@ -123,10 +127,31 @@ _BEGINNINGS: Final = """
 """A version's end is the beginning of the next one; said twice it cost every change
 two statements and two indexes, and could be said wrongly."""
 
+_LANDED: Final = """
+    CREATE TABLE landed (
+        entity {bigint} NOT NULL REFERENCES entity (pk),
+        part INTEGER NOT NULL,
+        valid_from {bigint} NOT NULL,
+        value {blob},
+        PRIMARY KEY (entity, part, valid_from)
+    ) {strict};
+    CREATE VIEW timeline AS
+        SELECT entity, part, valid_from, value FROM version
+        UNION ALL SELECT entity, part, valid_from, value FROM landed;
+"""
+"""With row ids: a change goes behind the one before, and only its key among the keys. A
+page of the file takes the rows of twenty demands instead of one's."""
+
+_TIMELINE: Final = """
+    CREATE VIEW timeline AS SELECT entity, part, valid_from, value FROM version;
+"""
+"""PostgreSQL writes rows to its log, not pages: there all are in their places."""
+
 SQLITE_STEPS: Final = tuple(
-    step.format_map(_SQLITE) for step in (*_TABLES, _EPOCH, _EXPIRES, _BEGINNINGS)
+    step.format_map(_SQLITE)
+    for step in (*_TABLES, _EPOCH, _EXPIRES, _BEGINNINGS, _LANDED)
 )
 POSTGRES_STEPS: Final = tuple(
     step.format_map(_POSTGRES)
-    for step in (*_TABLES, _EPOCH + _FOLLOW, _EXPIRES, _BEGINNINGS)
+    for step in (*_TABLES, _EPOCH + _FOLLOW, _EXPIRES, _BEGINNINGS, _TIMELINE)
 )

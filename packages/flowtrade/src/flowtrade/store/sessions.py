@@ -31,6 +31,11 @@ class Session(Protocol):
         """Whether the connection is gone, so that a commit's fate is unknown."""
         ...
 
+    @property
+    def lands(self) -> bool:
+        """Whether it has the table `landed`, where versions wait for their places."""
+        ...
+
     def execute(self, sql: str, parameters: Mapping[str, object] = ...) -> Rows:
         """Run one statement."""
         ...

@@ -42,6 +42,11 @@ class SqliteSession:
         """Never: the file is here, and a failed commit has not happened."""
         return False
 
+    @property
+    def lands(self) -> bool:
+        """See `flowtrade.store.sessions.Session`."""
+        return True
+
     def execute(self, sql: str, parameters: Mapping[str, object] = _NOTHING) -> Rows:
         """See `flowtrade.store.sessions.Session`."""
         return self._connection.execute(sql, parameters)

@@ -7,6 +7,12 @@ is needed. What is accepted goes into the group's rows, and these go to the data
 a few statements with many rows each, before the commit, or earlier if an operation has
 to read what one before it wrote.
 
+Where the database writes pages, as SQLite does, a change of one demand out of many
+would cost a page of 4 KiB for its 150 bytes. Changes that come one by one therefore
+land in a small table, one behind the other, and are moved to their places together, in
+order, when there are some thousands: then a page takes many of them at a time. All of
+that happens in the same transactions as the changes.
+
 Entities never change, so what is known of them is kept from group to group, and what a
 group will ask for is fetched by one query before it begins.
 
@@ -14,6 +20,7 @@ Runs in the writer's thread and knows no trio. Rules are in `flowtrade.core.oper
 reads in `flowtrade.store.tables`.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, starmap
 from operator import itemgetter
@@ -60,7 +67,7 @@ from flowtrade.store.sessions import Rows, Session
 from flowtrade.store.tables import ENTITY, entity_of
 from netcore.models import Timestamp
 
-__all__ = ["Known", "SqlGroup", "SqlTransaction"]
+__all__ = ["Known", "SqlGroup", "SqlTransaction", "landed", "move_landed"]
 
 _KNOWN: Final = 2**17
 """Entities of one kind kept between groups; some hundred bytes each."""
@@ -73,8 +80,19 @@ _ROWS: Final = 1024
 
 _CURVE: Final = int(Part.CURVE)
 
+_LANDING: Final = 16
+"""Changes in a group from which on they land: fewer would dirty as many pages so."""
+
+_LANDED: Final = 8192
+"""Versions that have landed before they are moved. With fewer each page takes few of
+them; with more the keys of those that land fill many pages themselves, and moving them
+takes longer, for which the next group waits."""
+
 _Known = tuple[int, Entity]
 """An entity with its primary key."""
+
+_Row = tuple[int, int, Timestamp, bytes | None]
+"""Of a version: primary key, part, when it begins, value."""
 
 
 @final
@@ -84,17 +102,19 @@ class Known:
     Attributes:
         entities: Primary key and entity, by kind and id.
         following: The primary key of the next entity, or None if it must be read.
+        landed: How many versions have landed, or None if they must be counted.
     """
 
     def __init__(self) -> None:
         self.entities: dict[Kind, dict[Id, _Known]] = {kind: {} for kind in Kind}
         self.following: int | None = None
+        self.landed: int | None = None
 
     def forget(self) -> None:
         """Forget everything: a commit failed, or somebody else has written."""
         for known in self.entities.values():
             known.clear()
-        self.following = None
+        self.following = self.landed = None
 
     def shrink(self) -> None:
         """Forget the kinds of which too many are known."""
@@ -111,12 +131,20 @@ class SqlGroup:
         session: Where, with an open transaction.
         known: Kept by the writer from group to group.
         operations: What will be asked of it, to be prepared for.
+        scattered: Whether they come from many callers, each with few, so that their
+            versions are neighbours of nothing.
     """
 
     def __init__(
-        self, session: Session, known: Known, operations: Iterable[Operation]
+        self,
+        session: Session,
+        known: Known,
+        operations: Iterable[Operation],
+        *,
+        scattered: bool = False,
     ) -> None:
         self.session = session
+        self._lands = scattered and session.lands
         self._known = known
         known.shrink()
         self._demands = known.entities[Kind.DEMAND]
@@ -125,9 +153,10 @@ class SqlGroup:
         self._following = (
             self._first_key() if known.following is None else known.following
         )
+        self._first_new = self._following
         self._owners: dict[Id, bytes] = {}
         self._entities: list[_Known] = []
-        self._versions: list[tuple[int, int, Timestamp, bytes | None]] = []
+        self._versions: list[_Row] = []
         self._attached: dict[tuple[int, int], None] = {}
         self._remembered: list[tuple[object, ...]] = []
         self.memories: dict[tuple[str, str], Memory] = {}
@@ -209,8 +238,7 @@ class SqlGroup:
         if self._entities:
             write(_INSERT_ENTITY, [*starmap(self._entity_row, self._entities)])
         if self._versions:
-            # By entity: neighbours in the table, one after the other.
-            write(_INSERT_VERSION, sorted(self._versions, key=itemgetter(0)))
+            self._write_versions()
         if self._attached:
             write(_INSERT_ATTACHMENT, list(self._attached))
         if self._remembered:
@@ -222,6 +250,29 @@ class SqlGroup:
             write(_INSERT_MEMORY, self._remembered)
         self._entities, self._versions, self._remembered = [], [], []
         self._attached.clear()
+
+    def _write_versions(self) -> None:
+        # By entity: neighbours in the table, one after the other.
+        rows = sorted(self._versions, key=itemgetter(0))
+        if self._lands:
+            # What is new has its place behind all others, and no other pages to dirty.
+            old = bisect_left(rows, self._first_new, key=itemgetter(0))
+            if old >= _LANDING:
+                self._land(rows[:old])
+                rows = rows[old:]
+        if rows:
+            self.session.execute_many(_INSERT_VERSION, rows)
+
+    def _land(self, rows: list[_Row]) -> None:
+        self.session.execute_many(_INSERT_LANDED, rows)
+        known = self._known
+        if known.landed is None:
+            known.landed = landed(self.session)
+        else:
+            known.landed += len(rows)
+        if known.landed >= _LANDED:
+            move_landed(self.session)
+            known.landed = 0
 
     def _entity_row(self, pk: int, entity: Entity) -> tuple[object, ...]:
         kind, key, parent = entity.kind, entity.id, None
@@ -312,7 +363,7 @@ class SqlTransaction:
 
     def __init__(self, group: SqlGroup, now: Timestamp) -> None:
         self.now = now
-        self.versions: list[tuple[int, int, Timestamp, bytes | None]] = []
+        self.versions: list[_Row] = []
         # Made when needed: most operations only change one timeline.
         self.entities: list[tuple[int, Entity]] | None = None
         self.attachments: dict[tuple[int, int], None] | None = None
@@ -341,7 +392,7 @@ class SqlTransaction:
     def live(self, part: Part, key: Id) -> Version:
         """See `flowtrade.core.operations.Transaction`."""
         valid_from, value = self._read(
-            "SELECT valid_from, value FROM version "
+            "SELECT valid_from, value FROM timeline "
             "WHERE entity = :pk AND part = :part ORDER BY valid_from DESC LIMIT 1",
             pk=self._pk(part.kind, key),
             part=int(part),
@@ -495,6 +546,12 @@ _INSERT_ENTITY: Final = (
 _INSERT_VERSION: Final = (
     "INSERT INTO version (entity, part, valid_from, value) VALUES (?, ?, ?, ?)"
 )
+_INSERT_LANDED: Final = _INSERT_VERSION.replace("version", "landed")
+_MOVE: Final = (
+    "INSERT INTO version (entity, part, valid_from, value) "
+    "SELECT entity, part, valid_from, value FROM landed "
+    "ORDER BY entity, part, valid_from"
+)
 _INSERT_ATTACHMENT: Final = (
     "INSERT INTO attachment (demand, portfolio) VALUES (?, ?) ON CONFLICT DO NOTHING"
 )
@@ -505,6 +562,22 @@ _INSERT_MEMORY: Final = (
 _INSERT_OUTCOME: Final = (
     "INSERT INTO outcome (entity, as_of, price, rate, traded) VALUES (?, ?, ?, ?, ?)"
 )
+
+
+def landed(session: Session) -> int:
+    """Return how many versions are not in their places yet."""
+    (count,) = session.execute("SELECT count(*) FROM landed").fetchone()
+    return int(count)
+
+
+def move_landed(session: Session) -> None:
+    """Move the versions that have landed to their places.
+
+    Args:
+        session: Where, with an open transaction.
+    """
+    session.execute(_MOVE)
+    session.execute("DELETE FROM landed")
 
 
 def _named(operation: Operation) -> Iterator[tuple[Kind, Id]]:

@@ -77,7 +77,7 @@ class _Contents:
         for part, blob, start, until, value in session.execute(
             "SELECT v.part, e.id, v.valid_from, lead(v.valid_from) OVER "
             "(PARTITION BY v.entity, v.part ORDER BY v.valid_from), v.value "
-            "FROM version v JOIN entity e ON e.pk = v.entity "
+            "FROM timeline v JOIN entity e ON e.pk = v.entity "
             "ORDER BY v.entity, v.part, v.valid_from"
         ):
             curve = decode_value(Part(part), value)

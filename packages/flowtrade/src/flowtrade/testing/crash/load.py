@@ -121,7 +121,9 @@ class SubmissionBidder:
             )
         )
         self.open = None
-        self.told.append((parse_timestamp(record.as_of), demand, portfolio))
+        # Not `as_of`: others may have shared the commit, and it is of the last of them.
+        (made,) = record.demands
+        self.told.append((parse_timestamp(made.valid_from), demand, portfolio))
 
 
 @final

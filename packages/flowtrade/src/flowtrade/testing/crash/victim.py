@@ -130,6 +130,7 @@ class _DeadlySession:
         self.begin_snapshot = session.begin_snapshot
         self.rollback = session.rollback
         self.close = session.close
+        self.lands = session.lands
 
     @property
     def lost(self) -> bool:

@@ -1,0 +1,236 @@
+"""Where versions are written, and that they are read alike wherever they are."""
+
+import sqlite3
+from contextlib import closing
+from uuid import UUID
+
+import pytest
+
+from flowtrade.core.operations import (
+    AddDemand,
+    AddPortfolio,
+    AddProduct,
+    NewProduct,
+    SetCurve,
+)
+from flowtrade.core.state import Kind, Part
+from flowtrade.errors import StoreFailed, VersionMismatch
+from flowtrade.models.curve import ConstantCurve
+from flowtrade.ports import Window
+from flowtrade.settings import StoreSettings
+from flowtrade.store import open_store, writes
+from flowtrade.store.group import GroupStore
+from flowtrade.store.sqlite import SqliteDatabase, SqliteSession
+from flowtrade.store.tables import SqlReads
+from netcore.clock import ManualClock
+
+OWNER = str(UUID(int=1))
+ALL = Window(limit=1000)
+DEMANDS = 20
+
+
+def demand(number):
+    return str(UUID(int=100 + number))
+
+
+def add(number):
+    return AddDemand(
+        id=demand(number), owner=OWNER, app_data=b"1", curve=ConstantCurve(price=-1.0)
+    )
+
+
+def change(number, price):
+    return SetCurve(id=demand(number), curve=ConstantCurve(price=price))
+
+
+async def together(store, operations):
+    """Carry out operations of as many callers in one commit."""
+    tickets = [store._enqueue([operation])[0] for operation in operations]
+    return [(await ticket.wait())[0] for ticket in tickets]
+
+
+async def round_of(store, price, numbers=range(DEMANDS)):
+    await together(store, [change(number, price) for number in numbers])
+
+
+def prices(versions):
+    return [version.value.price for version in reversed(versions)]
+
+
+def rows(path):
+    """How many versions are in their places, and how many are not."""
+    with closing(sqlite3.connect(path)) as connection:
+        return tuple(
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608  # our own words
+            for table in ("version", "landed")
+        )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store.db"
+
+
+def opened(path):
+    return open_store(StoreSettings(url=f"sqlite:{path}"), clock=ManualClock())
+
+
+@pytest.fixture
+async def store(path):
+    async with opened(path) as made:
+        await made.execute_many([add(number) for number in range(DEMANDS)])
+        yield made
+
+
+async def test_changes_of_many_callers_land_one_behind_the_other(store, path):
+    await round_of(store, 1.0)
+
+    assert rows(path) == (DEMANDS, DEMANDS)
+
+
+async def test_a_list_and_a_few_go_to_their_places(store, path):
+    await store.execute_many([change(number, 1.0) for number in range(DEMANDS)])
+    await store.execute(change(0, 2.0))
+    await round_of(store, 3.0, range(writes._LANDING - 1))
+
+    assert rows(path) == (2 * DEMANDS + 1 + writes._LANDING - 1, 0)
+
+
+async def test_versions_of_what_is_new_go_to_their_places(store, path):
+    new = [add(number) for number in range(DEMANDS, 2 * DEMANDS)]
+    await together(store, [*new, *(change(n, 1.0) for n in range(DEMANDS))])
+
+    assert rows(path) == (2 * DEMANDS, DEMANDS)
+
+
+async def test_what_has_landed_is_moved_when_there_is_enough_of_it(
+    store, path, monkeypatch
+):
+    monkeypatch.setattr(writes, "_LANDED", 3 * DEMANDS)
+    seen = []
+    for price in range(7):
+        await round_of(store, float(price))
+        seen.append(rows(path)[1] // DEMANDS)
+
+    assert seen == [1, 2, 0, 1, 2, 0, 1]
+    assert sum(rows(path)) == 8 * DEMANDS
+    for number in range(DEMANDS):
+        found = await store.history(Part.CURVE, demand(number), ALL)
+        assert prices(found) == [-1.0, *map(float, range(7))]
+        ends = [version.valid_until for version in found]
+        assert ends == [None, *(version.valid_from for version in found[:-1])]
+
+
+async def test_a_rule_sees_what_has_landed(store):
+    await round_of(store, 1.0)
+    (latest, first) = await store.history(Part.CURVE, demand(3), ALL)
+    curve = ConstantCurve(price=9.0)
+    with pytest.raises(VersionMismatch):
+        await store.execute(
+            SetCurve(id=demand(3), curve=curve, expected=(first.valid_from,))
+        )
+    await store.execute(
+        SetCurve(id=demand(3), curve=curve, expected=(latest.valid_from,))
+    )
+
+    found = await store.history(Part.CURVE, demand(3), ALL)
+    assert prices(found) == [-1.0, 1.0, 9.0]
+
+
+async def test_a_start_finds_everything_in_its_place(path):
+    async with opened(path) as store:
+        await store.execute_many([add(number) for number in range(DEMANDS)])
+        await round_of(store, 1.0)
+        snapshot = await store.snapshot()
+    assert rows(path) == (DEMANDS, DEMANDS)
+
+    async with opened(path) as again:
+        assert rows(path) == (2 * DEMANDS, 0)
+        assert await again.snapshot() == snapshot
+
+
+class Fault:
+    """Lets one commit fail."""
+
+    def __init__(self, monkeypatch):
+        self.armed = False
+        commit = SqliteSession.commit
+
+        def fail(session):
+            if self.armed:
+                self.armed = False
+                raise sqlite3.OperationalError("disk I/O error")
+            commit(session)
+
+        monkeypatch.setattr(SqliteSession, "commit", fail)
+
+
+async def test_a_commit_that_fails_while_it_moves_keeps_what_had_landed(
+    store, path, monkeypatch
+):
+    fault = Fault(monkeypatch)
+    monkeypatch.setattr(writes, "_LANDED", 3 * DEMANDS)
+    await round_of(store, 0.0)
+    await round_of(store, 1.0)
+    fault.armed = True
+    tickets = [store._enqueue([change(n, 5.0)])[0] for n in range(DEMANDS)]
+    for ticket in tickets:
+        with pytest.raises(StoreFailed):
+            await ticket.wait()
+
+    assert rows(path) == (DEMANDS, 2 * DEMANDS)
+    await round_of(store, 2.0)  # counted anew, and moved
+    assert rows(path) == (4 * DEMANDS, 0)
+    for number in range(DEMANDS):
+        found = await store.history(Part.CURVE, demand(number), ALL)
+        assert prices(found) == [-1.0, 0.0, 1.0, 2.0]
+
+
+async def test_no_read_looks_at_more_than_it_is_asked_for(store, path):
+    """Neither table is scanned: with a million versions that takes seconds."""
+    await store.execute(AddProduct(product=NewProduct(id=OWNER, app_data=b"1")))
+    portfolio = str(UUID(int=50))
+    group = {demand(n): 1.0 for n in range(3)}
+    await store.execute(
+        AddPortfolio(
+            id=portfolio, owner=OWNER, app_data=b"1", demand=group, basis={OWNER: 1.0}
+        )
+    )
+    await round_of(store, 1.0)
+    asked = []
+    session = SqliteDatabase(path).open_reader()
+    connection = session._connection
+    connection.set_trace_callback(asked.append)
+    reads = SqlReads(session)
+    reads.snapshot(None)
+    at = reads.last_timestamp()
+    reads.demand_at(demand(0), at)
+    reads.portfolio_at(portfolio, at)
+    reads.bids_at(OWNER, at)
+    reads.history(Part.CURVE, demand(0), ALL)
+    reads.outcomes(Kind.PORTFOLIO, portfolio, ALL)
+    connection.set_trace_callback(None)
+    queries = [sql for sql in asked if "timeline" in sql]
+    assert len(queries) >= 6
+    for sql in queries:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        assert not [
+            step
+            for step in plan
+            if "timeline" in step
+            or "AUTOMATIC" in step
+            or step.startswith(("SCAN version", "SCAN landed", "SCAN v", "SCAN l"))
+        ], sql
+    session.close()
+
+
+async def test_a_store_that_fails_to_move_does_not_open(path, monkeypatch):
+    async with opened(path) as store:
+        await store.execute_many([add(number) for number in range(DEMANDS)])
+        await round_of(store, 1.0)
+
+    Fault(monkeypatch).armed = True
+    with pytest.raises(StoreFailed, match="cannot use"):
+        await GroupStore(SqliteDatabase(path), clock=ManualClock()).open()
+    async with opened(path) as again:
+        assert len(await again.history(Part.CURVE, demand(0), ALL)) == 2
