@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, TypeVar
 import msgspec
 
 from flowtrade.api.context import Api
+from flowtrade.api.names import check_names
 from flowtrade.api.problems import BadRequest, UnsupportedMediaType
 from flowtrade.core.operations import Once
 from flowtrade.core.state import Group
@@ -80,7 +81,7 @@ async def body(request: Api, decoder: "msgspec.json.Decoder[_T]") -> _T:
 
     Raises:
         UnsupportedMediaType: It is not declared as JSON.
-        BadRequest: It is no JSON, or has a number beyond a float.
+        BadRequest: It is no JSON, has a number beyond a float, or names a member twice.
         InvalidRequest: It is JSON of another shape.
     """
     _check_declared(request)
@@ -92,7 +93,7 @@ async def body_curve(request: Api) -> Curve | None:
 
     Raises:
         UnsupportedMediaType: It is not declared as JSON.
-        BadRequest: It is no JSON, or has a number beyond a float.
+        BadRequest: It is no JSON, has a number beyond a float, or names a member twice.
         CurveError: It is no curve or breaks a rule.
     """
     _check_declared(request)
@@ -102,6 +103,8 @@ async def body_curve(request: Api) -> Curve | None:
         points = _POINTS.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return parse_curve(_decoded(data, _ANY))
+    if data.count(b":") != 2 * len(points):  # rate and price of each, and what else?
+        check_names(data, None)
     return PwlCurve(points=points)
 
 
@@ -118,7 +121,7 @@ def _check_declared(request: Api) -> None:
 
 def _decoded(data: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
     try:
-        return decoder.decode(data)
+        decoded = decoder.decode(data)
     except msgspec.ValidationError as error:
         # The decoder stops at the first wrong value; what follows may be no JSON.
         _check_syntax(data)
@@ -130,6 +133,8 @@ def _decoded(data: bytes, decoder: "msgspec.json.Decoder[_T]") -> _T:
         raise BadRequest(f"the body cannot be read: {error}") from error
     except RecursionError as error:
         raise BadRequest("the body cannot be read: it is nested too deep") from error
+    check_names(data, decoded)
+    return decoded
 
 
 def window(request: Api, limit: int) -> Window:
