@@ -1,5 +1,6 @@
 """What every store promises, asked of all of them alike."""
 
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -49,7 +50,8 @@ from flowtrade.models.portfolio import TradeCap
 from flowtrade.models.time import format_timestamp
 from flowtrade.ports import Window
 from flowtrade.settings import StoreSettings
-from flowtrade.store import open_store, writes
+from flowtrade.store import group, open_store
+from flowtrade.store.writes import Landing
 from netcore.clock import ManualClock
 
 OWNER, OTHER = str(UUID(int=1)), str(UUID(int=2))
@@ -85,8 +87,7 @@ def clock():
 def url(request, tmp_path, monkeypatch):
     match request.param:
         case "landing":  # whatever changes, and what has landed is moved all the time
-            monkeypatch.setattr(writes, "_LANDING", 1)
-            monkeypatch.setattr(writes, "_LANDED", 3)
+            monkeypatch.setattr(group, "Landing", partial(Landing, least=1, most=3))
             return f"sqlite:{tmp_path / 'store.db'}"
         case "sqlite":
             return f"sqlite:{tmp_path / 'store.db'}"

@@ -40,9 +40,12 @@ from flowtrade.errors import RequestError
 from flowtrade.models.curve import ConstantCurve
 from flowtrade.ports import Window
 from flowtrade.settings import StoreSettings
-from flowtrade.store import open_store, writes
+from flowtrade.store import open_store
 from flowtrade.store.group import GroupStore
 from flowtrade.store.memory import MemoryStore
+from flowtrade.store.open import running
+from flowtrade.store.sqlite import SqliteDatabase
+from flowtrade.store.writes import Landing
 from netcore.clock import ManualClock
 
 OWNERS = [str(UUID(int=n)) for n in (1, 2)]
@@ -325,11 +328,12 @@ class LandingMachine(SqliteMachine):
 
     @asynccontextmanager
     async def opened(self):
+        landing = Landing(least=1, most=5)
+        database = SqliteDatabase(Path(self.folder.name) / "store.db")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(writes, "_LANDING", 1)
-            patch.setattr(writes, "_LANDED", 5)
             patch.setattr(GroupStore, "_move_landed", lambda _store, _writer: None)
-            async with super().opened() as store:
+            store = GroupStore(database, clock=self.clock, landing=landing)
+            async with running(store):
                 yield store
 
 

@@ -17,11 +17,11 @@ from flowtrade.core.state import Kind, Part
 from flowtrade.errors import StoreFailed, VersionMismatch
 from flowtrade.models.curve import ConstantCurve
 from flowtrade.ports import Window
-from flowtrade.settings import StoreSettings
-from flowtrade.store import open_store, writes
 from flowtrade.store.group import GroupStore
+from flowtrade.store.open import running
 from flowtrade.store.sqlite import SqliteDatabase, SqliteSession
 from flowtrade.store.tables import SqlReads
+from flowtrade.store.writes import Landing
 from netcore.clock import ManualClock
 
 OWNER = str(UUID(int=1))
@@ -71,13 +71,19 @@ def path(tmp_path):
     return tmp_path / "store.db"
 
 
-def opened(path):
-    return open_store(StoreSettings(url=f"sqlite:{path}"), clock=ManualClock())
+def opened(path, landing=None):
+    clock = ManualClock()
+    return running(GroupStore(SqliteDatabase(path), clock=clock, landing=landing))
 
 
 @pytest.fixture
-async def store(path):
-    async with opened(path) as made:
+def landing():
+    return None
+
+
+@pytest.fixture
+async def store(path, landing):
+    async with opened(path, landing) as made:
         await made.execute_many([add(number) for number in range(DEMANDS)])
         yield made
 
@@ -91,9 +97,9 @@ async def test_changes_of_many_callers_land_one_behind_the_other(store, path):
 async def test_a_list_and_a_few_go_to_their_places(store, path):
     await store.execute_many([change(number, 1.0) for number in range(DEMANDS)])
     await store.execute(change(0, 2.0))
-    await round_of(store, 3.0, range(writes._LANDING - 1))
+    await round_of(store, 3.0, range(Landing().least - 1))
 
-    assert rows(path) == (2 * DEMANDS + 1 + writes._LANDING - 1, 0)
+    assert rows(path) == (2 * DEMANDS + 1 + Landing().least - 1, 0)
 
 
 async def test_versions_of_what_is_new_go_to_their_places(store, path):
@@ -103,10 +109,8 @@ async def test_versions_of_what_is_new_go_to_their_places(store, path):
     assert rows(path) == (2 * DEMANDS, DEMANDS)
 
 
-async def test_what_has_landed_is_moved_when_there_is_enough_of_it(
-    store, path, monkeypatch
-):
-    monkeypatch.setattr(writes, "_LANDED", 3 * DEMANDS)
+@pytest.mark.parametrize("landing", [Landing(most=3 * DEMANDS)])
+async def test_what_has_landed_is_moved_when_there_is_enough_of_it(store, path):
     seen = []
     for price in range(7):
         await round_of(store, float(price))
@@ -165,11 +169,11 @@ class Fault:
         monkeypatch.setattr(SqliteSession, "commit", fail)
 
 
+@pytest.mark.parametrize("landing", [Landing(most=3 * DEMANDS)])
 async def test_a_commit_that_fails_while_it_moves_keeps_what_had_landed(
     store, path, monkeypatch
 ):
     fault = Fault(monkeypatch)
-    monkeypatch.setattr(writes, "_LANDED", 3 * DEMANDS)
     await round_of(store, 0.0)
     await round_of(store, 1.0)
     fault.armed = True

@@ -59,6 +59,7 @@ from flowtrade.store.sessions import Bell, Database, Session
 from flowtrade.store.tables import SqlReads
 from flowtrade.store.writes import (
     Known,
+    Landing,
     SqlGroup,
     SqlTransaction,
     landed,
@@ -137,10 +138,16 @@ class GroupStore:
         database: Where operations are kept.
         clock: Gives timestamps; read in the writer thread.
         settings: Bounds of the queue and of a group.
+        landing: When versions land in a table of their own, if the database has it.
     """
 
     def __init__(
-        self, database: Database, *, clock: Clock, settings: StoreSettings | None = None
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        settings: StoreSettings | None = None,
+        landing: Landing | None = None,
     ) -> None:
         settings = settings or StoreSettings()
         self._database = database
@@ -159,7 +166,7 @@ class GroupStore:
         self._crash: BaseException | None = None
         self._last: Timestamp = 0
         self._batches = 0
-        self._known = Known()
+        self._known = Known(landing or Landing())
         self._readers: deque[SqlReads] = deque()
         self._reader_limit = trio.CapacityLimiter(_READERS)
         self._writer_limit = trio.CapacityLimiter(1)

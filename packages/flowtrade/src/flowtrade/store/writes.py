@@ -67,7 +67,7 @@ from flowtrade.store.sessions import Rows, Session
 from flowtrade.store.tables import ENTITY, entity_of
 from netcore.models import Timestamp
 
-__all__ = ["Known", "SqlGroup", "SqlTransaction", "landed", "move_landed"]
+__all__ = ["Known", "Landing", "SqlGroup", "SqlTransaction", "landed", "move_landed"]
 
 _KNOWN: Final = 2**17
 """Entities of one kind kept between groups; some hundred bytes each."""
@@ -80,14 +80,6 @@ _ROWS: Final = 1024
 
 _CURVE: Final = int(Part.CURVE)
 
-_LANDING: Final = 16
-"""Changes in a group from which on they land: fewer would dirty as many pages so."""
-
-_LANDED: Final = 8192
-"""Versions that have landed before they are moved. With fewer each page takes few of
-them; with more the keys of those that land fill many pages themselves, and moving them
-takes longer, for which the next group waits."""
-
 _Known = tuple[int, Entity]
 """An entity with its primary key."""
 
@@ -96,16 +88,37 @@ _Row = tuple[int, int, Timestamp, bytes | None]
 
 
 @final
+class Landing(msgspec.Struct, frozen=True, kw_only=True):
+    """When versions land instead of going to their places.
+
+    Attributes:
+        least: Changes in a group from which on they land: fewer would dirty as many
+            pages so.
+        most: Versions that have landed before they are moved. With fewer each page
+            takes few of them; with more the keys of those that land fill many pages
+            themselves, and moving them, for which a group waits, takes longer.
+    """
+
+    least: int = 16
+    most: int = 8192
+
+
+@final
 class Known:
     """What the writer knows of entities without asking; they never change.
 
+    Args:
+        landing: When versions land.
+
     Attributes:
+        landing: As given.
         entities: Primary key and entity, by kind and id.
         following: The primary key of the next entity, or None if it must be read.
         landed: How many versions have landed, or None if they must be counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, landing: Landing) -> None:
+        self.landing = landing
         self.entities: dict[Kind, dict[Id, _Known]] = {kind: {} for kind in Kind}
         self.following: int | None = None
         self.landed: int | None = None
@@ -257,7 +270,7 @@ class SqlGroup:
         if self._lands:
             # What is new has its place behind all others, and no other pages to dirty.
             old = bisect_left(rows, self._first_new, key=itemgetter(0))
-            if old >= _LANDING:
+            if old >= self._known.landing.least:
                 self._land(rows[:old])
                 rows = rows[old:]
         if rows:
@@ -270,7 +283,7 @@ class SqlGroup:
             known.landed = landed(self.session)
         else:
             known.landed += len(rows)
-        if known.landed >= _LANDED:
+        if known.landed >= known.landing.most:
             move_landed(self.session)
             known.landed = 0
 

@@ -18,11 +18,15 @@ from flowtrade.settings import ScheduleSettings, ServerSettings, Settings, Store
 from flowtrade.store.group import GroupStore
 from flowtrade.store.open import open_database, running
 from flowtrade.store.sessions import Bell, Database, Rows, Session
+from flowtrade.store.writes import Landing
 from netcore.clock import SystemClock
 
 __all__ = ["Point", "serve_until_killed"]
 
 _NOTHING: Final[Mapping[str, object]] = {}
+
+_LANDING: Final = Landing(least=1, most=48)
+"""Victims have a few dozen clients: whatever lands, and is moved, does so often."""
 
 
 class Point(Enum):
@@ -65,7 +69,7 @@ async def _serve(
     )
     clock = SystemClock()
     async with (
-        running(GroupStore(database, clock=clock)) as store,
+        running(GroupStore(database, clock=clock, landing=_LANDING)) as store,
         trio.open_nursery() as nursery,
     ):
         auction: Auction = await nursery.start(
