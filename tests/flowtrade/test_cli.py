@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -74,3 +76,33 @@ def test_what_does_not_fit_is_code_2(arguments, capsys):
     assert run(*arguments) == 2
 
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("slove", "did you mean solve?"),
+        ("no-such-command", "there are solve, verify, export, generate"),
+    ],
+)
+def test_a_command_that_is_none_is_named_without_loading_any(word, answer):
+    script = (
+        "import sys\n"
+        "from flowtrade.cli import main\n"
+        f"try: main([{word!r}])\n"
+        "finally: print({'cyclopts', 'litestar', 'numpy', 'trio'} & {*sys.modules})"
+    )
+    done = subprocess.run(  # noqa: S603  # ourselves
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert f"flowtrade: no command {word!r}" in done.stderr
+    assert answer in done.stderr
+    assert done.stdout == "set()\n"
+
+
+def test_options_without_a_command_are_the_parsers(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out
+    assert run("--no-such-option") == 2

@@ -6,6 +6,7 @@ commands do is in `flowtrade.clearing.cli` and `flowtrade.commands`.
 
 import os
 import sys
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from netcore.cli.exits import Exit
@@ -56,6 +57,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 Solver and server take a second to load, which who asks for help has no use for.
 """
 
+_CONFIG = "config"
 _SHOW = (
     "commands.serve:show_config",
     "Show every setting with its value and where it comes from.",
@@ -76,15 +78,32 @@ def make_app() -> "App":
     )
     for name, (where, about) in _COMMANDS.items():
         app.command(f"flowtrade.{where}", name=name, help=about)
-    config = App(name="config", help="The configuration of a server.")
+    config = App(name=_CONFIG, help="The configuration of a server.")
     where, about = _SHOW
     config.command(f"flowtrade.{where}", name="show", help=about)
     app.command(config)
     return app
 
 
+def _names_nothing(word: str) -> bool:
+    """Say on stderr, and return, that no command has this name.
+
+    The parser would say it as well, but load all commands first.
+    """
+    names = [*_COMMANDS, _CONFIG]
+    if word.startswith("-") or word in names:
+        return False
+    near = get_close_matches(word, names, n=1)
+    meant = f"; did you mean {near[0]}?" if near else f": there are {', '.join(names)}"
+    sys.stderr.write(f"flowtrade: no command {word!r}{meant}\n")
+    return True
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code; 2 for arguments that do not fit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and _names_nothing(arguments[0]):
+        sys.exit(Exit.USAGE)
     try:
         app = make_app()
     except ModuleNotFoundError as error:
