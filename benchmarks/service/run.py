@@ -63,9 +63,9 @@ def show(name: str, figures: list[float], unit: str) -> float:
 # -- the store ------------------------------------------------------------------------
 
 
-async def updates(url: str, clients: int, seconds: float) -> tuple[float, float]:
+async def updates(settings: StoreSettings, clients: int) -> tuple[float, float]:
     """Return updates a second and CPU microseconds an update, with so many waiting."""
-    async with open_store(StoreSettings(url=url), clock=SystemClock()) as store:
+    async with open_store(settings, clock=SystemClock()) as store:
         await store.execute_many(
             [
                 AddDemand(id=key(n), owner=OWNER, app_data=b"null", curve=CURVE)
@@ -73,7 +73,7 @@ async def updates(url: str, clients: int, seconds: float) -> tuple[float, float]
             ]
         )
         done = 0
-        end = time.monotonic() + seconds
+        end = time.monotonic() + 2.0
 
         async def write(number: int) -> None:
             nonlocal done
@@ -90,21 +90,45 @@ async def updates(url: str, clients: int, seconds: float) -> tuple[float, float]
         return done / (time.monotonic() - began), spent / done * 1e6
 
 
+def sync_time(folder: str, count: int = 200) -> float:
+    """Return the median milliseconds in which the disk makes 4 KiB durable."""
+    page, taken = os.urandom(4096), []
+    with Path(folder, "sync").open("wb", buffering=0) as file:
+        for _ in range(count):
+            file.write(page)
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    return statistics.median(taken) * 1e3
+
+
 def measure_store(rounds: int) -> None:
     print("durable updates on SQLite, synchronous=FULL, called in the process")
-    single, many, cpus = [], [], []
+    cases = {
+        "one client, a commit each": (1, 1),
+        f"{WAITING} clients waiting, a commit each": (WAITING, 1),
+        f"{WAITING} clients waiting, sharing commits": (WAITING, StoreSettings().group),
+    }
+    syncs: list[float] = []
+    rates: dict[str, list[float]] = {name: [] for name in cases}
+    cpus: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
-        for clients, rates in ((1, single), (WAITING, many)):
+        for name, (clients, group) in cases.items():
             with tempfile.TemporaryDirectory() as folder:
-                url = f"sqlite:{folder}/store.db"
-                rate, cpu = trio.run(updates, url, clients, 2.0)
-            rates.append(rate)
-            if clients > 1:
-                cpus.append(cpu)
-    show("one client, a commit each", single, "/s")
-    show(f"{WAITING} clients waiting", many, "/s")
-    show("ratio", [b / a for a, b in zip(single, many, strict=True)], "x")
-    cpu = show(f"CPU of one update, {WAITING} waiting", cpus, "us")
+                syncs.append(sync_time(folder))
+                settings = StoreSettings(url=f"sqlite:{folder}/store.db", group=group)
+                rate, cpu = trio.run(updates, settings, clients)
+            rates[name].append(rate)
+            cpus[name].append(cpu)
+    show("the disk alone: 4 KiB and fdatasync", syncs, "ms")
+    for name, values in rates.items():
+        show(name, values, "/s")
+        show("  CPU of one update", cpus[name], "us")
+    alone, apart, shared = rates.values()
+    for name, peer in (("one client", alone), ("the same clients", apart)):
+        ratios = [b / a for a, b in zip(peer, shared, strict=True)]
+        show(f"sharing, over a commit for each request of {name}", ratios, "x")
+    cpu = statistics.median(list(cpus.values())[-1])
     print(f"  {'updates by one second of CPU':<58} {1e6 / cpu:>10,.0f} /s")
 
 
