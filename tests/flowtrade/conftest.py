@@ -19,7 +19,9 @@ def postgres_server():
         # Not below pytest's folders: a concurrent run may clear those away, and the
         # path of a UNIX socket must be short.
         folder = tempfile.mkdtemp(prefix="flowtrade-pg-")
-        server = package.get_server(folder, cleanup_mode="stop")
+        # Cleaned up, it is done with: "stop" would look again when Python exits, and
+        # log that to a stream that is closed by then.
+        server = package.get_server(folder, cleanup_mode="delete")
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             yield server.get_uri(), connection
