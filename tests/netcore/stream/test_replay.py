@@ -263,6 +263,8 @@ def test_a_missing_file_is_a_recording_error(name, part):
     [
         ("inbound_seq", lambda raw: raw[:-3], "in the middle of a pair"),
         ("inbound_seq", lambda raw: raw + raw[:16], "attempt 2 comes after 5"),
+        ("inbound_seq", lambda raw: raw[:-1] + b"\x80", "a piece's 92233720.* bytes"),
+        ("inbound_seq", lambda raw: raw[:-2] + b"\1\0", "a piece's 2814749767.* bytes"),
         ("inbound", lambda raw: raw[:-1], "1 of a piece's 5 bytes are gone"),
         ("inbound_time", lambda raw: raw[:-1], "a piece has no time"),
     ],

@@ -63,6 +63,7 @@ class _Reader:
         try:
             self._pairs = self.open("inbound_seq")
             self._inbound = self.open("inbound")
+            self._whole = os.fstat(self._inbound.fileno()).st_size
             self._times: IO[bytes] | None = None
             if Path(f"{name}_inbound_time.rec").exists():
                 self._times = self.open("inbound_time")
@@ -116,7 +117,8 @@ class _Reader:
         return _Piece(ended_at, b"", None)
 
     def _data(self, size: int) -> bytes:
-        data = self._inbound.read(size)
+        # A damaged size may be beyond any memory.
+        data = self._inbound.read(min(size, self._whole))
         if len(data) < size:
             raise self._damage(f"{size - len(data)} of a piece's {size} bytes are gone")
         return data
