@@ -264,6 +264,7 @@ async def test_damaged_bytes_are_named_and_not_played_over(tmp_path):
 
 async def test_a_torn_last_line_of_the_journal_was_never_acted_upon(tmp_path):
     session, folder = await recorded(tmp_path, "binance_spot")
+    folder.note(ended_ns=None, files={})  # as a crash leaves it
     path = folder.path / "http.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"time_ns":1,"ur')
@@ -305,6 +306,7 @@ async def test_a_failed_image_is_counted_and_changes_no_book(tmp_path):
     lines = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
     failed = [msgspec.json.encode({**line, "status": 503}) for line in lines]
     path.write_bytes(b"".join(line + b"\n" for line in failed))
+    folder.seal(1)
 
     replay, _ = play(folder)
 

@@ -3,8 +3,8 @@
 A folder is one run:
 
 ``recording.json``
-    the manifest: what was asked for, where, what each connection carried, and when it
-    began and ended;
+    the manifest: what was asked for, where, what each connection carried, when it
+    began and ended, and what the other files were like then;
 ``<exchange>-<connection>-<session>_*.rec``
     every byte of every WebSocket session above TLS, as `netcore.stream.record` writes
     them; sessions that succeeded a living one are called ``...-successor``;
@@ -15,6 +15,7 @@ Only public market data is recorded, so nothing in a folder is secret. Reading i
 is `integration.replay`'s.
 """
 
+import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Final, final
 
 import msgspec
 
-from integration.errors import LocalError
+from integration.errors import UNDECODABLE, LocalError
 from integration.models import (
     ExchangeId,
     Subscription,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from netcore.clock import Clock
 
 __all__ = [
+    "FileSum",
+    "FolderFault",
     "HttpEntry",
     "Manifest",
     "Recording",
@@ -49,12 +52,44 @@ __all__ = [
 MANIFEST: Final = "recording.json"
 HTTP_JOURNAL: Final = "http.jsonl"
 INBOUND: Final = "_inbound.rec"
+_READ: Final = ("*_inbound*.rec", HTTP_JOURNAL)
+"""What is read of a recording; what was sent is kept for people."""
+_PIECE: Final = 1 << 20
 _VERSION: Final = 2
 """Of the folder. 1 was that of the program `market-recorder`, of one exchange."""
 
 
 class RecordingFault(LocalError):
-    """A folder is no recording, or its recording is damaged, or cannot be made."""
+    """A recording is damaged, or there is none, or it cannot be made."""
+
+
+class FolderFault(RecordingFault):
+    """A folder holds no recording, or none can be made in it."""
+
+
+class FileSum(Model, frozen=True):
+    """By what a file is known again.
+
+    Attributes:
+        size: Bytes in it.
+        crc32: Of them.
+    """
+
+    size: int
+    crc32: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileSum":
+        """Read a file.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        size = crc = 0
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                size, crc = size + len(piece), zlib.crc32(piece, crc)
+        return cls(size=size, crc32=crc)
 
 
 class Manifest(Model, frozen=True):
@@ -71,6 +106,8 @@ class Manifest(Model, frozen=True):
         connections: By name, what each connection carried; empty if none got so far.
         redundant: Names of connections that carried the same (A/B lines).
         down: Names of those that were not connected when it was decided to end.
+        files: What is read of the recording, as it was at the end; empty if it was
+            cut off.
         version: Of this format.
     """
 
@@ -84,6 +121,7 @@ class Manifest(Model, frozen=True):
     connections: Mapping[str, tuple[Subscription, ...]] = {}
     redundant: tuple[tuple[str, ...], ...] = ()
     down: tuple[str, ...] = ()
+    files: Mapping[str, FileSum] = {}
     version: int = _VERSION
 
     def carried(
@@ -141,8 +179,8 @@ class RecordingFolder:
             self.manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
         except OSError as error:
             msg = f"{path}: not a recording: {MANIFEST}: {error.strerror}"
-            raise RecordingFault(msg) from error
-        except msgspec.DecodeError as error:
+            raise FolderFault(msg) from error
+        except UNDECODABLE as error:
             raise RecordingFault(f"{file}: {error}") from error
         if self.manifest.version != _VERSION:
             was = self.manifest.version
@@ -161,9 +199,9 @@ class RecordingFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
-                raise RecordingFault(f"{path}: is not empty; choose another folder")
+                raise FolderFault(f"{path}: is not empty; choose another folder")
         except OSError as error:
-            raise RecordingFault(f"{path}: {error.strerror}") from error
+            raise FolderFault(f"{path}: {error.strerror}") from error
         _write(path, manifest)
         return cls(path)
 
@@ -187,6 +225,39 @@ class RecordingFolder:
         self.manifest = msgspec.structs.replace(self.manifest, **changes)
         _write(self.path, self.manifest)
 
+    def seal(self, time_ns: Timestamp) -> None:
+        """Write down that everything was closed, and what the files are like.
+
+        Raises:
+            RecordingFault: A file cannot be read, or the manifest cannot be written.
+        """
+        found = (path for pattern in _READ for path in self.path.glob(pattern))
+        try:
+            files = {path.name: FileSum.of(path) for path in sorted(found)}
+        except OSError as error:
+            raise RecordingFault(f"{error.filename}: {error.strerror}") from error
+        self.note(ended_ns=time_ns, files=files)
+
+    def check(self) -> None:
+        """Compare the files with what they were like at the end of the run.
+
+        Nothing is known of a run that was cut off.
+
+        Raises:
+            RecordingFault: One is not as it was.
+        """
+        for name, known in self.manifest.files.items():
+            path = self.path / name
+            try:
+                found = FileSum.of(path)
+            except OSError as error:
+                raise RecordingFault(f"{path}: {error.strerror}") from error
+            if found != known:
+                was = f"{known.size} bytes, CRC-32 {known.crc32:08x}"
+                now = f"{found.size} bytes, CRC-32 {found.crc32:08x}"
+                msg = f"{path}: is not as it was recorded: it had {was}, now {now}"
+                raise RecordingFault(msg)
+
     def http_entries(self) -> Iterator[HttpEntry]:
         """Yield the HTTP responses, in the order in which they came.
 
@@ -200,7 +271,7 @@ class RecordingFolder:
             for number, line in enumerate(file, 1):
                 try:
                     entry = msgspec.json.decode(line, type=HttpEntry)
-                except msgspec.DecodeError as error:
+                except UNDECODABLE as error:
                     if not line.endswith(b"\n"):
                         return  # torn by a crash: it was never used
                     raise RecordingFault(f"{path}, line {number}: {error}") from error
@@ -215,7 +286,7 @@ def _write(path: Path, manifest: Manifest) -> None:
         draft.write_bytes(text + b"\n")
         draft.replace(path / MANIFEST)
     except OSError as error:
-        raise RecordingFault(f"{path / MANIFEST}: {error.strerror}") from error
+        raise FolderFault(f"{path / MANIFEST}: {error.strerror}") from error
 
 
 @final
@@ -244,7 +315,7 @@ class _Journal:
             self._file.write(msgspec.json.encode(entry) + b"\n")
             self._file.flush()
         except OSError as error:
-            raise RecordingFault(f"{HTTP_JOURNAL}: {error.strerror}") from error
+            raise FolderFault(f"{HTTP_JOURNAL}: {error.strerror}") from error
         return response
 
     async def aclose(self) -> None:
@@ -315,7 +386,7 @@ async def open_recording(
         finally:
             if config.http_transport is None:
                 await _close(journal)
-            folder.note(ended_ns=clock.now_ns())
+            await _seal(folder, clock.now_ns())
 
 
 def _note_end(
@@ -354,3 +425,11 @@ async def _close(journal: _Journal) -> None:
 
     with trio.CancelScope(shield=True):
         await journal.aclose()
+
+
+async def _seal(folder: RecordingFolder, time_ns: Timestamp) -> None:
+    import trio
+
+    # In a thread: there may be gigabytes.
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(folder.seal, time_ns)

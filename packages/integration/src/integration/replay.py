@@ -526,6 +526,15 @@ class Replay:
         return self._moments
 
     def _play(self) -> Iterator[Moment]:
+        try:
+            yield from self._moments_of_all()
+            # Last, so that a changed byte costs nothing of what can be played.
+            self.folder.check()
+        except RecordingFault as fault:
+            self._tally.faults[type(fault).__name__] += 1
+            raise
+
+    def _moments_of_all(self) -> Iterator[Moment]:
         for item in heapq.merge(*self._sources(), key=lambda item: item.time_ns):
             name, events = self._step(item)
             arbiter, number = self._arbiters.get(name, (None, 0))
@@ -538,7 +547,8 @@ class Replay:
     def _sources(self) -> list[Iterator[_Item]]:
         names = list(self._by_session)
         sources: list[Iterator[_Item]] = [iter(self.folder.http_entries())]
-        for name, after in zip(names, [*names[1:], None], strict=True):
+        for number, name in enumerate(names):
+            after = names[number + 1] if number + 1 < len(names) else None
             same = after and self._by_session[after] == self._by_session[name]
             sources.append(_session_items(self.folder, name, after if same else None))
         return sources

@@ -124,6 +124,7 @@ def run(options: argparse.Namespace) -> Exit:
     """Play the folder."""
     import trio
 
+    from integration.recording import RecordingFault
     from integration.replay import replay_session
     from netcore.cli.talk import run_interruptible
 
@@ -138,7 +139,12 @@ def run(options: argparse.Namespace) -> Exit:
                 with trio.CancelScope(shield=True):
                     await sink.aclose()
 
-    trio.run(run_interruptible, work)
+    try:
+        trio.run(run_interruptible, work)
+    except RecordingFault:
+        # What was played until then is told all the same.
+        _show(replay.report, options)
+        raise
     report = replay.report
     _show(report, options)
     return Exit.FAILED if options.check and not report.whole else Exit.DONE
@@ -153,21 +159,25 @@ async def _play(
     show = None if options.quiet else _printer(json=as_json(options))
     pace = None if options.speed is None else _Pace(options.speed)
     waiting: list[MarketEvent] = []
-    for moment in replay:
-        if pace is not None:
-            await trio.sleep(pace.wait(moment.time_ns))
-        kept = [event for event in moment.events if _wanted(event, options.kind)]
-        if show is not None:
-            show(kept)
-        if sink is not None:
-            waiting += [event for event in kept if isinstance(event, MarketEvent)]
-            if len(waiting) >= _SENT_TOGETHER:
+    try:
+        for moment in replay:
+            if pace is not None:
+                await trio.sleep(pace.wait(moment.time_ns))
+            kept = [event for event in moment.events if _wanted(event, options.kind)]
+            if show is not None:
+                show(kept)
+            if sink is not None:
+                waiting += [event for event in kept if isinstance(event, MarketEvent)]
+                if len(waiting) >= _SENT_TOGETHER:
+                    taken, waiting = waiting, []
+                    await sink.send_batch(taken)
+            # So that Ctrl-C is heard between two reads.
+            await trio.lowlevel.checkpoint()
+    finally:
+        # What was played is written, whatever ended it: damage, or Ctrl-C.
+        if sink is not None and waiting:
+            with trio.CancelScope(shield=True):
                 await sink.send_batch(waiting)
-                waiting = []
-        # So that Ctrl-C is heard between two reads.
-        await trio.lowlevel.checkpoint()
-    if sink is not None and waiting:
-        await sink.send_batch(waiting)
 
 
 def _wanted(event: "StreamEvent", kinds: Collection[SubKind]) -> bool:
