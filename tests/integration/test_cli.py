@@ -74,11 +74,25 @@ def test_targets_name_exchange_instrument_and_kind(text, exchange, instrument, k
 
 @pytest.mark.parametrize(
     "text",
-    ["", "okx", "okx:", "mtgox:btc/usd", "okx:btc/usdt:gossip", "okx:a/b.option"],
+    [
+        *("", "okx", "okx:", "okx:btc/usdt:", "mtgox:btc/usd", "okx:btc/usdt:gossip"),
+        *("okx:a/b.option", "okx:BTC-USDT:gossip", "bitfinex:tBTCUSD:gossip"),
+    ],
 )
 def test_a_target_that_names_nothing_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("", SubKind.PUBLIC_TRADES), (":l2", SubKind.ORDER_BOOKS_L2)],
+)
+def test_a_symbol_may_have_a_colon_of_its_own(kind, expected):
+    target = parse_target(f"bitfinex:tBTCF0:USTF0{kind}")
+
+    assert target.instrument == MarketDataInstrument.perpetual("btc", "ust")
+    assert target.kind is expected
 
 
 def test_a_symbol_that_is_not_the_venues_is_refused():
@@ -376,9 +390,14 @@ def test_a_replay_that_is_checked_fails_where_something_was_lost(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["replay", "nowhere"], 1, "not a recording"),
-        (["record", "mtgox:btc/usd", "--folder", "x"], 2, "mtgox"),
+        (["replay", "nowhere"], 2, "not a recording"),
+        (["record", "okx:btc/usdt", "--folder", "/"], 2, "is not empty"),
+        (["record", "mtgox:btc/usd", "--folder", "x"], 2, "`integration venues`"),
         (["watch", "okx:btc/usdt:order_books_l3"], 2, "order_books_l3"),
+        (["watch", "okx:NOTHING"], 2, "okx has no symbol 'NOTHING'"),
+        (["watch", "okx:btc/usdt", "--websocket-url", "okx=http://x"], 2, "ws or wss"),
+        (["watch", "okx:btc/usdt", "--websocket-url", "x=ws://x"], 2, "no exchange"),
+        (["watch", "okx:btc/usdt", "--rest-url", "x=http://x"], 2, "no exchange"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(capsys, arguments, code, message):

@@ -9,6 +9,7 @@ import pytest
 from integration.cli import main
 
 KEY, SECRET = "the-key-of-the-account", "a secret that nobody sees"
+PASSPHRASE = "three words more"
 ORDER = ["bybit", "GET", "/v5/order/realtime", "--param", "symbol=BTCUSDT"]
 STAMP = ["--timestamp-ms", "1700000000123"]
 
@@ -17,7 +18,7 @@ STAMP = ["--timestamp-ms", "1700000000123"]
 def credentials(monkeypatch):
     monkeypatch.setenv("INTEGRATION_KEY", KEY)
     monkeypatch.setenv("INTEGRATION_SECRET", SECRET)
-    monkeypatch.delenv("INTEGRATION_PASSPHRASE", raising=False)
+    monkeypatch.setenv("INTEGRATION_PASSPHRASE", PASSPHRASE)
 
 
 def test_prehash_and_signature_are_shown(capsys):
@@ -47,6 +48,7 @@ def test_key_and_secret_are_not_shown(capsys, venue):
     out = capsys.readouterr().out
     assert KEY not in out
     assert SECRET not in out
+    assert PASSPHRASE not in out
     assert json.loads(out)["signature"]
 
 
@@ -55,6 +57,7 @@ def test_key_and_secret_are_not_shown(capsys, venue):
     [
         (["nowhere", "GET", "/x"], "no recipe is known"),
         (["bybit", "GET", "/x", "--param", "symbol"], "expected NAME=VALUE"),
+        (["okx", "GET", "/x", "--timestamp-ms", "9" * 17], "year"),
     ],
 )
 def test_what_cannot_be_signed_is_code_2(capsys, arguments, reason):
@@ -70,9 +73,17 @@ def test_credentials_are_needed(monkeypatch, capsys):
     assert "INTEGRATION_SECRET" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("venue", ["okx", "coinbase"])
+def test_a_passphrase_is_needed_where_keys_have_one(monkeypatch, capsys, venue):
+    monkeypatch.delenv("INTEGRATION_PASSPHRASE")
+
+    assert main(["sign", venue, "GET", "/x"]) == 2
+    assert "set INTEGRATION_PASSPHRASE" in capsys.readouterr().err
+
+
 def test_a_secret_that_is_not_the_venues_kind_is_one_line(capsys):
     # Kraken's secrets are base64.
-    assert main(["sign", "kraken", "POST", "Balance"]) == 1
+    assert main(["sign", "kraken", "POST", "Balance"]) == 2
 
     err = capsys.readouterr().err
     assert err.startswith("integration: ")

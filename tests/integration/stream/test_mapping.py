@@ -1,6 +1,13 @@
 import pytest
 
-from integration.errors import DnsError, Sink, Terminated, TlsError, WebSocket
+from integration.errors import (
+    DnsError,
+    Sink,
+    Terminated,
+    TlsError,
+    UrlParse,
+    WebSocket,
+)
 from integration.stream.mapping import socket_error
 from netcore import errors as net
 
@@ -15,6 +22,7 @@ from netcore import errors as net
         (net.ResolveTimeout("no answer"), DnsError, True),
         (net.ConnectTimeout("late"), WebSocket, True),
         (net.HandshakeError(503), WebSocket, True),
+        (net.InvalidURL("no scheme"), UrlParse, False),
         (ConnectionResetError(), WebSocket, True),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, Exception) else str(v),

@@ -180,6 +180,7 @@ class UrlEncoded(Serialise):
 class UrlParse(LocalError):
     """A text given as URL is none."""
 
+    terminal = True
     scope = Scope.CONNECTION
 
 

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from integration.cli.targets import parse_kind, parse_target
+from integration.cli.targets import exchange_id, parse_kind, parse_target
+from integration.errors import DataError, UnsupportedSubscription
 from integration.models import SubKind, Subscription
 from netcore.cli.arguments import positive, whole
 from netcore.cli.exits import Exit, UsageFault
@@ -131,12 +132,14 @@ def subscription(text: str, default: SubKind) -> Subscription:
     """Read a target.
 
     Raises:
-        UsageFault: it is none.
-        DataError: the symbol is not the venue's.
+        UsageFault: it is none, or its symbol is not the venue's.
+        UnsupportedSubscription: the venue has no such thing.
     """
     try:
         return parse_target(text, default=default)
-    except ValueError as error:
+    except UnsupportedSubscription:
+        raise
+    except (ValueError, DataError) as error:
         raise UsageFault(f"{text!r}: {error}") from error
 
 
@@ -150,10 +153,9 @@ def stream_config(options: argparse.Namespace) -> "StreamConfig":
 
     further: dict[str, tuple[str, ...]] = {}
     for text in options.line_url:
-        for exchange, url in pairs([text], form=_URL_FORM).items():
+        for exchange, url in _urls([text]).items():
             further[exchange] = (*further.get(exchange, ()), url)
-    websocket_url = pairs(options.websocket_url, form=_URL_FORM)
-    rest_url = pairs(options.rest_url, form=_URL_FORM)
+    websocket_url, rest_url = _urls(options.websocket_url), _urls(options.rest_url)
     try:
         return StreamConfig(
             websocket_url=websocket_url,
@@ -161,6 +163,15 @@ def stream_config(options: argparse.Namespace) -> "StreamConfig":
             lines=options.lines,
             line_url=further,
         )
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
+
+
+def _urls(texts: Iterable[str]) -> dict[str, str]:
+    """Read URLs by exchange: one for nobody would leave the venue's own in use."""
+    found = pairs(texts, form=_URL_FORM)
+    try:
+        return {exchange_id(name).value: url for name, url in found.items()}
     except ValueError as error:
         raise UsageFault(str(error)) from error
 

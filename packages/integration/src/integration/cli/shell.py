@@ -13,7 +13,8 @@ from typing import Final
 from integration.cli import book, record, replay, sign, venues, watch
 from integration.cli.arguments import EXIT_TEXT
 from integration.cli.output import note
-from integration.errors import IntegrationError, Unsupported, UnsupportedSubscription
+from integration.errors import IntegrationError, LocalError, UnsupportedSubscription
+from integration.recording import FolderFault, RecordingFault
 from netcore.cli.exits import Exit, NetcoreExit, UsageFault
 
 __all__ = ["main", "parser"]
@@ -38,10 +39,13 @@ Command = Callable[[argparse.Namespace], Exit]
 
 _CODES: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     (UsageFault, Exit.USAGE),
-    (Unsupported, Exit.USAGE),
+    (FolderFault, Exit.USAGE),
+    (RecordingFault, Exit.FAILED),
+    (LocalError, Exit.USAGE),
     (UnsupportedSubscription, Exit.USAGE),
     (IntegrationError, Exit.FAILED),
 )
+"""What cannot be asked for, or done here, is the user's to mend; the first counts."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

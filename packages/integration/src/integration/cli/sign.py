@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
+_VARIABLE: Final = "INTEGRATION_"
+
 _EPILOG: Final = """\
 Key, secret and passphrase come from INTEGRATION_KEY, INTEGRATION_SECRET and
-INTEGRATION_PASSPHRASE. The secret is never shown, the key only with --show-key.
-Nothing is sent.
+INTEGRATION_PASSPHRASE. Secret and passphrase are never shown, the key only with
+--show-key. Nothing is sent.
 
 examples:
   integration sign bybit GET /v5/order/realtime --param symbol=BTCUSDT
@@ -51,10 +53,18 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> Exit:
     """Sign and show."""
-    from integration.signing.recipes import Call, sign_call
+    from integration.signing.recipes import Call, recipe_of, sign_call
     from netcore.clock import ManualClock, SystemClock
 
+    try:
+        venue, recipe = recipe_of(options.venue)
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
     credentials = _credentials()
+    if recipe.passphrase and not credentials.passphrase:
+        raise UsageFault(
+            f"keys of {venue} have a passphrase: set {_VARIABLE}PASSPHRASE"
+        )
     call = Call(
         method=options.method,
         path=options.path,
@@ -65,12 +75,13 @@ def run(options: argparse.Namespace) -> Exit:
     clock = SystemClock() if stamp is None else ManualClock(stamp * 1_000_000)
     try:
         prehash, signature, signed = sign_call(options.venue, call, credentials, clock)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageFault(str(error)) from error
 
     def masked(text: str) -> str:
-        key = credentials.key
-        return text if options.show_key else text.replace(key, "<key>")
+        if recipe.passphrase:
+            text = text.replace(credentials.passphrase, "<passphrase>")
+        return text if options.show_key else text.replace(credentials.key, "<key>")
 
     headers = {name: masked(value) for name, value in signed.headers}
     shown = {
@@ -100,10 +111,10 @@ def _credentials() -> "Credentials":
     from integration.signing import Credentials
 
     found = {
-        name: os.environ.get(f"INTEGRATION_{name.upper()}", "")
+        name: os.environ.get(f"{_VARIABLE}{name.upper()}", "")
         for name in ("key", "secret", "passphrase")
     }
     if not found["key"] or not found["secret"]:
-        msg = "set INTEGRATION_KEY and INTEGRATION_SECRET"
+        msg = f"set {_VARIABLE}KEY and {_VARIABLE}SECRET"
         raise UsageFault(msg)
     return Credentials(**found)

@@ -1,5 +1,6 @@
 """How subscriptions are spelled on a command line."""
 
+from integration.errors import DataError
 from integration.models import (
     ExchangeId,
     InstrumentKind,
@@ -8,7 +9,7 @@ from integration.models import (
     Subscription,
 )
 
-__all__ = ["KINDS", "parse_kind", "parse_target"]
+__all__ = ["KINDS", "exchange_id", "parse_kind", "parse_target"]
 
 KINDS = {
     "trades": SubKind.PUBLIC_TRADES,
@@ -28,7 +29,24 @@ def parse_kind(text: str) -> SubKind:
     Raises:
         ValueError: it is neither.
     """
-    return KINDS.get(text) or SubKind(text)
+    try:
+        return KINDS.get(text) or SubKind(text)
+    except ValueError as error:
+        msg = f"{text!r} is no kind of data; `integration venues` lists them"
+        raise ValueError(msg) from error
+
+
+def exchange_id(text: str) -> ExchangeId:
+    """Read the name of an exchange.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        return ExchangeId(text)
+    except ValueError as error:
+        msg = f"{text!r} is no exchange; `integration venues` lists them"
+        raise ValueError(msg) from error
 
 
 def parse_target(
@@ -45,13 +63,19 @@ def parse_target(
         DataError: the symbol is not the venue's.
     """
     exchange_name, _, rest = text.partition(":")
-    instrument_name, _, kind_name = (
-        rest.rpartition(":") if ":" in rest else (rest, "", "")
-    )
-    exchange = ExchangeId(exchange_name)
-    instrument = _instrument(exchange, instrument_name)
-    kind = parse_kind(kind_name) if kind_name else default
-    return Subscription(exchange, instrument, kind)
+    exchange = exchange_id(exchange_name)
+    name, colon, kind_name = rest.rpartition(":")
+    if not colon:
+        return Subscription(exchange, _instrument(exchange, rest), default)
+    try:
+        kind = parse_kind(kind_name)
+    except ValueError:
+        # A symbol may have a colon of its own: bitfinex:tBTCF0:USTF0.
+        instrument = _spelled(exchange, rest)
+        if instrument is None:
+            raise
+        return Subscription(exchange, instrument, default)
+    return Subscription(exchange, _instrument(exchange, name), kind)
 
 
 def _instrument(exchange: ExchangeId, name: str) -> MarketDataInstrument:
@@ -70,3 +94,15 @@ def _instrument(exchange: ExchangeId, name: str) -> MarketDataInstrument:
     from integration.exchanges.registry import connector_for
 
     return connector_for(exchange).instrument(name)
+
+
+def _spelled(exchange: ExchangeId, symbol: str) -> MarketDataInstrument | None:
+    """Return what a symbol names, if it is exactly how the venue spells that."""
+    from integration.exchanges.registry import connector_for
+
+    connector = connector_for(exchange)
+    try:
+        instrument = connector.instrument(symbol)
+    except DataError:
+        return None
+    return instrument if connector.native(instrument) == symbol else None

@@ -43,6 +43,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
             a path with a leading slash goes to the host that serves its first segment.
         form: Whether bodies are forms, not JSON.
         body_always: Whether parameters go into the body whatever the method.
+        passphrase: Whether the venue gives out one to every key.
     """
 
     strategy: _Strategy
@@ -50,6 +51,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     bases: Mapping[str, str] = msgspec.field(default_factory=dict)
     form: bool = False
     body_always: bool = False
+    passphrase: bool = False
 
 
 _BINANCE = "https://api.binance.com"
@@ -93,7 +95,9 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     ),
     "bybit": Recipe(strategy=bybit.request_signer, base="https://api.bybit.com"),
     "coinbase": Recipe(
-        strategy=coinbase.request_signer, base="https://api.exchange.coinbase.com"
+        strategy=coinbase.request_signer,
+        base="https://api.exchange.coinbase.com",
+        passphrase=True,
     ),
     "coinbase_advanced": Recipe(
         strategy=coinbase_advanced.legacy_request_signer,
@@ -116,7 +120,11 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         base="https://futures.kraken.com/derivatives/api/v3",
         form=True,
     ),
-    "okx": Recipe(strategy=okx.request_signer, base="https://www.okx.com/api/v5"),
+    "okx": Recipe(
+        strategy=okx.request_signer,
+        base="https://www.okx.com/api/v5",
+        passphrase=True,
+    ),
 }
 """By venue."""
 

@@ -4,7 +4,14 @@ netcore says what happened to bytes; streams say what that means to a feed. Noth
 else in this package translates connection errors.
 """
 
-from integration.errors import DnsError, SocketError, Terminated, TlsError, WebSocket
+from integration.errors import (
+    DnsError,
+    SocketError,
+    Terminated,
+    TlsError,
+    UrlParse,
+    WebSocket,
+)
 from integration.rest.parser import retry_after
 from netcore import errors as net
 
@@ -31,6 +38,8 @@ def socket_error(error: Exception) -> SocketError:
             return DnsError(str(error))
         case net.HandshakeError():
             return _refused(error)
+        case net.InvalidURL():
+            return UrlParse(str(error))
         case _:
             return WebSocket(str(error) or type(error).__name__)
 
