@@ -20,6 +20,7 @@ from flowtrade.models.clearing import (
     DemandOutcome,
     PortfolioOutcome,
     ProductOutcome,
+    SetAside,
     SolverReport,
     ZeroReason,
 )
@@ -109,6 +110,7 @@ class Clearing:
         certificate: The proof.
         report: How it was solved.
         arrays: The same answer as columns.
+        set_aside: The orders that it was cleared without (see `setaside`).
     """
 
     def __init__(
@@ -117,6 +119,8 @@ class Clearing:
         arrays: OutcomeArrays,
         certificate: Certificate,
         report: SolverReport,
+        *,
+        set_aside: Sequence[SetAside] = (),
     ) -> None:
         portfolios, products, demands = names
         self.portfolios: Mapping[str, PortfolioOutcome] = Rows(
@@ -127,6 +131,27 @@ class Clearing:
         self.arrays = arrays
         self.certificate = certificate
         self.report = report
+        self.set_aside = tuple(set_aside)
+
+    def without(self, set_aside: Sequence[SetAside]) -> "Clearing":
+        """The same answer as that of a market with more orders, which have no part.
+
+        Args:
+            set_aside: These orders; their portfolios are the market's.
+        """
+        names = list(self.portfolios)
+        aside = {one.portfolio for one in set_aside}
+        rows = np.array([name in aside for name in names], np.bool_)
+        reason = np.where(
+            rows, _REASONS.index(ZeroReason.SET_ASIDE), self.arrays.reason
+        )
+        return Clearing(
+            (names, list(self.products), list(self.demands)),
+            msgspec.structs.replace(self.arrays, reason=reason),
+            self.certificate,
+            self.report,
+            set_aside=set_aside,
+        )
 
     @property
     def status(self) -> ClearingStatus:

@@ -10,7 +10,7 @@ for small auctions without any acceptable answer so far, its active set.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from math import inf
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "ANY_MARKET",
     "Candidate",
     "Capabilities",
+    "Effort",
     "Solver",
     "Turn",
     "conversion_warning",
@@ -69,6 +70,21 @@ class Turn(Enum):
     """Only while no earlier answer is even accepted."""
 
 
+class Effort(IntEnum):
+    """How much an answer is worth; with each step solvers that take longer."""
+
+    OWN = 0
+    """Only our own in floats, which give up soon."""
+    FIRM = 1
+    """HiGHS' interior point and the walk in rationals as well."""
+    FULL = 2
+    """Everybody."""
+
+    def among(self, solvers: "tuple[Solver, ...]") -> "tuple[Solver, ...]":
+        """Those of a line that are asked; all where there are no others."""
+        return tuple(s for s in solvers if s.effort <= self) or solvers
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a solver can be asked; a market beyond it is never brought to it.
@@ -105,6 +121,7 @@ class Solver:
         capabilities: Which markets it is asked about.
         share: Of the time that is left when it is asked, how much it may use: the
             next in line must not find the time gone.
+        effort: From which effort on it is asked.
     """
 
     name: str
@@ -112,6 +129,7 @@ class Solver:
     turn: Turn = Turn.UNTIL_CERTIFIED
     capabilities: Capabilities = ANY_MARKET
     share: float = 0.9
+    effort: Effort = Effort.OWN
 
     def limit(self, now: float, deadline: float) -> float:
         """When it has to end, of the time until a common deadline."""
@@ -183,11 +201,12 @@ _WALK = Solver(
     capabilities=Capabilities(COLUMNS, PIECES, fewest=1, is_exact=True),
     # Some milliseconds a kink: of the largest it may make a second.
     share=0.5,
+    effort=Effort.FIRM,
 )
 _OWN = (Solver("interior", _interior), Solver("interior-wide", _interior_wide))
 _HIGHS = (
-    Solver("highs-hipo", _highs(Core.HIPO)),
-    Solver("highs-hipo-augmented", _highs(Core.HIPO_AUGMENTED)),
+    Solver("highs-hipo", _highs(Core.HIPO), effort=Effort.FIRM),
+    Solver("highs-hipo-augmented", _highs(Core.HIPO_AUGMENTED), effort=Effort.FIRM),
     # It may run to the time limit on a clean market of a hundred segments, and is no
     # better than an accepted answer when it ends: never for polish.
     Solver(
@@ -196,6 +215,7 @@ _HIGHS = (
         turn=Turn.LAST_RESORT,
         capabilities=Capabilities(pieces=_ACTIVE_SET),
         share=1.0,
+        effort=Effort.FULL,
     ),
 )
 _EVERYBODY = (_TINY, *_OWN, _WALK, *_HIGHS)

@@ -21,8 +21,10 @@ from flowtrade.clearing.highs import SolverFailed
 from flowtrade.clearing.joint import joined
 from flowtrade.clearing.market import Market
 from flowtrade.clearing.outcome import Clearing, OutcomeArrays
+from flowtrade.clearing.outliers import Inliers, find_outliers
 from flowtrade.clearing.policy import (
     Candidate,
+    Effort,
     Solver,
     Turn,
     conversion_warning,
@@ -65,6 +67,7 @@ def clear(
     mode: SolverMode = SolverMode.AUTO,
     reference: Mapping[str, float] | None = None,
     time_limit: float = 10.0,
+    effort: Effort = Effort.FULL,
 ) -> Clearing:
     """Clear an auction.
 
@@ -79,9 +82,11 @@ def clear(
             undetermined, those nearest to them are chosen. Products left out use the
             middle of their range.
         time_limit: Seconds after which no further solver is asked.
+        effort: Which of the mode's solvers are asked.
 
     Returns:
-        Rates, prices and their proof.
+        Rates, prices and their proof. Where orders are far out of scale (`outliers`),
+        it holds in the scale of all others, too.
 
     Raises:
         InvalidMarket: A reference price is not finite.
@@ -89,21 +94,37 @@ def clear(
         Uncertified: No solver's answer could be proven.
     """
     deadline = monotonic() + time_limit
-    with one_thread(), np.errstate(under="ignore"):
+    spoilt = _has_outliers(market)
+    with one_thread(), _errors(spoilt=spoilt):
         wanted = _reference(market, reference)
-        found = _small(market, wanted, mode, deadline)
+        found = None if spoilt else _small(market, wanted, mode, deadline)
         if found is not None:
             return found
         if market.is_whole or not market.parts:
-            return _Run(market, wanted, deadline).clear(mode)
+            return _Run(market, wanted, deadline, effort=effort).clear(mode)
         clearings = []
         for part in market.parts:
             own = wanted[part.members.products]
-            clearing = _small(part.market, own, mode, deadline)
+            clearing = None
+            if not (spoilt and _has_outliers(part.market)):
+                clearing = _small(part.market, own, mode, deadline)
             if clearing is None:
-                clearing = _Run(part.market, own, deadline).clear(mode)
+                run = _Run(part.market, own, deadline, effort=effort)
+                clearing = run.clear(mode)
             clearings.append(clearing)
         return joined(market, clearings)
+
+
+def _has_outliers(market: Market) -> bool:
+    """Whether some orders are far out: the proof of tiny markets knows one scale."""
+    return find_outliers(market.columns) is not None
+
+
+def _errors(*, spoilt: bool) -> "np.errstate":
+    """What floats may do: beyond their range lie answers that no proof accepts."""
+    if spoilt:
+        return np.errstate(all="ignore")
+    return np.errstate(under="ignore")
 
 
 def _small(
@@ -118,10 +139,13 @@ def _small(
 class _Run:
     """One clearing: the market in all its forms, and the clock."""
 
-    def __init__(self, market: Market, reference: FloatArray, deadline: float) -> None:
+    def __init__(
+        self, market: Market, reference: FloatArray, deadline: float, *, effort: Effort
+    ) -> None:
         self.market = market
         self.reference = reference
         self.deadline = deadline
+        self.effort = effort
         self.seconds: dict[str, float] = {}
         self.attempts: list[Attempt] = []
         self.warnings: list[str] = []
@@ -135,6 +159,8 @@ class _Run:
             self.structure.usage,
             market.columns.basis,
         )
+        outliers = find_outliers(market.columns)
+        self.inliers = None if outliers is None else Inliers(self.terms, outliers)
         self._count("build", start)
 
     def clear(self, mode: SolverMode) -> Clearing:
@@ -149,7 +175,7 @@ class _Run:
 
     def _best_of(self, solvers: tuple[Solver, ...]) -> tuple[Candidate, Audit] | None:
         best: tuple[Candidate, Audit] | None = None
-        for solver in solvers:
+        for solver in self.effort.among(solvers):
             if solver.turn is Turn.LAST_RESORT and _acceptable(best):
                 continue
             found = self._ask(solver)
@@ -254,12 +280,12 @@ class _Run:
         return out
 
     def _audit(self, rates: FloatArray, z: FloatArray) -> Audit:
-        return audit(
-            self.terms,
-            rates=rates,
-            prices=z[: self.terms.products],
-            marginal=self.structure.demand_prices(z),
-        )
+        prices = z[: self.terms.products]
+        marginal = self.structure.demand_prices(z)
+        proof = audit(self.terms, rates=rates, prices=prices, marginal=marginal)
+        if self.inliers is None:
+            return proof
+        return self.inliers.judged(proof, rates=rates, prices=prices, marginal=marginal)
 
     def _refuse_unbounded(self) -> None:
         ray = find_ray(self.form, deadline=self.deadline)

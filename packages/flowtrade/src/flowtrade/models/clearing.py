@@ -14,10 +14,12 @@ __all__ = [
     "Certificate",
     "ClearingStatus",
     "DemandOutcome",
+    "OutlyingNumber",
     "PartReport",
     "PortfolioOutcome",
     "ProductOutcome",
     "RatePrice",
+    "SetAside",
     "SolverMode",
     "SolverReport",
     "ZeroReason",
@@ -61,6 +63,45 @@ class ZeroReason(StrEnum):
     """At this price the bidder prefers not to trade."""
     TIED = "tied"
     """Trading would gain nothing either; the smallest rates were chosen."""
+    SET_ASIDE = "set_aside"
+    """Its numbers are far outside the market's scale, and with it nothing could be
+    certified."""
+
+
+class OutlyingNumber(StrEnum):
+    """Which number of an order is far outside its market's scale."""
+
+    DEMAND_WEIGHT = "demand_weight"
+    """How much of a demand a unit of the portfolio is."""
+    BASIS_WEIGHT = "basis_weight"
+    """How much of a product a unit of the portfolio is."""
+    PRICE = "price"
+    """The largest price of a demand's curve."""
+    RATE = "rate"
+    """The largest finite rate of a demand's curve."""
+    UNIT_PRICE = "unit_price"
+    """That price for a unit of the portfolio's largest product."""
+    UNIT_RATE = "unit_rate"
+    """That rate in units of the portfolio's largest product."""
+
+
+class SetAside(Model, frozen=True, kw_only=True, gc=False):
+    """An order that a batch was cleared without, and the number that is the reason.
+
+    Attributes:
+        portfolio: The order.
+        number: Which number.
+        of: The demand or product that the number belongs to.
+        value: Its size; None if it is not finite.
+        scale: The median size of such numbers in the part of the market that hangs
+            together with this order.
+    """
+
+    portfolio: str
+    number: OutlyingNumber
+    of: str
+    value: float | None
+    scale: float
 
 
 class CanonicalChoice(StrEnum):
