@@ -10,10 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowtrade.api.bulk import _read
+from flowtrade.api.bulk import _answers, _Piece, _read, _read_piece
 from flowtrade.api.bulklines import read_line, read_line_plainly
-from flowtrade.errors import RequestError
+from flowtrade.core.bidding import Bidding
+from flowtrade.errors import RequestError, StoreBusy
 from flowtrade.ids import TimeOrderedIds
+from flowtrade.models.bulk import BulkAnswer
 from flowtrade.settings import ServerSettings, Settings
 from flowtrade.testing.bench import open_bench
 
@@ -155,3 +157,132 @@ async def test_a_long_body_is_numbered_through_and_lets_others_in_between(client
     assert all(
         math.isclose(a["record"]["curve_data"]["price"], a["line"] - 1) for a in answers
     )
+
+
+LONG = 4_300
+
+
+def long_body():
+    """More than goes to the store at once, here and there with a line that is none."""
+    return body(
+        {"op": "create_demand", "app_data": n, "curve_data": [{"rate": 0, "price": n}]}
+        if n % 1_000 != 7
+        else {"op": "dance"}
+        for n in range(LONG)
+    )
+
+
+@pytest.mark.parametrize("preference", ["return=minimal", "return=representation"])
+async def test_a_body_longer_than_the_queue_is_carried_out(client, preference):
+    headers = {**LINES, "Prefer": preference}
+
+    reply = await client.post("/bulk", content=long_body(), headers=headers)
+
+    answers = [json.loads(line) for line in reply.text.splitlines()]
+    assert [answer["line"] for answer in answers] == list(range(1, LONG + 1))
+    assert [answer["status"] for answer in answers] == [
+        201 if n % 1_000 != 7 else 422 for n in range(LONG)
+    ]
+    recorded = {
+        a["line"] - 1: a["record"]["app_data"] for a in answers if "record" in a
+    }
+    assert recorded == (
+        {n: n for n in range(LONG) if n % 1_000 != 7} if "rep" in preference else {}
+    )
+    assert len((await client.get("/demand")).json()) == LONG - 5
+
+
+@pytest.mark.parametrize(("done", "status"), [(0, 503), (1, 200), (2, 200)])
+async def test_what_the_store_has_no_room_for_is_told_line_by_line(
+    client, monkeypatch, done, status
+):
+    calls = []
+    real = Bidding.execute_many
+
+    async def sometimes(service, operations):
+        if len(calls) == done:
+            raise StoreBusy(4_000)
+        calls.append(len(operations))
+        return await real(service, operations)
+
+    monkeypatch.setattr(Bidding, "execute_many", sometimes)
+
+    reply = await client.post("/bulk", content=long_body(), headers=LINES)
+
+    assert reply.status_code == status
+    kept = (await client.get("/demand")).json()
+    assert len(kept) == sum(calls)
+    if done:
+        answers = [json.loads(line) for line in reply.text.splitlines()]
+        assert [answer["status"] for answer in answers if answer["status"] != 422] == (
+            [201] * sum(calls) + [503] * (LONG - 5 - sum(calls))
+        )
+        assert {a["code"] for a in answers if a["status"] == 503} == {"store-busy"}
+        assert {a["line"] % 1_000 for a in answers if a["status"] == 422} == {8}
+
+
+async def test_blank_lines_do_not_count(client):
+    line = body([{"op": "create_demand", "app_data": 1, "curve_data": None}])
+    blank = b"\n \r\n" * 20_000
+
+    reply = await client.post("/bulk", content=blank + line + blank, headers=LINES)
+    over = await client.post("/bulk", content=b"1\n" * 40_001, headers=LINES)
+
+    assert [json.loads(a)["line"] for a in reply.text.splitlines()] == [1]
+    assert over.status_code == 400
+    assert "at most 40000 lines" in over.json()["detail"]
+
+
+plain_lines = st.lists(
+    st.fixed_dictionaries(
+        {"op": st.sampled_from(["set_curve", "create_demand"])},
+        optional={
+            "id": st.sampled_from([str(UUID(int=77)), str(UUID(int=0xAB << 64))]),
+            "app_data": st.sampled_from([None, {"a": 1.0}]),
+            "curve_data": good_points | st.just(None) | st.just({"price": 1}),
+        },
+    ),
+    max_size=4,
+)
+odd_lines = st.lists(fields, max_size=2).map(
+    lambda rows: [
+        "{" + ", ".join(f'"{key}": {value}' for key, value in row.items()) + "}"
+        for row in rows
+    ]
+)
+
+
+@given(plain_lines, odd_lines)
+def test_lines_mean_the_same_together_and_one_by_one(plain, odd):
+    texts = [*map(json.dumps, plain), *odd]
+    lines = [read_line(text.encode()) for text in texts]
+
+    piece = _read_piece(SERVICE, BIDDER, lines, first=5)
+
+    found = [piece.refused.get(n) for n in range(5, piece.end)]
+    rest = iter(piece.operations)
+    found = [next(rest) if one is None else one for one in found]
+    assert [
+        (type(one), str(one)) if isinstance(one, RequestError) else (one, repr(one))
+        for one in found
+    ] == [meaning(line) for line in lines]
+    assert list(rest) == []
+
+
+@given(st.lists(st.sampled_from([None, None, StoreBusy(1)]), max_size=5))
+def test_answers_are_the_same_written_at_once_and_by_the_encoder(results):
+    lines = [read_line(body([{"op": "set_curve", "id": NEW, "curve_data": None}]))]
+    lines += [
+        read_line(body([{"op": "create_demand", "app_data": 1, "curve_data": None}]))
+    ]
+    made = [_read(SERVICE, BIDDER, lines[n % 2]) for n in range(len(results))]
+
+    told = _answers(None, _Piece(7, made, {}), results)
+
+    told_of = [json.loads(one) for one in told.splitlines()]
+    answers = [BulkAnswer(**one) for one in told_of]
+    assert [answer.line for answer in answers] == list(range(7, 7 + len(results)))
+    assert told == msgspec.json.Encoder().encode_lines(answers)
+    assert [answer.status for answer in answers] == [
+        503 if result else 200 + n % 2 for n, result in enumerate(results)
+    ]

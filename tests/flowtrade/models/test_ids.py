@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from flowtrade.models.ids import (
     IdError,
     IdTag,
+    are_canonical,
     canonical_id,
     product_payload,
     uuid8,
@@ -66,3 +67,35 @@ def test_every_spelling_of_a_uuid_becomes_one(uuid):
 def test_what_is_no_uuid_is_refused(text):
     with pytest.raises(IdError):
         canonical_id(text)
+
+
+ODD = ["", "x", "a" * 36, "-" * 36, "é" * 36, "0" * 35 + "\n", "\u0660" * 36]
+SPELLINGS = [
+    str.upper,
+    lambda t: t.replace("-", ""),
+    lambda t: t + "0",
+    lambda t: t[1:],
+]
+texts = st.uuids().map(str) | st.sampled_from(ODD)
+spelled = st.tuples(texts, st.sampled_from([*SPELLINGS, str, str, str])).map(
+    lambda pair: pair[1](pair[0])
+)
+
+
+@given(st.lists(spelled, max_size=4) | st.lists(st.uuids().map(str), max_size=4))
+def test_all_of_a_list_are_canonical_as_each_of_it_is(found):
+    def is_canonical(text):
+        try:
+            return canonical_id(text) == text
+        except IdError:
+            return False
+
+    assert are_canonical(found) == all(map(is_canonical, found))
+
+
+@given(st.uuids().map(str), st.uuids().map(str), st.integers(1, 35))
+def test_ids_cut_at_the_wrong_place_are_not_canonical(one, other, cut):
+    both = one + other
+
+    assert not are_canonical([both[:cut], both[cut:]])
+    assert are_canonical([both[:36], both[36:]])

@@ -287,7 +287,7 @@ class FlowtradeClient:
         """Carry out many changes of bids in order; each succeeds or fails alone.
 
         Args:
-            lines: At most 2,000.
+            lines: At most 40,000, and as many as the server reads of a body.
             records: Whether the answers carry records; without, they come sooner.
 
         Returns:

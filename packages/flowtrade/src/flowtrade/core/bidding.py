@@ -12,7 +12,6 @@ import msgspec
 from flowtrade.core.operations import (
     AddDemand,
     AddPortfolio,
-    Applied,
     DemandEntry,
     Once,
     Operation,
@@ -252,24 +251,19 @@ class Bidding(UseCases):
     # Many at once.
 
     async def execute_many(
-        self, operations: Sequence[Operation], *, records: bool = True
-    ) -> list[DemandRecord | PortfolioRecord | RequestError | None]:
+        self, operations: Sequence[Operation]
+    ) -> list[RequestError | None]:
         """Carry out changes of bids in order; a refused one does not stop the rest.
 
         Args:
             operations: Each of a demand or a portfolio.
-            records: Whether to make records of what has happened.
 
         Returns:
-            For each, the record as it stands after all of them (None if none are
-            wanted), or the refusal.
+            For each the refusal, or None for what has happened.
         """
         results = await self._store.execute_many(operations)
         return [
-            result
-            if isinstance(result, RequestError)
-            else (self._record(result) if records else None)
-            for result in results
+            result if isinstance(result, RequestError) else None for result in results
         ]
 
     # Caps.
@@ -361,13 +355,6 @@ class Bidding(UseCases):
         # The mirror answers in one go, so that nothing changes under the list. Where
         # that would take long, the store does beside the event loop.
         return sum(map(self.mirror.bids_of, dict.fromkeys(bidders))) <= _FEW
-
-    def _record(self, applied: Applied) -> DemandRecord | PortfolioRecord:
-        operation = applied.operation
-        if isinstance(operation, AddDemand | SetCurve):
-            return self.demand(operation.id)
-        assert isinstance(operation, AddPortfolio | SetGroups)  # noqa: S101  # as documented
-        return self.portfolio(operation.id)
 
     def _submission(self, bidder: Id) -> SubmissionRecord:
         # As of what is shown: others may have shared the commit of who has just asked.
