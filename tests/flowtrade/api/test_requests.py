@@ -117,6 +117,41 @@ async def test_a_bad_query_is_400(client, query):
     assert reply.status_code == 400
 
 
+@pytest.mark.parametrize(
+    "path", ["/portfolio/ID?expand=7", "/product?leaves=", "/batch?dry_run=yes"]
+)
+async def test_a_flag_that_is_neither_true_nor_false_is_400(client, path):
+    _, _, portfolio = await make(client)
+    method = "POST" if "batch" in path else "GET"
+
+    reply = await client.request(method, path.replace("ID", portfolio))
+
+    assert reply.status_code == 400
+    assert "is true or false" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "status"),
+    [
+        ("application/json", 200),
+        ("APPLICATION/json ; charset=utf-8", 200),
+        ("application/vnd.example+json", 200),
+        ("application/jsonp", 415),
+        ("text/json", 415),
+        ("", 415),
+    ],
+)
+async def test_a_body_is_declared_as_json_of_some_kind(client, declared, status):
+    demand, _, _ = await make(client)
+    headers = {"Content-Type": declared}
+
+    reply = await client.put(
+        f"/demand/{demand}", content=b'{"price": 1}', headers=headers
+    )
+
+    assert reply.status_code == status
+
+
 async def test_a_body_over_the_limit_is_413():
     settings = Settings(server=ServerSettings(body_limit=2048))
     async with open_bench(settings) as bench, bench.client(TOKEN) as client:

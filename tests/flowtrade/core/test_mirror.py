@@ -149,6 +149,14 @@ class MirrorMachine(RuleBasedStateMachine):
                 *bids.items()
             ]
 
+    @invariant()
+    def entries_that_are_in_no_auction_are_counted(self):
+        # Where there are none, gathering copies the tables without a look.
+        self.mirror.gather()
+        idle, tables = self.mirror._idle, (self.mirror._curves, self.mirror._terms)
+        counted = [sum(entry is None for entry in one.values()) for one in tables]
+        assert [idle.demands, idle.portfolios] == counted
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backlog", [0, 512])  # worked off at once, or at the cut

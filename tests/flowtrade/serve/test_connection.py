@@ -40,6 +40,11 @@ class Echo:
                 await self.wait_for_the_peer(receive)
                 await self.begin(send, status=200)
                 await self.piece(send, b"", more=False)
+            case "/late":
+                await self.wait_for_the_peer(receive)
+                with scope["extensions"][CONNECTION].on_stop(self.ready.set):
+                    await self.begin(send)
+                    await self.piece(send, b"late", more=False)
             case "/empty":
                 await self.begin(send, status=204)
                 await self.piece(send, b"", more=False)
@@ -191,6 +196,26 @@ async def test_a_stop_during_an_answer_ends_the_connection_after_it(nursery):
         await ended.wait()
 
 
+async def test_who_asks_after_the_stop_is_told_of_it_at_once(nursery):
+    app, shutdown = Echo(), trio.Event()
+
+    async def run(task_status):
+        await serve(app, shutdown=shutdown, grace=1e9, task_status=task_status)
+
+    url = await nursery.start(run)
+    stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
+    await stream.send_all(GET % b"/late")
+    await app.ready.wait()
+    shutdown.set()
+    await trio.testing.wait_all_tasks_blocked()
+    app.ready = trio.Event()
+    app.gone.set()
+
+    assert (await until_end(stream)).endswith(b"late")
+    assert app.ready.is_set()
+    await stream.aclose()
+
+
 async def test_a_client_of_http_1_0_gets_no_chunks(peer):
     await peer.send_all(b"GET /pieces HTTP/1.0\r\n\r\n")
     head, _, body = (await until_end(peer)).partition(b"\r\n\r\n")
@@ -338,6 +363,19 @@ async def test_one_piece_is_pushed_to_peers_of_all_kinds_in_each_ones_framing(
     assert gone not in (refusing, stuck)
     for stream in streams:
         await stream.aclose()
+
+
+async def test_as_many_pieces_wait_as_may(app, peer):
+    await peer.send_all(GET % b"/push")
+    await app.ready.wait()
+    connection, taken = app.connection, 0
+    while not connection._outbox:  # until nothing more fits into the buffers
+        assert connection.push(b"x" * 50_000, most=3)
+
+    while connection.push(b"y", most=3):
+        taken += 1
+
+    assert taken == 2  # beside what did not fit
 
 
 async def test_a_push_to_a_peer_that_has_gone_is_no_error(app, peer):

@@ -1,6 +1,7 @@
 """The server on a real socket: stops in order, survives its peers."""
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ from flowtrade.errors import AddressInUse, CannotListen
 from flowtrade.ports import CONNECTION
 from flowtrade.serve import listen, serve
 from flowtrade.serve import server as server_module
+from flowtrade.serve.connection import ServedConnection
 
 
 def reply(status, body=b""):
@@ -142,7 +144,7 @@ async def test_a_port_that_is_taken_is_named():
 
 
 async def test_an_address_that_is_not_ours_is_an_error():
-    with pytest.raises(CannotListen, match="assign"):
+    with pytest.raises(CannotListen, match=r": Cannot assign"):
         listen("203.0.113.1", 0)  # RFC 5737: nobody's
 
 
@@ -314,6 +316,41 @@ async def test_a_bug_of_the_application_is_500_and_logged(url, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
+async def test_a_connection_that_fails_is_logged_once_and_nobody_elses_problem(
+    url, connect, monkeypatch, caplog
+):
+    faulty = OSError(errno.EIO, "the card has come loose")
+    served = ServedConnection._serve
+
+    async def fail(_connection):
+        monkeypatch.setattr(ServedConnection, "_serve", served)  # the next one is well
+        raise faulty
+
+    monkeypatch.setattr(ServedConnection, "_serve", fail)
+    stream = await connect(url)
+    with trio.fail_after(60):
+        assert await stream.receive_some() == b""
+
+    other = await connect(url)
+    await other.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"200" in await read_head(other)
+    (record,) = caplog.records
+    assert record.exc_info[1] is faulty
+
+
+@pytest.mark.parametrize("code", [errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT])
+async def test_a_peer_that_has_gone_is_no_news(url, connect, monkeypatch, caplog, code):
+    async def fail(_connection):
+        raise OSError(code, "the peer has gone")
+
+    monkeypatch.setattr(ServedConnection, "_serve", fail)
+    stream = await connect(url)
+    with trio.fail_after(60):
+        assert await stream.receive_some() == b""
+
+    assert caplog.records == []
+
+
 async def test_pipelined_requests_are_answered_in_order(url, connect):
     stream = await connect(url)
     request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n%d"
@@ -377,13 +414,15 @@ async def test_connections_over_the_limit_are_turned_away(
     app, url, monkeypatch, connect
 ):
     monkeypatch.setattr(server_module, "_MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(server_module, "_IDLE", 1e9)  # else it would go later, anyway
     held = await connect(url)
     await held.send_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
     await app.streaming.wait()
 
     turned_away = await connect(url)
 
-    assert await turned_away.receive_some() == b""
+    with trio.fail_after(60):
+        assert await turned_away.receive_some() == b""
     app.release.set()
     assert b"200" in await read_head(held)
 
