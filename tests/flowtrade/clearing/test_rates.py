@@ -5,7 +5,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from flowtrade.clearing import Market, auxiliary, clear
+from flowtrade.clearing import Market, auxiliary, clear, solve
 
 
 def test_a_shared_demand_without_limits_is_chosen_without_a_warning():
@@ -61,3 +61,42 @@ def test_ties_are_not_asked_to_balance_the_rounding_of_all_other_volume():
     rates = [clearing.portfolios[f"tied{i}"].rate for i in range(3)]
     assert rates == pytest.approx([rates[0]] * 3, rel=1e-12)
     assert rates[0] == pytest.approx(0.2132833, rel=1e-6)
+
+
+def converters():
+    """Three portfolios that convert two demands into each other without an end."""
+
+    def line(*points):
+        return [{"rate": rate, "price": price} for rate, price in points]
+
+    return Market.from_auction(
+        {
+            "demand_curves": {
+                "a": line((-9, 5), (-3, 2), (0, 0)),
+                "b": line((-5, -2), (0, -3)),
+                "d": line((-12, -1), (3, -1)),
+            },
+            "portfolios": {
+                "v": {"demand": "a", "basis": "p"},
+                "w": {"demand": {"a": 2, "b": -1}, "basis": {"p": -1}},
+                "x": {"demand": {"b": 0.5}, "basis": "p"},
+                "y": {"demand": {"b": -1}, "basis": "p"},
+                "z": {"demand": {"d": 3}, "basis": "p"},
+            },
+        }
+    )
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_rates_that_turn_over_millions_before_the_choice_balance_after_it(whole):
+    # The optimum found first circulates 3e6 for a trade of 4: its sum is rounded.
+    with mock.patch.object(solve, "clear_small", wraps=solve.clear_small) as small:
+        if whole:
+            small.side_effect = lambda *_, **__: None
+        clearing = clear(converters())
+
+    assert clearing.report.rates == "chosen"
+    expected = [-2 / 55, 1 / 55, -34 / 55, 257 / 55, -4]
+    rates = [clearing.portfolios[name].rate for name in "vwxyz"]
+    assert rates == pytest.approx(expected, rel=1e-15)
+    assert clearing.certificate.imbalance <= 1e-15

@@ -44,9 +44,7 @@ def assert_equal(ours, theirs, scale):
     for name in ("used", "ranged"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
     size = np.abs(other.rate).max(initial=1.0)
-    # A rate of rounding has no reason; where it is zero it has one.
-    rounding = np.maximum(np.abs(one.rate), np.abs(other.rate)) <= 1e-9 * size
-    assert ((one.reason == other.reason) | rounding).all()
+    assert one.reason.tolist() == other.reason.tolist()
     for name in ("price", "price_min", "price_max", "marginal", "portfolio_price"):
         assert getattr(one, name) == pytest.approx(
             getattr(other, name), rel=1e-8, abs=1e-8 * scale, nan_ok=True
@@ -87,6 +85,27 @@ def test_the_answer_in_lists_is_the_one_through_arrays(seed, oddity):
     assert [p.portfolios for p in ours.report.parts] == [
         p.portfolios for p in theirs.report.parts
     ]
+
+
+@pytest.mark.parametrize(
+    "market",
+    [
+        Market.from_auction(odd_auction(207, Oddity.SUBSTITUTES)),
+        generate("ticks", 12, 3, seed=46),
+    ],
+    ids=["substitutes", "ticks"],
+)
+def test_a_least_rate_of_rounding_is_zero_with_its_reason(market, monkeypatch):
+    ours = clear(market)
+
+    theirs = through_arrays(market, monkeypatch)
+
+    assert ours.report.free_rates > 0
+    for one in (ours, theirs):
+        zero = one.arrays.rate == 0.0
+        assert (zero == (np.abs(one.arrays.rate) <= 1e-12)).all()
+        assert (zero == (one.arrays.reason > 0)).all()
+    assert ours.arrays.reason.tolist() == theirs.arrays.reason.tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,10 +30,18 @@ from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.rowmap import RowMap
 from flowtrade.clearing.structure import Structure
 
-__all__ = ["open_pieces", "smallest_rates"]
+__all__ = ["CIRCULATING", "open_pieces", "smallest_rates"]
 
 _TIE = 1e-9
 """Distance from the price, against the price scale, that counts as none."""
+
+_DUST = 1e-13
+"""Rates this small against the range of their demands are rounding, as in `solve`."""
+
+CIRCULATING = 100.0
+"""Gross volume of open rates, against that of all others, from which on what they
+trade in sum is told by the others: portfolios that convert into each other may turn
+over a million times what anybody wants, and so would the rounding of their sum."""
 
 
 def open_pieces(form: PriceForm, z: FloatArray) -> IntArray:
@@ -96,8 +104,26 @@ def smallest_rates(
         return None
     out = rates.copy()
     members = auction.portfolios
-    out[members] = point.y[: len(members)]
+    chosen = point.y[: len(members)]
+    dust = _dust(structure, form, members)
+    out[members] = np.where(np.abs(chosen) <= dust, 0.0, chosen)
     return out
+
+
+def _dust(structure: Structure, form: PriceForm, portfolios: IntArray) -> FloatArray:
+    """Rate of each of some live portfolios that is rounding."""
+    typical = form.scales.rate
+    own = form.demand >= 0
+    demand, width = form.demand[own], form.width[own]
+    width = np.where(np.isfinite(width), width, typical)
+    ranges = group_sum(
+        demand, width / np.abs(structure.scale[demand]), len(structure.row)
+    )
+    feeds = structure.usage.take(portfolios)
+    reach = np.minimum(ranges, typical)[feeds.idx] / np.abs(feeds.weight)
+    most = np.maximum.reduceat(reach, feeds.ptr[:-1])
+    # Demands that admit rate 0 only have no range to compare with.
+    return _DUST * np.where(most > 0.0, most, typical)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,13 +220,7 @@ class _Task:
     ) -> PriceForm:
         """Segments: open portfolios at slope 1, then open ranges of demands."""
         bids = len(low)
-        offset = np.zeros(width)
-        # The open ones trade in sum what they trade now: told by the closed ones, the
-        # rounding of all other volume would be theirs to balance, and nobody could.
-        mine = np.flatnonzero(self.open)
-        held = basis.take(mine)
-        moved = held.weight * np.repeat(rates[mine], np.diff(held.ptr))
-        np.subtract.at(offset, columns[held.idx], moved)
+        offset = self._traded(basis, rates, columns, width)
         places = width - 1 - len(families) + np.arange(len(families))
         least, most = self.low[families], self.high[families]
         is_wide = np.isinf(least) | np.isinf(most)
@@ -228,6 +248,26 @@ class _Task:
             demand=np.arange(bids + len(units)),
             offset=offset[:-1],
         )
+
+    def _traded(
+        self, basis: Ragged, rates: FloatArray, columns: IntArray, width: int
+    ) -> FloatArray:
+        """What the open portfolios trade now in sum, taken from each column.
+
+        Told by the others, the rounding of all other volume would be theirs to balance,
+        and nobody could; unless it is theirs that is the larger by far.
+        """
+        entry = columns[basis.idx]
+        traded = basis.weight * np.repeat(rates, np.diff(basis.ptr))
+        mine = np.repeat(self.open, np.diff(basis.ptr))
+        ours, theirs = (
+            (
+                group_sum(entry[kept], traded[kept], width),
+                group_sum(entry[kept], np.abs(traded[kept]), width),
+            )
+            for kept in (mine, ~mine)
+        )
+        return np.where(ours[1] > CIRCULATING * theirs[1], theirs[0], -ours[0])
 
 
 def _families(usage: Ragged, demands: int) -> IntArray:

@@ -9,6 +9,7 @@ from math import inf, isinf, sqrt
 from typing import final
 
 from flowtrade.clearing.active import solve_tiny
+from flowtrade.clearing.rates import CIRCULATING
 from flowtrade.clearing.tiny import Row, TinyForm, fits
 from flowtrade.clearing.tinyrows import TinyMarket, TinyPart, TinyRows
 
@@ -170,11 +171,7 @@ class LeastRates:
             least, most = sorted((self.low[d] / weight, self.high[d] / weight))
             low[i], high[i] = max(least, -bound), min(most, bound)
         top, bottom = [-end for end in low], [-end for end in high]
-        offset = [0.0] * (len(products) + len(families))
-        # The open ones trade in sum what they trade now, as in `rates`.
-        for j in members:
-            for k, weight in market.basis[j]:
-                offset[place[k]] -= weight * rates[j]
+        offset = self._traded(members, rates, place) + [0.0] * len(families)
         for d in families:
             least, most = self.low[d], self.high[d]
             narrow = _NARROW * (abs(most) + abs(least))
@@ -187,6 +184,27 @@ class LeastRates:
             else:
                 offset[column[d]] += 0.5 * (least + most)
         return _balanced(rows, (low, high), (top, bottom), offset)
+
+    def _traded(
+        self, members: Sequence[int], rates: Sequence[float], place: dict[int, int]
+    ) -> list[float]:
+        """What the open portfolios trade now in sum, as `rates` has it."""
+        ours, theirs, excess = ([0.0] * len(place) for _ in range(3))
+        opened = set(members)
+        for j in self.part.portfolios:
+            for k, weight in self.market.basis[j]:
+                if k in place:
+                    at, traded = place[k], weight * rates[j]
+                    if j in opened:
+                        ours[at] -= traded
+                        excess[at] += abs(traded)
+                    else:
+                        theirs[at] += traded
+                        excess[at] -= CIRCULATING * abs(traded)
+        return [
+            others if more > 0.0 else own
+            for own, others, more in zip(ours, theirs, excess, strict=True)
+        ]
 
 
 def _balanced(
