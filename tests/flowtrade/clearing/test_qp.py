@@ -204,3 +204,32 @@ def test_every_solver_of_a_program_is_caught_lying_and_the_next_one_answers(
         else:
             assert answer.x == pytest.approx([1.2, 0.8], abs=1e-6)
             assert not answer.solver.startswith("liar")
+
+
+@pytest.mark.parametrize(
+    ("scales", "cost", "rows", "best"),
+    [
+        ([1e-8, 1e-6, 1e2, 1e7], [-2, 2, 0, 3], [[0, 0, -1, 1], [-1, -1, -1, 0]], -7),
+        ([1e-8, 1.0, 1e7, 1e8], [-1, -1, 0, 3], [[0, -1, -1, -1], [-1, 1, 0, 0]], -5),
+        ([1e2, 1e-8, 1e2, 1e7], [0, -1, 2, 1], [[1, 1, 0, 0], [-1, 1, 1, 1]], -4),
+    ],
+)
+def test_what_a_variable_of_tiny_units_could_gain_is_no_rounding(
+    scales, cost, rows, best
+):
+    matrix = np.vstack([np.eye(4), rows])
+    ends = np.array([1, 1, 1, 1, 9, 9])
+
+    answer = solve_qp(
+        problem(
+            np.zeros((4, 4)), np.multiply(cost, scales), matrix * scales, -ends, ends
+        )
+    )
+
+    assert np.multiply(cost, scales) @ answer.x == pytest.approx(best, abs=1e-6)
+
+
+def test_a_program_without_an_end_is_not_answered_where_its_slope_is_tiny():
+    tiny = problem(np.zeros((2, 2)), [1.0, -1e-9], [[1, 0]], [0], [1])
+
+    assert solve_qp(tiny) is None

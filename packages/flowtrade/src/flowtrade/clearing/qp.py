@@ -139,6 +139,7 @@ def solve_qp(problem: Problem, *, time_limit: float = 10.0) -> Answer | None:
     if not is_convex(problem.hessian):
         return None
     deadline = monotonic() + time_limit
+    judge = _Judge(problem)
     best: Answer | None = None
     # A point that overflows is no answer: `residual` sees it, no warning is needed.
     with one_thread(), np.errstate(all="ignore"):
@@ -149,7 +150,7 @@ def solve_qp(problem: Problem, *, time_limit: float = 10.0) -> Answer | None:
                 # Each is a solver's way of giving up; the next one is asked.
                 continue
             for point in ((x, y), *_polished(problem, x, y)):
-                residual = problem.residual(*point)
+                residual = judge.residual(*point)
                 if best is None or residual < best.residual:
                     best = Answer(*point, name, residual)
             if best is not None and best.residual <= _CERTIFIED:
@@ -221,11 +222,80 @@ def is_convex(hessian: sparse.csc_array) -> bool:
     return in_place and bool((factors.U.diagonal() > 0.0).all())
 
 
+@final
+class _Judge:
+    """Judges points in the program's own units, in even ones, and without units.
+
+    In its own a variable that counts in millionths may stand anywhere beside one that
+    counts in millions: whatever its condition lacks is small. In even units all count;
+    and what a variable could gain by moving alone is money, in units or not.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._own = problem
+        self._curvature = problem.hessian.diagonal()
+        self._entries = problem.matrix.tocoo()
+        self._even, columns, rows, worth = _equilibrated(problem, _by_ruiz)
+        self._units = columns, rows / worth
+        # Variables' own bounds: rows of one entry.
+        alone = np.bincount(self._entries.row, minlength=len(problem.lower)) == 1
+        self._bounds = np.flatnonzero(alone[self._entries.row])
+
+    def residual(self, x: FloatArray, y: FloatArray) -> float:
+        """The largest of the residuals."""
+        columns, rows = self._units
+        even = self._even.residual(x / columns, y / rows)
+        own = max(self._own.residual(x, y), self._own.residual(x, self._charged(x, y)))
+        return max(own, even, self._gain(x))
+
+    def _charged(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        """The duals if what conditions lack is charged to the variables' own bounds.
+
+        What is little by itself may be much over all the way to the bound: so it
+        counts as loss.
+        """
+        own, at = self._own, self._bounds
+        entries = self._entries
+        rows, columns, weights = entries.row[at], entries.col[at], entries.data[at]
+        lack = own.hessian @ x + own.cost + own.matrix.T @ y
+        with np.errstate(divide="ignore", invalid="ignore"):
+            wanted = y[rows] - lack[columns] / weights
+        end = np.where(wanted > 0.0, own.upper[rows], own.lower[rows])
+        usable = np.isfinite(wanted) & np.isfinite(end)
+        # One row for each variable, the last one.
+        _, last = np.unique(columns[usable][::-1], return_index=True)
+        chosen = np.flatnonzero(usable)[::-1][last]
+        charged = y.copy()
+        charged[rows[chosen]] = wanted[chosen]
+        return charged
+
+    def _gain(self, x: FloatArray) -> float:
+        """What the best move of one variable gains within all rows, relatively."""
+        own, entries = self._own, self._entries
+        slope = own.hessian @ x + own.cost
+        row = own.matrix @ x
+        # Down the slope, and until the first row is at its end.
+        ahead = -np.sign(slope[entries.col]) * entries.data
+        at = entries.row
+        room = np.where(ahead > 0.0, (own.upper - row)[at], (row - own.lower)[at])
+        far = np.full(len(x), np.inf)
+        moving = ahead != 0.0
+        steps = np.maximum(room[moving], 0.0) / np.abs(ahead[moving])
+        np.minimum.at(far, entries.col[moving], steps)
+        best = np.where(self._curvature > 0.0, np.abs(slope) / self._curvature, np.inf)
+        step = np.where(slope == 0.0, 0.0, np.minimum(far, best))
+        with np.errstate(invalid="ignore"):
+            bend = np.where(self._curvature > 0.0, 0.5 * self._curvature * step**2, 0.0)
+            gain = np.where(step > 0.0, np.abs(slope) * step - bend, 0.0)
+        return _largest(gain) / (1.0 + abs(own.value(x)))
+
+
 _Solve = Callable[[Problem, float], tuple[FloatArray, FloatArray]]
 
 
 def _solvers(problem: Problem) -> Iterator[tuple[str, _Solve]]:
-    yield "interior", lambda p, deadline: _Interior(p).run(deadline)
+    yield "interior", lambda p, deadline: _Interior(p, _by_ruiz).run(deadline)
+    yield "interior-columns", lambda p, end: _Interior(p, _by_columns).run(end)
     yield "highs-hipo", _highs(Core.HIPO_AUGMENTED)
     if len(problem.cost) <= _ACTIVE_SET:
         yield "highs-qpasm", _highs(Core.ACTIVE_SET)
@@ -255,15 +325,10 @@ def _highs(core: Core) -> _Solve:
 class _Interior:
     """Mehrotra's predictor-corrector on the equilibrated program."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.columns, self.rows, self.worth = _equilibrium(problem)
-        scale_x = sparse.diags_array(self.columns, format="csc")
-        scale_r = sparse.diags_array(self.rows, format="csc")
-        self.hessian = (scale_x @ problem.hessian @ scale_x * self.worth).tocsc()
-        self.matrix = (scale_r @ problem.matrix @ scale_x).tocsc()
-        self.cost = problem.cost * self.columns * self.worth
-        self.lower = problem.lower * self.rows
-        self.upper = problem.upper * self.rows
+    def __init__(self, problem: Problem, scales: "_Scales") -> None:
+        even, self.columns, self.rows, self.worth = _equilibrated(problem, scales)
+        self.hessian, self.matrix, self.cost = even.hessian, even.matrix, even.cost
+        self.lower, self.upper = even.lower, even.upper
         self.equal: BoolArray = self.lower == self.upper
         self.has_low = np.isfinite(self.lower) & ~self.equal
         self.has_high = np.isfinite(self.upper) & ~self.equal
@@ -455,8 +520,40 @@ def _bordered(hessian: sparse.csc_array, rows: sparse.csc_array) -> sparse.csc_a
     return sparse.block_array([[hessian, rows.T], [rows, zero]], format="csc")
 
 
-def _equilibrium(problem: Problem) -> tuple[FloatArray, FloatArray, float]:
-    """Scales of variables, rows and the objective (Ruiz)."""
+_Scales = Callable[[Problem], tuple[FloatArray, FloatArray]]
+
+
+def _equilibrated(
+    problem: Problem, scales: _Scales
+) -> tuple[Problem, FloatArray, FloatArray, float]:
+    """The program in units in which all entries are about 1, and the units."""
+    columns, rows = scales(problem)
+    cost = _largest(np.abs(problem.cost * columns))
+    worth = 1.0 / max(cost, 1e-8) if cost > 0.0 else 1.0
+    scale_x = sparse.diags_array(columns, format="csc")
+    scale_r = sparse.diags_array(rows, format="csc")
+    even = Problem(
+        hessian=(scale_x @ problem.hessian @ scale_x * worth).tocsc(),
+        cost=problem.cost * columns * worth,
+        matrix=(scale_r @ problem.matrix @ scale_x).tocsc(),
+        lower=problem.lower * rows,
+        upper=problem.upper * rows,
+    )
+    return even, columns, rows, worth
+
+
+def _by_columns(problem: Problem) -> tuple[FloatArray, FloatArray]:
+    """Scales of variables, then of rows: what one variable is bounded by stays."""
+    matrix = abs(problem.matrix)
+    own = np.sqrt(np.maximum(problem.hessian.diagonal(), 0.0))
+    of_column = np.maximum(_most(matrix, axis=0), own)
+    columns = 1.0 / np.where(of_column > 0.0, of_column, 1.0)
+    of_row = _most((matrix @ sparse.diags_array(columns)).tocsc(), axis=1)
+    return columns, 1.0 / np.where(of_row > 0.0, of_row, 1.0)
+
+
+def _by_ruiz(problem: Problem) -> tuple[FloatArray, FloatArray]:
+    """Scales of variables and rows (Ruiz)."""
     matrix, hessian = abs(problem.matrix), abs(problem.hessian)
     rows, columns = np.ones(matrix.shape[0]), np.ones(matrix.shape[1])
     for _ in range(10):
@@ -470,8 +567,7 @@ def _equilibrium(problem: Problem) -> tuple[FloatArray, FloatArray, float]:
         of_column = np.maximum(_most(scaled, axis=0), _most(inner, axis=0))
         rows /= np.sqrt(np.where(of_row > 0.0, of_row, 1.0))
         columns /= np.sqrt(np.where(of_column > 0.0, of_column, 1.0))
-    cost = _largest(np.abs(problem.cost * columns))
-    return columns, rows, 1.0 / max(cost, 1e-8) if cost > 0.0 else 1.0
+    return columns, rows
 
 
 def _most(matrix: sparse.csc_array, *, axis: int) -> FloatArray:
