@@ -10,6 +10,7 @@ from integration.errors import (
     DataError,
     Deserialise,
     Exchange,
+    IntegrationError,
     InvalidLevel,
     RateLimited,
     SequenceGap,
@@ -209,6 +210,27 @@ def test_precision_of_kraken_v2_makes_its_checksums_verifiable(transformer, fed)
     wrong = image.replace(str(case["checksum"]), "1")
     assert played(wrong).book.state == "live"
     assert played(reference, wrong).book.state != "live"
+
+
+@pytest.mark.parametrize("field", ["price", "qty"])
+@pytest.mark.parametrize("number", [-1, "NaN", "Infinity"])
+def test_a_trade_of_kraken_v2_has_true_numbers(fed, transformer, field, number):
+    made = transformer("kraken_v2", ("trade", "BTC/USD"))
+    trade = {
+        "symbol": "BTC/USD",
+        "side": "buy",
+        "price": 1,
+        "qty": 2,
+        "trade_id": 4,
+        "ord_type": "market",
+        "timestamp": "2023-09-25T07:49:36.925533Z",
+    }
+
+    (fault,) = fed(
+        made, {"channel": "trade", "type": "update", "data": [{**trade, field: number}]}
+    )
+
+    assert isinstance(fault, IntegrationError)
 
 
 def test_trades_of_kraken_v2_from_before_the_subscription_are_backfill(

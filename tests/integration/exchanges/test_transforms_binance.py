@@ -32,6 +32,18 @@ def test_a_contract_of_binance_without_funding_says_nothing_about_it(transformer
     assert isinstance(output, Ignored)
 
 
+def test_an_aggregated_trade_of_binance_says_how_many_it_was(transformer, fed):
+    made = transformer(
+        "binance_spot", ("@aggTrade", "BNBBTC"), kind=SubKind.AGGREGATED_TRADES
+    )
+    # The venue's own example: the first and the last id of what was put together.
+    row = {"e": "aggTrade", "E": 1, "s": "BNBBTC", "a": 12345, "p": "0.001", "q": "100"}
+
+    (event,) = fed(made, {**row, "f": 100, "l": 105, "T": 1, "m": True, "M": True})
+
+    assert (event.kind.count, event.kind.flags) == (6, TradeFlag.AGGREGATED)
+
+
 def test_coin_margined_amounts_of_binance_count_contracts(transformer, fed):
     made = transformer(
         "binance_futures_coin",
@@ -150,4 +162,21 @@ def test_an_image_of_binance_is_as_deep_as_asked_and_costs_accordingly():
         (100, 5),
         (500, 25),
         (5000, 250),
+    ]
+
+
+@pytest.mark.parametrize("exchange", ["binance_futures_usd", "binance_futures_coin"])
+def test_an_image_of_binance_s_futures_costs_what_the_venue_publishes(exchange):
+    connector, topic = connector_for(ExchangeId(exchange)), Topic("x", "BTCUSDT")
+
+    requests = [
+        connector.image_request(topic, depth)
+        for depth in (5, 6, 10, 20, 50, 51, 100, 101, 500, 501, 1000, 10_000)
+    ]
+
+    # https://developers.binance.com/docs/derivatives/usds-margined-futures/
+    # market-data/rest-api/Order-Book: 5, 10, 20, 50: 2; 100: 5; 500: 10; 1000: 20
+    assert [(r.limit, r.weight) for r in requests] == [
+        *((5, 2), (10, 2), (10, 2), (20, 2), (50, 2), (100, 5), (100, 5)),
+        *((500, 10), (500, 10), (1000, 20), (1000, 20), (1000, 20)),
     ]

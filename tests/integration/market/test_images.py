@@ -155,6 +155,22 @@ async def test_a_failure_that_may_pass_is_reported_and_tried_again(
     assert trio.current_time() - started == pytest.approx(3.0)
 
 
+async def test_a_venue_that_fails_all_night_is_asked_until_it_answers(
+    nursery, autojump_clock
+):
+    failures = 1100  # 2**1024 seconds are more than a float holds
+    venue, asker = Venue(*[(503, "{}")] * failures, image(3)), Asker()
+    images = scheduler(venue)
+    nursery.start_soon(images.run)
+    started = trio.current_time()
+
+    images.request(asker.job())
+    await asker.done.wait()
+
+    assert asker.came == [("BTCUSDT", 3)]
+    assert trio.current_time() - started < 30.0 * failures
+
+
 async def test_the_pause_of_one_job_does_not_hold_up_another(nursery, autojump_clock):
     trouble = Http("later", sent=True, retry_after=40.0)
     venue, asker = Venue(trouble, image(3)), Asker()

@@ -14,6 +14,10 @@ def test_before_the_floor_no_silence_is_suspicious():
     assert watch.deadline == 111.0
 
 
+def test_nothing_is_known_of_a_line_that_has_said_nothing():
+    assert SilenceWatch(0.5).limit == 0.5
+
+
 def test_a_quiet_instrument_teaches_patience():
     watch = SilenceWatch(10.0, factor=5.0)
     watch.started(0.0)

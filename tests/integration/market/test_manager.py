@@ -129,6 +129,22 @@ def test_an_image_whose_updates_do_not_follow_it_leaves_no_book():
     assert m.last_outcome is Outcome.GAP
 
 
+def test_what_waited_behind_a_bad_update_waits_on_and_nothing_before_it():
+    m = manager()
+    for number, level in ((11, ("9", "1")), (12, ("9", "x")), (13, ("8", "1"))):
+        m.handle(update(number, number, bids=[level]))
+
+    *_, stale = m.handle(image(10))
+
+    assert stale.reason is StaleReason.INVALID
+    # An image from before the bad update does not reach what is left.
+    assert m.handle(image(11)) == []
+    assert m.last_outcome is Outcome.REFETCH
+    _, resynced, last = m.handle(image(12))
+    assert isinstance(resynced, BookResynced)
+    assert last.kind.sequence == 13
+
+
 @pytest.mark.parametrize("kind", [image, update])
 def test_what_cannot_be_read_leaves_no_book(kind):
     m = manager(UNNUMBERED)

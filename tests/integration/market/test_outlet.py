@@ -50,6 +50,17 @@ STALE = BookStale(exchange=OKX, instrument=BTC, reason=StaleReason.GAP, time=1)
 LOST = Reconnecting(exchange=OKX, connection="okx#0", reason="x", time=1)
 
 
+async def test_the_most_that_ever_waited_is_remembered():
+    outlet = Outlet(10)
+    outlet.put([trade(1), trade(2)])
+    outlet.put([trade(3)])
+
+    await outlet.take()
+    outlet.put([trade(4)])
+
+    assert outlet.stats.high_water == 3
+
+
 async def test_events_come_out_in_order_and_all_at_once():
     outlet = Outlet(10)
     outlet.put([trade(1), trade(2)])

@@ -88,4 +88,4 @@ def connector_for(exchange: ExchangeId) -> Connector:
 @cache
 def _connector(exchange: ExchangeId) -> Connector:
     connectors: tuple[Connector, ...] = import_module(folder_of(exchange)).CONNECTORS
-    return next(c for c in connectors if c.exchange is exchange)
+    return next(c for c in connectors if c.exchange == exchange)

@@ -25,7 +25,7 @@ them wait their turn (`VenueLimits.connections`).
 import random
 from typing import Final, final
 
-__all__ = ["VenueBackoff"]
+__all__ = ["VenueBackoff", "doubled"]
 
 _FIRST: Final = 0.1
 """Seconds. The first attempt is drawn from nothing to this: reconnecting takes about
@@ -37,6 +37,14 @@ _PATIENT: Final = 15
 venue allows in a minute (20)."""
 _GROWTH: Final = 1.15
 _LONGEST: Final = 30.0
+_MANY: Final = 64
+"""A pause that was doubled so often is longer than any: floats end at 2**1023, and what
+is tried every half minute is tried that often in a night."""
+
+
+def doubled(first: float, times: int, *, longest: float) -> float:
+    """Return a pause that was doubled so many times, at most the longest."""
+    return min(longest, first * 2.0 ** min(times, _MANY))
 
 
 @final
@@ -87,7 +95,7 @@ class VenueBackoff:
         if attempt < 1:
             return 0.0
         if attempt <= _PATIENT:
-            return min(self._short, _FIRST * 2.0 ** (attempt - 1))
+            return doubled(_FIRST, attempt - 1, longest=self._short)
         # An exponent this large has long met the maximum, and floats end at 2**1023.
         beyond = min(attempt - _PATIENT, 512)
         return min(self._longest, self._short * _GROWTH**beyond)

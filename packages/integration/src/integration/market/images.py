@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from integration.errors import Deserialise, IntegrationError
+from integration.market.backoff import doubled
 from integration.market.connector import UNREADABLE, Connector, Image
 from integration.rest.client import RestClient
 
@@ -128,4 +129,4 @@ def _pause(error: IntegrationError, attempt: int) -> float:
     asked: float | None = getattr(error, "retry_after", None)
     if asked is not None:
         return asked
-    return float(min(_LONGEST_RETRY, _FIRST_RETRY * 2**attempt))
+    return doubled(_FIRST_RETRY, attempt, longest=_LONGEST_RETRY)

@@ -14,7 +14,7 @@ from integration.market.reports import (
     StreamEvent,
 )
 from integration.market.sequencing import TIME_ORDER, ImageSource, SequenceRule
-from integration.market.turns import Led, Lines, LinesDiffer, Numbers, Turns
+from integration.market.turns import Led, Lines, LinesDiffer, Numbers
 from integration.models import (
     AmountUnit,
     Level,
@@ -91,7 +91,6 @@ class MergedBook(Led):
     def lost(self, line: int) -> None:
         """Expect nothing of a line any more."""
         # Not the lead: that is passed on by what becomes of the line's book.
-        Turns.lost(self, line)
         self._numbers.lost(line)
 
     def follows(self, line: int) -> bool:

@@ -28,6 +28,7 @@ from integration.errors import (
     Subscribe,
     WebSocket,
 )
+from integration.market.backoff import doubled
 from integration.market.connector import Image, Topic, VenueTransformer
 from integration.market.images import ImageJob
 from integration.market.intake import Intake
@@ -394,7 +395,8 @@ class Session:
         connection = self._connection
         topic = connection.book_topic(manager)
         attempt = self._refetches.get(manager, 0)
-        pause = _REFETCH_PAUSE * 2 ** (attempt - 1) if attempt else 0.0
+        longest = _LONGEST_REFETCH_PAUSE
+        pause = doubled(_REFETCH_PAUSE, attempt - 1, longest=longest) if attempt else 0
 
         def failed(error: IntegrationError) -> None:
             connection.emit([self._image_fault(manager, error)])
@@ -413,7 +415,7 @@ class Session:
             failed=failed,
         )
         assert connection.images is not None, "a venue of HTTP images has a REST URL"  # noqa: S101  narrows the type
-        connection.images.request(job, delay=min(pause, _LONGEST_REFETCH_PAUSE))
+        connection.images.request(job, delay=pause)
 
     def _image_came(self, manager: BookManager, image: Image) -> None:
         now = self._config.clock.now_ns()
