@@ -80,33 +80,26 @@ def listen_to_events(url: str, count: int) -> list[socket.socket]:
     return sockets
 
 
-def count_events(sockets: list[socket.socket], each: int, name: str) -> int:
-    """Read until every stream has had so many events; return how many there were."""
-    total, line = 0, f"event: {name}\n".encode()
+def count_events(sockets: list[socket.socket], each: int, name: str) -> tuple[int, int]:
+    """Read until every stream has had so many events; return them, and the bytes."""
+    total, size, line = 0, 0, f"event: {name}\n".encode()
     for sock in sockets:
         data = b""
         while data.count(line) < each or not data.endswith(b"\n\n\r\n"):
             data += sock.recv(2**20)
         total += data.count(line)
-    return total
+        size += len(data)
+    return total, size
 
 
-def plain_sends(count: int, events: int, size: int) -> float:
-    """Return the CPU microseconds of one send of so many bytes to one client."""
-    data = b"x" * size
-    pairs = []
-    with socket.create_server(("127.0.0.1", 0), backlog=count) as listening:
-        # As the server has it: else what has not been acknowledged keeps the rest back.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(count):
-            client = socket.create_connection(listening.getsockname())
-            pairs.append((client, listening.accept()[0]))
-    began = time.process_time()
-    for _ in range(events):
-        for _, served in pairs:
-            served.send(data)
-    spent = time.process_time() - began
-    for pair in pairs:
-        for sock in pair:
-            sock.close()
-    return spent / count / events * 1e6
+def listen_plainly(port: int, count: int) -> list[socket.socket]:
+    """Open connections to who sends us bytes and nothing else."""
+    return [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+
+
+def drop_bytes(sockets: list[socket.socket], each: int) -> None:
+    """Read so many bytes of every one."""
+    for sock in sockets:
+        left = each
+        while left:
+            left -= len(sock.recv(min(left, 2**20)))

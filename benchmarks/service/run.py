@@ -436,26 +436,42 @@ def measure_http(rounds: int) -> None:
 
 
 def measure_sse(rounds: int) -> None:
-    print("server-sent events to 1,000 clients, 10 a second")
+    """Publish in turn with bare sends by the same process to as many like sockets."""
+    many, each, pause = 1_000, 10, 0.1
+    print(f"server-sent events to {many:,} clients, {1 / pause:.0f} a second")
     with serving() as ((service, _, _), ask):
-        sockets = load.listen_to_events(service, 1_000)
-        idle = ask("cpu")
-        time.sleep(1.0)
-        idle = ask("cpu") - idle
-        for name, size in (("reference", 360), ("batch", 8_000)):
-            figures, plain = [], []
+        streams = load.listen_to_events(service, many)
+        plain = load.listen_plainly(ask("listen", many), many)
+        assert ask("accept", many) == many
+        for name in ("reference", "batch"):
+            spent: dict[str, list[float]] = {"ours": [], "bare": [], "idle": []}
             for _ in range(rounds):
-                spent, clients = ask("publish", name, 10, 0.1)
-                assert clients == 1_000
-                assert load.count_events(sockets, 10, name) == 10_000  # all of them
-                figures.append((spent - idle) / 10_000 * 1e6)
-                plain.append(load.plain_sends(1_000, 10, size))
-            print(f"  an event `{name}` of some {size:,} bytes to one client")
-            ours = show("CPU of the server", figures, "us")
-            theirs = show("of it: the system call, alone in turn", plain, "us")
-            print(f"  {'what we add':<58} {ours - theirs:>10.2f} us")
-        for sock in sockets:
+                cpu, clients = ask("publish", name, each, pause)
+                assert clients == many
+                told, size = load.count_events(streams, each, name)
+                assert told == many * each  # all of them
+                spent["ours"].append(cpu)
+                size //= many * each
+                spent["bare"].append(ask("send", many, size, each, pause))
+                load.drop_bytes(plain, size * each)
+                spent["idle"].append(ask("send", 0, 0, each, pause))
+            show_events(name, size, spent, 1e6 / many / each)
+        for sock in (*streams, *plain):
             sock.close()
+
+
+def show_events(
+    name: str, size: int, spent: dict[str, list[float]], share: float
+) -> None:
+    print(f"  an event `{name}` of {size:,} bytes to one client")
+    idle = statistics.median(spent["idle"])
+    ours, bare = (
+        [(cpu - idle) * share for cpu in spent[which]] for which in ("ours", "bare")
+    )
+    show("CPU of the server", ours, "us")
+    show("the bare system call, in turn", bare, "us")
+    show("difference", [a - b for a, b in zip(ours, bare, strict=True)], "us")
+    show("ratio", [a / b for a, b in zip(ours, bare, strict=True)], "x")
 
 
 def measure_stalls(rounds: int) -> None:

@@ -6,6 +6,7 @@ ASGI application. Commands come through a pipe.
 """
 
 import logging
+import socket
 import time
 from functools import partial
 from multiprocessing.connection import Connection
@@ -63,9 +64,48 @@ async def main(url: str, pipe: Connection) -> None:
                 pipe.send(time.thread_time())  # this task runs in its thread
             elif command == "publish":
                 pipe.send(await publish(auction, *arguments))
+            elif command == "listen":
+                listening = listen_plainly(*arguments)
+                pipe.send(listening.getsockname()[1])
+            elif command == "accept":
+                plain = accept(listening, *arguments)
+                pipe.send(len(plain))
+            elif command == "send":
+                clients, *what = arguments
+                pipe.send(await send(plain[:clients], *what))
             else:
                 nursery.cancel_scope.cancel()
                 return
+
+
+def listen_plainly(count: int) -> socket.socket:
+    """Return a socket with the options of the server's."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=count)
+    # Else what has not been acknowledged keeps the rest back.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+def accept(listening: socket.socket, count: int) -> list[socket.socket]:
+    """Accept so many connections, which are there already."""
+    plain = [listening.accept()[0] for _ in range(count)]
+    for sock in plain:
+        sock.setblocking(False)
+    return plain
+
+
+async def send(
+    plain: list[socket.socket], size: int, events: int, pause: float
+) -> float:
+    """Send as often as `publish`, and nothing else; return the CPU seconds of it."""
+    sends = [sock.send for sock in plain]
+    data = b"x" * size
+    began = time.process_time()
+    for _ in range(events):
+        for one in sends:
+            one(data)
+        await trio.sleep(pause)
+    return time.process_time() - began
 
 
 TIME = "2026-01-01T00:00:00Z"
