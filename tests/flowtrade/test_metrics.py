@@ -82,6 +82,24 @@ async def test_what_happens_is_counted():
     assert BIDDER not in text
 
 
+async def test_orders_that_batches_do_without_are_counted():
+    async with running(port=0) as server:
+        token = generate_jwt(BIDDER, SECRET, admin=True)
+        async with FlowtradeClient(server.auction.url, token) as client:
+            item = await client.create_product({"name": "a"})
+            for low, high, weight in ((-1, 0, 1.0), (0, 1, 1.0), (0, 1, -1e-320)):
+                curve = ConstantCurve(min_rate=low, max_rate=high, price=2 + low)
+                demand = await client.create_demand(curve)
+                await client.create_portfolio(demand={demand.id: weight}, basis=item.id)
+            for _ in range(2):
+                await client.run_batch()
+            record = await client.batch()
+        _, figures = await read(server.metrics_url)
+
+    assert len(record.set_aside) == 1
+    assert figures["flowtrade_orders_set_aside_total",] == 2
+
+
 async def test_requests_are_shown_by_route_and_class_of_status():
     async with running(port=0) as server:
         url = server.auction.url

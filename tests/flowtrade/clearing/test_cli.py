@@ -260,3 +260,50 @@ def test_an_unproven_answer_fails_the_command_and_writes_nothing(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "could be certified" in printed.err
+
+
+@pytest.fixture
+def spoilt(tmp_path):
+    """The trivial auction, and an order whose weight is no weight."""
+    auction = json.loads(json.dumps(TRIVIAL))
+    auction["demand_curves"]["odd"] = TRIVIAL["demand_curves"]["buyer"]
+    auction["portfolios"]["odd"] = {"demand": {"odd": -1e-320}, "basis": "A"}
+    (tmp_path / "spoilt.json").write_text(json.dumps(auction))
+    return tmp_path
+
+
+def test_an_auction_that_cannot_be_proven_fails_unless_orders_may_be_set_aside(
+    spoilt, capsys
+):
+    source = str(spoilt / "spoilt.json")
+
+    assert cli.solve_auction(source) is ExitCode.FAILED
+    assert "no answer could be certified" in capsys.readouterr().err
+
+    assert cli.solve_auction(source, set_aside=True) is ExitCode.DONE
+    out, err = capsys.readouterr()
+    outcome = json.loads(out)
+    assert outcome["portfolios"]["odd"] == {"price": 7.5, "rate": 0.0}
+    assert outcome["portfolios"]["buyer"] == {"price": 7.5, "rate": 0.5}
+    assert [one["portfolio"] for one in outcome["set_aside"]] == ["odd"]
+    assert err == "set aside, for numbers far out of scale: odd\n"
+
+
+def test_a_batch_without_an_order_can_be_verified(spoilt, capsys):
+    batch = str(spoilt / "batch.json")
+    source = str(spoilt / "spoilt.json")
+    cli.solve_auction(source, batch, full=True, set_aside=True)
+    capsys.readouterr()
+
+    assert cli.verify_batch(batch) is ExitCode.DONE
+
+    assert json.loads(capsys.readouterr().out)["set_aside"] == ["odd"]
+
+
+def test_who_may_set_aside_writes_what_is_written_without_it(files, capsys):
+    cli.solve_auction(str(files / "auction.json"))
+    plain = capsys.readouterr().out
+
+    cli.solve_auction(str(files / "auction.json"), set_aside=True)
+
+    assert capsys.readouterr().out == plain

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from flowtrade.clearing import Market, UnboundedMarket, clear, verify
 from flowtrade.clearing.cli import outcome_to_builtins
+from flowtrade.clearing.setaside import clear_others
 from flowtrade.clearing.testing import Oddity, odd_auction
 
 SEEDS = st.integers(0, 2**32)
@@ -149,3 +150,71 @@ def test_what_is_no_number_does_not_pass(part, value):
         outcome[part][key][field] = value
 
         assert not verify.verify(AUCTION, outcome).is_optimal
+
+
+def lopsided():
+    """A batch that was cleared without an order, whose weight is no weight."""
+    auction = {
+        "demand_curves": {
+            "b": [{"rate": 0, "price": 58}, {"rate": 5, "price": 42}],
+            "s": [{"rate": -5, "price": 58}, {"rate": 0, "price": 42}],
+            "odd": [{"rate": 0, "price": 58}, {"rate": 5, "price": 42}],
+        },
+        "portfolios": {
+            "b": {"demand": "b", "basis": "A"},
+            "s": {"demand": "s", "basis": "A"},
+            "odd": {"demand": {"odd": -1e-320}, "basis": {"A": 1.0}},
+        },
+    }
+    clearing = clear_others(Market.from_auction(auction))
+    return auction, outcome_to_builtins(clearing, full=True)
+
+
+def test_a_batch_without_an_order_is_optimal_for_the_others():
+    auction, outcome = lopsided()
+
+    finding = verify.verify(auction, outcome)
+
+    assert finding.is_optimal, finding.failures
+    assert finding.set_aside == ("odd",)
+    outcome["portfolios"]["odd"]["rate"] = 1.0
+    assert verify.verify(auction, outcome).failures == (
+        "portfolio odd takes no part but has a rate",
+    )
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"portfolio": "b", "of": "b", "value": 1.0},
+        {"portfolio": "b", "of": "b", "value": 1e-320},
+        {"portfolio": "b", "of": "b", "number": "price", "value": 58.0},
+        {"portfolio": "b", "of": "b", "number": "rate", "value": 5.0},
+        {"portfolio": "b", "of": "A", "number": "basis_weight", "value": 1.0},
+        {"portfolio": "b", "of": "b", "number": "unit_price", "value": 58.0},
+        {"portfolio": "b", "of": "b", "number": "unit_rate", "value": 5.0},
+        {"portfolio": "b", "of": "b", "value": None},
+        {"portfolio": "odd", "of": "odd", "scale": 1e-319},
+    ],
+)
+def test_nobody_is_set_aside_on_a_pretext(claim):
+    auction, outcome = lopsided()
+    (row,) = outcome["set_aside"]
+    outcome["set_aside"].append({**row, **claim})
+    for name in ("b", "odd"):
+        outcome["portfolios"][name]["rate"] = 0.0
+    outcome["portfolios"]["s"]["rate"] = 0.0
+
+    words = "is set aside for a number that is not its, or not far out"
+    assert (
+        f"portfolio {claim['portfolio']} {words}"
+        in verify.verify(auction, outcome).failures
+    )
+
+
+def test_who_is_not_in_the_auction_cannot_be_set_aside():
+    auction, outcome = lopsided()
+    outcome["set_aside"][0]["portfolio"] = "nobody"
+
+    with pytest.raises(KeyError):
+        verify.verify(auction, outcome)

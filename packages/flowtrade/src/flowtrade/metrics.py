@@ -73,6 +73,11 @@ class ServiceMetrics:
             ["status"],
             registry=self.registry,
         )
+        self._set_aside = counter(
+            "flowtrade_orders_set_aside",
+            "Orders that batches were cleared without, for their numbers.",
+            registry=self.registry,
+        )
         self._attempts = counter(
             "flowtrade_solver_attempts",
             "Solvers asked, by solver and what came of it.",
@@ -199,6 +204,7 @@ class ServiceMetrics:
     def _count(self, record: BatchRecord) -> None:
         self._last = record
         self._batches.labels(record.status.value).inc()
+        self._set_aside.inc(len(record.set_aside))
         if record.report is None:
             return
         for attempt in record.report.attempts:

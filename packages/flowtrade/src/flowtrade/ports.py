@@ -29,6 +29,7 @@ from flowtrade.models.clearing import (
     Certificate,
     ProductOutcome,
     RatePrice,
+    SetAside,
     SolverReport,
 )
 from flowtrade.models.ids import Id
@@ -181,6 +182,7 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
         gains: Gains from trade.
         certificate: The residuals of the independent check.
         report: How it was solved.
+        set_aside: The portfolios that it was cleared without; their rates are zero.
     """
 
     portfolios: dict[Id, RatePrice]
@@ -189,6 +191,7 @@ class Solution(msgspec.Struct, frozen=True, kw_only=True):
     certificate: Certificate
     report: SolverReport
     ranges: dict[Id, ProductOutcome] = msgspec.field(default_factory=dict)
+    set_aside: list[SetAside] = msgspec.field(default_factory=list)
 
 
 class Solver(Protocol):

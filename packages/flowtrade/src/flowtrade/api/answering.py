@@ -103,7 +103,7 @@ def record_answer(value: object, *, version: Rfc3339, status: int = 200) -> Answ
     return Answer(body, status=status, media_type=_JSON, version=version)
 
 
-def text_answer(text: str) -> Answer:
+def text_answer(text: str, *, headers: Mapping[str, str] | None = None) -> Answer:
     """Return plain text."""
     media_type = b"text/plain; charset=utf-8"
-    return Answer(text.encode(), status=200, media_type=media_type)
+    return Answer(text.encode(), status=200, media_type=media_type, headers=headers)

@@ -142,7 +142,10 @@ async def run_batch(request: Api) -> Response[bytes]:
         raise BatchFailed(
             f"batch {record.as_of} failed: {record.error}", orders=tuple(record.orders)
         )
-    return text_answer(record.as_of)
+    # The text is the timestamp alone; which orders and why is in the batch.
+    aside = len(record.set_aside)
+    headers = {"Flowtrade-Set-Aside": str(aside)} if aside else None
+    return text_answer(record.as_of, headers=headers)
 
 
 async def list_batches(request: Api) -> Response[bytes]:

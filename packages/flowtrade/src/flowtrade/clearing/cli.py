@@ -27,6 +27,7 @@ from flowtrade.clearing.export import Dialect, export_lp, export_mps
 from flowtrade.clearing.generate import KINDS, generate
 from flowtrade.clearing.market import Market
 from flowtrade.clearing.outcome import Clearing
+from flowtrade.clearing.setaside import clear_others
 from flowtrade.clearing.solve import clear
 from flowtrade.clearing.verify import verify
 from flowtrade.models.clearing import SolverMode
@@ -64,6 +65,7 @@ def solve_auction(
     *,
     mode: SolverMode = SolverMode.AUTO,
     full: bool = False,
+    set_aside: bool = False,
     time_limit: float = 60.0,
     plot: str | None = None,
 ) -> ExitCode:
@@ -75,6 +77,8 @@ def solve_auction(
         mode: Who may solve it.
         full: Also write demands, ranges, reasons, certificate, report and the
             auction itself: a batch that `verify_batch` can check.
+        set_aside: Go on without orders whose numbers are far out of scale, where
+            nothing can be certified with them; the outcome names them.
         time_limit: Seconds.
         plot: File to draw products and rates to, such as `clearing.png`; needs the
             extra `flowtrade[plots]`.
@@ -82,14 +86,18 @@ def solve_auction(
     auction, market = _load(source)
     if market is None:
         return ExitCode.INVALID
+    solve = clear_others if set_aside else clear
     try:
-        clearing = clear(market, mode=mode, time_limit=time_limit)
+        clearing = solve(market, mode=mode, time_limit=time_limit)
     except UnboundedMarket as error:
         _complain(error)
         return ExitCode.REFUSED
     except Uncertified as error:
         _complain(error)
         return ExitCode.FAILED
+    if clearing.set_aside:
+        names = ", ".join(one.portfolio for one in clearing.set_aside)
+        _complain(f"set aside, for numbers far out of scale: {names}")
     outcome = outcome_to_builtins(clearing, full=full)
     code = _write(output, {"auction": auction, "outcome": outcome} if full else outcome)
     if code is not ExitCode.DONE or plot is None:
@@ -228,13 +236,17 @@ def outcome_to_builtins(clearing: Clearing, *, full: bool = False) -> dict[str, 
         full: Everything, not only prices and rates of portfolios and products.
     """
     groups = {"portfolios": clearing.portfolios, "products": clearing.products}
+    aside: dict[str, Any] = {}
+    if clearing.set_aside:
+        aside["set_aside"] = msgspec.to_builtins(list(clearing.set_aside))
     if not full:
-        return {
+        rows_of = {
             name: {
                 key: {"price": row.price, "rate": row.rate} for key, row in rows.items()
             }
             for name, rows in groups.items()
         }
+        return rows_of | aside
     return {
         "status": clearing.status.value,
         "gains": clearing.gains,
@@ -243,6 +255,7 @@ def outcome_to_builtins(clearing: Clearing, *, full: bool = False) -> dict[str, 
         "demands": msgspec.to_builtins(dict(clearing.demands)),
         "certificate": msgspec.to_builtins(clearing.certificate),
         "report": msgspec.to_builtins(clearing.report),
+        **aside,
     }
 
 

@@ -28,6 +28,9 @@ __all__ = ["Finding", "demand_regret", "verify"]
 
 _TOLERANCE = 1e-6
 
+_FAR_OUT = 7.99
+"""Decades from the scale from which on a number is an excuse: eight, up to rounding."""
+
 _AllTerms: TypeAlias = Mapping[str, tuple[dict[str, float], dict[str, float]]]
 """Of each portfolio: the weights of its demands, and of its products."""
 
@@ -45,6 +48,9 @@ class Finding:
             prices, against the scale of prices.
         domain: Largest net rate outside its curve, against the scale of rates.
         failures: What does not hold, in words.
+        set_aside: The orders that the outcome says it was cleared without, for a
+            number of theirs far out of scale: whether they have that number was
+            checked. What is optimal is so among all others.
     """
 
     is_optimal: bool
@@ -54,6 +60,7 @@ class Finding:
     mismatch: float
     domain: float
     failures: tuple[str, ...]
+    set_aside: tuple[str, ...] = ()
 
 
 def verify(
@@ -67,7 +74,8 @@ def verify(
     Args:
         auction: `demand_curves` and `portfolios`, as submitted.
         outcome: `portfolios` and `products` with `rate` and `price`, `demands` with
-            `price`, as published.
+            `price`, as published; `set_aside`, if there, names the portfolios that it
+            was cleared without.
         tolerance: Relative size up to which a violation is rounding.
 
     Raises:
@@ -75,9 +83,17 @@ def verify(
     """
     curves = {key: _points(value) for key, value in auction["demand_curves"].items()}
     terms = {key: _terms(value, curves) for key, value in auction["portfolios"].items()}
+    aside = {row["portfolio"]: row for row in outcome.get("set_aside", ())}
+    excuses = [
+        f"portfolio {key} is set aside for a number that is not its, or not far out"
+        for key, row in aside.items()
+        if not _is_far_out(row, terms[key], curves)
+    ]
+    # As if they fed no demand: their products are there, and they have no voice.
+    terms |= {key: ({}, terms[key][1]) for key in aside}
     rates = {key: outcome["portfolios"][key]["rate"] for key in terms}
     prices = {key: row["price"] for key, row in outcome["products"].items()}
-    failures = [
+    failures = excuses + [
         f"portfolio {key} takes no part but has a rate"
         for key, (demand, basis) in terms.items()
         if not (demand and basis) and rates[key] != 0.0
@@ -116,7 +132,36 @@ def verify(
         mismatch=mismatch,
         domain=worst_domain / rate_scale,
         failures=tuple(failures),
+        set_aside=tuple(aside),
     )
+
+
+def _is_far_out(
+    row: Mapping[str, Any],
+    terms: tuple[dict[str, float], dict[str, float]],
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+) -> bool:
+    """Whether an order has the number that it is said to be set aside for."""
+    demand, basis = terms
+    of, value, scale = row["of"], row["value"], row["scale"]
+    if value is None or scale is None:  # beyond floats already: nothing to compare
+        return not all(map(math.isfinite, [*demand.values(), *basis.values()]))
+    points = curves.get(of, ())
+    rates = [abs(rate) for rate, _ in points if math.isfinite(rate)]
+    sizes = {
+        "demand_weight": abs(demand.get(of, 0.0)),
+        "basis_weight": abs(basis.get(of, 0.0)),
+        "price": max((abs(price) for _, price in points), default=0.0),
+        "rate": max(rates, default=0.0),
+    }
+    lot = max(map(abs, basis.values()), default=0.0)
+    if lot and sizes["demand_weight"]:
+        unit = sizes["demand_weight"] / lot
+        sizes["unit_price"] = sizes["price"] * unit
+        sizes["unit_rate"] = sizes["rate"] / unit if unit else math.inf
+    if not math.isclose(sizes[row["number"]], value, rel_tol=1e-9):
+        return False
+    return abs(math.log10(value) - math.log10(scale)) >= _FAR_OUT
 
 
 def _net_rates(terms: _AllTerms, rates: Mapping[str, float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ Batches run one at a time, first come first served.
 """
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -48,9 +49,11 @@ from flowtrade.settings import AuctionSettings, Transparency
 from netcore.models import Timestamp
 
 if TYPE_CHECKING:
-    from flowtrade.models.clearing import RatePrice
+    from flowtrade.models.clearing import RatePrice, SetAside
 
 __all__ = ["Auctioneer", "Replay", "input_hash", "outcome_hash"]
+
+_log = logging.getLogger(__name__)
 
 _PIECE = 1024
 """Entries that are sorted or hashed at once: some milliseconds."""
@@ -60,6 +63,9 @@ _FEW = 256
 
 _BOOK = 500
 """Entries of the public book in one event: about a millisecond, and 100 KiB."""
+
+_NAMED = 20
+"""Orders that one line of the log names."""
 
 _T = TypeVar("_T")
 
@@ -190,10 +196,27 @@ class Auctioneer:
                 )
             (change,) = stored.changes
             assert isinstance(change, Batched)  # noqa: S101  # what StoreBatch does
+            self._warn(change.batch.record)
             # It has happened: that it is told is nothing to be cancelled any more.
             with trio.CancelScope(shield=True):
                 await self._publish_in_turns(change.batch, gathered.auction)
             return change.batch.record
+
+    def _warn(self, record: BatchRecord) -> None:
+        """Tell the operator, by ids alone, who had to be set aside."""
+        aside = record.set_aside
+        if not aside:
+            return
+        named = [one.portfolio for one in aside[:_NAMED]]
+        more = f" and {len(aside) - _NAMED} more" if len(aside) > _NAMED else ""
+        _log.warning(
+            "batch %s was cleared without %d orders, whose numbers are far out of "
+            "scale: %s%s",
+            record.as_of,
+            len(aside),
+            ", ".join(f"{key} of {self._bid(key).owner}" for key in named),
+            more,
+        )
 
     async def rehearse(self) -> BatchRecord:
         """Return what a batch would be now; nothing is stored or told.
@@ -362,9 +385,15 @@ class Auctioneer:
             by_bidder.setdefault(self._bid(key).owner, {})[key] = outcome
             if number % _FEW == 0:
                 yield None
+        aside: dict[Id, list[SetAside]] = {}
+        for one in record.set_aside:
+            aside.setdefault(self._bid(one.portfolio).owner, []).append(one)
         for bidder, outcomes in by_bidder.items():
             private = BidderUpdate(
-                as_of=record.as_of, seq=record.seq, portfolios=outcomes
+                as_of=record.as_of,
+                seq=record.seq,
+                portfolios=outcomes,
+                set_aside=aside.get(bidder, msgspec.UNSET),
             )
             yield ("bidder", bidder), private
 
@@ -386,6 +415,7 @@ class Auctioneer:
             report=record.report,
             certificate=record.certificate,
             error=record.error if record.error is not None else msgspec.UNSET,
+            set_aside=record.set_aside or msgspec.UNSET,
             bids=first if book else msgspec.UNSET,
             book=total if book and len(first) < total else msgspec.UNSET,
         )
@@ -400,12 +430,14 @@ class Auctioneer:
         self, batch: StoredBatch, auction: AuctionInput
     ) -> Iterator[list[PublishedBid]]:
         terms = auction.portfolios
+        # JSON has no word for weights that are no finite numbers.
+        broken = {a.portfolio for a in batch.record.set_aside if a.value is None}
         bids = (
             PublishedBid(
                 portfolio=key,
                 name=_name(bid := self._bid(key)),
                 bidder=bid.owner,
-                basis=terms[key].basis if key in terms else {},
+                basis=terms[key].basis if key in terms and key not in broken else {},
                 rate=outcome.rate,
                 price=outcome.price,
             )
@@ -535,6 +567,7 @@ def _record(
         targets=gathered.targets,
         error=verdict.error,
         orders=list(verdict.orders),
+        set_aside=[] if solution is None else solution.set_aside,
     )
 
 

@@ -238,6 +238,7 @@ class History:
         if stored is None:
             raise NotFound("batch", format_timestamp(as_of))
         portfolios: dict[Id, PortfolioAccount] = {}
+        aside = {one.portfolio: one for one in stored.record.set_aside}
         rates: dict[Id, float] = {}
         curves: dict[Id, Curve | None] = {}
         turns = Turns()
@@ -253,6 +254,7 @@ class History:
                     price=result.price,
                     rate=result.rate,
                     payment=result.rate * (result.price or 0.0),
+                    set_aside=aside.get(view.entity.id),
                 )
                 for key, weight in cast("Group", view.demand.value or {}).items():
                     rates[key] = rates.get(key, 0.0) + weight * result.rate

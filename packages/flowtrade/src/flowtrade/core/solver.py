@@ -4,6 +4,7 @@ The only module of the core that loads numpy and a solver; import it where the s
 is put together.
 """
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Final, final
@@ -14,12 +15,18 @@ from flowtrade.clearing import (
     Market,
     PortfolioTerms,
     UnboundedMarket,
-    clear,
 )
+from flowtrade.clearing.setaside import clear_others
 from flowtrade.core.mirror import AuctionInput
 from flowtrade.core.mirror import PortfolioTerms as Terms
 from flowtrade.errors import BatchFailed, SolverFailed
-from flowtrade.models.clearing import ClearingStatus, RatePrice, SolverMode
+from flowtrade.models.clearing import (
+    ClearingStatus,
+    OutlyingNumber,
+    RatePrice,
+    SetAside,
+    SolverMode,
+)
 from flowtrade.models.ids import Id
 from flowtrade.ports import Solution
 
@@ -31,9 +38,16 @@ _MANY: Final = 0.25
 about as much then."""
 
 
+_NOTHING: Final = Terms(demand={}, basis={})
+"""Terms of a portfolio that takes no part; one object, so that it never changes."""
+
+
 @final
 class ClearingSolver:
-    """Clears with `flowtrade.clearing.clear`.
+    """Clears with `flowtrade.clearing.setaside.clear_others`.
+
+    Orders whose numbers keep a market from being certified are set aside; the market
+    goes on without them.
 
     Keeps the model of the last auction (ids, index maps, what portfolios have in
     common) and changes in it what has changed. Nothing numerical is carried over: an
@@ -47,7 +61,23 @@ class ClearingSolver:
         self._mode = mode
         self._kept: tuple[AuctionInput, Market] | None = None
 
-    def _market(self, auction: AuctionInput) -> Market:
+    def _market(self, auction: AuctionInput) -> tuple[Market, list[SetAside]]:
+        """Return the model of an auction, and whose numbers are none.
+
+        A weight is finite when it comes in; what divided products make of it may not
+        be.
+        """
+        try:
+            return self._model(auction), []
+        except InvalidMarket:
+            broken = _not_finite(auction)
+            if not broken:
+                raise
+        whole = {**auction.portfolios, **dict.fromkeys(broken, _NOTHING)}
+        rest = AuctionInput(demands=auction.demands, portfolios=whole)
+        return self._model(rest), list(broken.values())
+
+    def _model(self, auction: AuctionInput) -> Market:
         """Return the model of an auction, made of the last one's if they are alike.
 
         Raises:
@@ -64,8 +94,8 @@ class ClearingSolver:
     ) -> Solution:
         """See `flowtrade.ports.Solver.solve`."""
         try:
-            market = self._market(auction)
-            clearing = clear(
+            market, broken = self._market(auction)
+            clearing = clear_others(
                 market, mode=self._mode, reference=targets, time_limit=time_limit
             )
         except UnboundedMarket as error:
@@ -84,7 +114,28 @@ class ClearingSolver:
             certificate=clearing.certificate,
             report=clearing.report,
             ranges={k: v for k, v in clearing.products.items() if v.ranged},
+            set_aside=sorted([*clearing.set_aside, *broken], key=_portfolio),
         )
+
+
+def _portfolio(one: SetAside) -> Id:
+    return one.portfolio
+
+
+def _not_finite(auction: AuctionInput) -> dict[Id, SetAside]:
+    """Find the portfolios with weights that are no finite numbers."""
+    found: dict[Id, SetAside] = {}
+    for key, terms in auction.portfolios.items():
+        for number, group in (
+            (OutlyingNumber.DEMAND_WEIGHT, terms.demand),
+            (OutlyingNumber.BASIS_WEIGHT, terms.basis),
+        ):
+            for name, weight in group.items():
+                if not math.isfinite(weight):
+                    found[key] = SetAside(
+                        portfolio=key, number=number, of=name, value=None, scale=None
+                    )
+    return found
 
 
 def _changed(before: AuctionInput, market: Market, now: AuctionInput) -> Market | None:

@@ -4,7 +4,12 @@ from enum import StrEnum
 
 import msgspec
 
-from flowtrade.models.clearing import Certificate, RatePrice, SolverReport
+from flowtrade.models.clearing import (
+    Certificate,
+    RatePrice,
+    SetAside,
+    SolverReport,
+)
 from flowtrade.models.page import More
 from flowtrade.models.time import Rfc3339
 from netcore.models import Model
@@ -66,6 +71,8 @@ class BatchRecord(Model, frozen=True, kw_only=True):
         targets: The prices that ambiguous prices were drawn to.
         error: Why it failed, in one sentence.
         orders: The orders that the failure names, such as crossing unlimited ones.
+        set_aside: The orders that it was cleared without, since with their numbers
+            nothing could be certified, by id. Their outcome is a rate of zero.
     """
 
     as_of: Rfc3339
@@ -83,6 +90,7 @@ class BatchRecord(Model, frozen=True, kw_only=True):
     targets: dict[str, float]
     error: str | None = None
     orders: list[str] = msgspec.field(default_factory=list)
+    set_aside: list[SetAside] = msgspec.field(default_factory=list)
 
 
 class BatchPage(Model, frozen=True, kw_only=True):
@@ -102,9 +110,11 @@ class PortfolioAccount(RatePrice, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         payment: Money per unit of time that it pays, price x rate; negative receives.
+        set_aside: Why the batch was cleared without it, or None if it was not.
     """
 
     payment: float
+    set_aside: SetAside | None = None
 
 
 class DemandAccount(Model, frozen=True, kw_only=True, gc=False):

@@ -94,14 +94,14 @@ class SetAside(Model, frozen=True, kw_only=True, gc=False):
         of: The demand or product that the number belongs to.
         value: Its size; None if it is not finite.
         scale: The median size of such numbers in the part of the market that hangs
-            together with this order.
+            together with this order; None where no number could be compared.
     """
 
     portfolio: str
     number: OutlyingNumber
     of: str
     value: float | None
-    scale: float
+    scale: float | None
 
 
 class CanonicalChoice(StrEnum):

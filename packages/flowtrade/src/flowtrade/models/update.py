@@ -8,7 +8,12 @@ from typing import Final
 import msgspec
 
 from flowtrade.models.batch import BatchStatus, ProductResult
-from flowtrade.models.clearing import Certificate, RatePrice, SolverReport
+from flowtrade.models.clearing import (
+    Certificate,
+    RatePrice,
+    SetAside,
+    SolverReport,
+)
 from flowtrade.models.ids import Id
 from flowtrade.models.time import Rfc3339
 from netcore.models import Model
@@ -58,6 +63,7 @@ class BatchUpdate(Model, frozen=True, kw_only=True, omit_defaults=True):
         report: The solver's report.
         certificate: The residuals.
         error: Why it failed.
+        set_aside: The orders that it was cleared without, and why; absent if none.
         bids: The public book, absent where only prices are public; of a long book
             the first entries.
         book: How many entries a long book has; the others follow as `book` events.
@@ -72,6 +78,7 @@ class BatchUpdate(Model, frozen=True, kw_only=True, omit_defaults=True):
     report: SolverReport | None
     certificate: Certificate | None
     error: str | msgspec.UnsetType = msgspec.UNSET
+    set_aside: list[SetAside] | msgspec.UnsetType = msgspec.UNSET
     bids: list[PublishedBid] | msgspec.UnsetType = msgspec.UNSET
     book: int | msgspec.UnsetType = msgspec.UNSET
 
@@ -115,11 +122,19 @@ class ProductUpdate(Model, frozen=True, kw_only=True):
 
 
 class BidderUpdate(Model, frozen=True, kw_only=True):
-    """`event: outcome` of `GET /bidder/updates`: the bidder's portfolios."""
+    """`event: outcome` of `GET /bidder/updates`: the bidder's portfolios.
+
+    Attributes:
+        as_of: The batch.
+        seq: Its number.
+        portfolios: What each of them got.
+        set_aside: Those that the batch was cleared without, and why; absent if none.
+    """
 
     as_of: Rfc3339
     seq: int
     portfolios: dict[str, RatePrice]
+    set_aside: list[SetAside] | msgspec.UnsetType = msgspec.UNSET
 
 
 class GapUpdate(Model, frozen=True, kw_only=True):

@@ -136,6 +136,7 @@ function showCertificate(batch) {
   const cleared = batch.status === "cleared";
   add("verdict", cleared ? certificate.status : batch.status, cleared ? "buy" : "failed");
   if (batch.error) add("reason", batch.error, "failed");
+  if (batch.set_aside?.length) add("set aside (numbers out of scale)", batch.set_aside.map((one) => one.portfolio).join(", "), "failed");
   for (const [key, label] of [["relative_gap", "duality gap (relative)"], ["relative_imbalance", "worst product imbalance (relative)"], ["domain", "curve-domain violation"], ["stationarity", "price residual"], ["max_regret", "largest regret of one bid"]])
     if (certificate[key] !== undefined) add(label, tiny(certificate[key]));
   if (!report.solver) return;
