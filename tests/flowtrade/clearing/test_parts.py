@@ -146,7 +146,10 @@ def test_demands_that_are_shared_hold_parts_together():
     assert clear(market).demands["cap"].rate == pytest.approx(3.0)
 
 
-def test_what_takes_no_part_is_left_out_and_told_why():
+@pytest.mark.parametrize("tiny", [True, False])
+def test_what_takes_no_part_is_left_out_and_told_why(monkeypatch, tiny):
+    if not tiny:
+        monkeypatch.setattr(solve, "clear_small", lambda *_, **__: None)
     auction = small("A", 7.5)
     auction["demand_curves"]["idle"] = {"price": 1}
     auction["portfolios"] |= {

@@ -1,5 +1,7 @@
 """What is said of programs without an answer is proven by its witness."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -158,3 +160,44 @@ def test_where_nothing_is_proven_nothing_is_claimed(monkeypatch):
     assert refusal_of(solvable).reason is NoAnswer.UNSOLVED
     monkeypatch.setattr(qpverdict, "solve_qp", lambda *_, **__: None)
     assert refusal_of(solvable).reason is NoAnswer.UNSOLVED
+
+
+@pytest.mark.parametrize(
+    ("ray", "hessian", "lower", "upper"),
+    [
+        ([-1, -1], np.zeros((2, 2)), [0, -INF], [INF, INF]),
+        ([-1, -1], np.zeros((2, 2)), [-INF, -INF], [INF, INF]),
+        ([1, 1], np.zeros((2, 2)), [-INF, -INF], [INF, 1]),
+        ([-1, -1], np.diag([0.0, 1.0]), [-INF, -INF], [INF, INF]),
+        ([-1, 1], np.zeros((2, 2)), [-INF, -INF], [INF, INF]),
+    ],
+    ids=["meets a lower end", "proven", "meets an upper end", "bends", "costs"],
+)
+def test_a_ray_that_proves_nothing_is_not_believed(
+    monkeypatch, ray, hessian, lower, upper
+):
+    cost = -np.ones(2) if ray == [1, 1] else np.ones(2)
+    told = iter([None, SimpleNamespace(x=np.array(ray, float))])
+    monkeypatch.setattr(qpverdict, "solve_qp", lambda *_, **__: next(told))
+
+    refusal = refusal_of(problem(hessian, cost, np.eye(2), lower, upper))
+
+    proven = not hessian.any() and ray == [-1, -1] and lower[0] == -INF
+    assert refusal.reason is (NoAnswer.UNBOUNDED if proven else NoAnswer.UNSOLVED)
+
+
+@pytest.mark.parametrize(
+    ("force", "proven"),
+    [([1, -1], True), ([1, 0], False), ([-1, 1], False), ([0, 0], False)],
+    ids=["proven", "moves a variable", "wrong way round", "nothing"],
+)
+def test_rows_that_prove_nothing_are_not_believed(monkeypatch, force, proven):
+    # x <= 0 and x >= 1: together they leave no room, told by (-1, 1) as shifts.
+    task = problem(np.eye(1), [1], [[1], [1]], [-INF, 1], [0, INF])
+    shifts = SimpleNamespace(x=np.array([0, *(-f for f in force)], float))
+    told = iter([shifts, None])
+    monkeypatch.setattr(qpverdict, "solve_qp", lambda *_, **__: next(told))
+
+    refusal = refusal_of(task)
+
+    assert (refusal.reason is NoAnswer.INFEASIBLE) is proven

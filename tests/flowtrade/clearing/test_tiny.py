@@ -69,3 +69,42 @@ def test_a_market_of_hundreds_is_not_tiny():
 def test_the_median_is_one_of_the_values():
     assert lower_median([]) == 0.0
     assert lower_median([3.0, 1.0, 2.0, 9.0]) == 2.0
+
+
+@pytest.mark.parametrize("dust", [0.0, 1e-15, 1e-6])
+def test_a_column_of_dust_has_the_least_scale_of_arrays(dust):
+    """The price of one of two products is next to nothing against the other's."""
+
+    def line(level):
+        return [{"rate": 0.0, "price": level}, {"rate": 1.0, "price": 0.5 * level}]
+
+    market = Market.from_auction(
+        {
+            "demand_curves": {
+                **{f"a{i}": line(1000.0) for i in range(5)},
+                "b": line(1000.0 * dust),
+                "c": line(1000.0),
+            },
+            "portfolios": {
+                **{f"a{i}": {"demand": f"a{i}", "basis": "A"} for i in range(5)},
+                "b": {"demand": "b", "basis": "B"},
+                "c": {"demand": "c", "basis": {"A": 1.0, "B": 1.0}},
+            },
+        }
+    )
+    form = PriceForm.of(market.structure, market.segments)
+    table = form.map.table
+
+    own = TinyForm.scaled(
+        [table.take_row(r) for r in range(form.rows)],
+        form.row.tolist(),
+        (form.low.tolist(), form.high.tolist()),
+        (form.top.tolist(), form.bottom.tolist()),
+        columns=form.columns,
+        orders=len(form),
+    )
+
+    assert own.level == pytest.approx(form.column_price.tolist(), rel=1e-14)
+    assert min(own.level) >= 1e-9 * 500.0
+    if dust == 1e-6:
+        assert own.level[1] == pytest.approx(1e-3)
