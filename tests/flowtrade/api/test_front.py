@@ -231,7 +231,10 @@ async def test_the_shortcut_asks_the_framework_for_nothing():
 
 
 async def test_an_application_without_a_front_has_no_shortcut():
-    assert shortcut_of(Litestar([], openapi_config=None)) is None
+    # Without a logging of its own, which would be everybody's from then on.
+    app = Litestar([], openapi_config=None, logging_config=None)
+
+    assert shortcut_of(app) is None
 
 
 async def test_plain_requests_of_hot_routes_do_not_meet_the_framework():
@@ -254,7 +257,9 @@ async def test_plain_requests_of_hot_routes_do_not_meet_the_framework():
     assert len(hot) >= 8
 
 
-async def test_an_exception_of_a_handler_is_the_same_bug_in_both_lanes(monkeypatch):
+async def test_an_exception_of_a_handler_is_the_same_bug_in_both_lanes(
+    monkeypatch, caplog
+):
     def fail(self, key):
         raise ZeroDivisionError("a bug")
 
@@ -269,6 +274,11 @@ async def test_an_exception_of_a_handler_is_the_same_bug_in_both_lanes(monkeypat
 
     assert bodies[0] == bodies[1]
     assert bodies[0][0] == 500
+    # Once for each, and all of it: in the log alone it is told what was wrong.
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError] * 2
+    assert {record.getMessage() for record in caplog.records} == {
+        f"a bug answered GET /demand/{DEMAND}"
+    }
 
 
 @pytest.mark.parametrize("lane", Lane)

@@ -179,3 +179,27 @@ def test_a_target_in_absolute_form_names_the_same_path(target, path, query):
     incoming = Incoming.from_request(request)
 
     assert (incoming.path, incoming.query) == (path, query)
+
+
+class Line:
+    client = ("203.0.113.1", 1)
+    server = ("203.0.113.2", 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/a/b", "/a/b"),
+        (b"/a%20b/%C3%A4", "/a b/\u00e4"),
+        (b"/%2Fa%", "//a%"),
+        (b"/%ff", "/\ufffd"),
+    ],
+)
+def test_a_path_is_told_as_meant_and_as_sent(target, path):
+    wire = b"GET %b?q=%%20 HTTP/1.1\r\nHost: x\r\n\r\n" % target
+
+    for incoming in (read_plain(wire, LIMITS), by_netcore(wire)):
+        scope = incoming.scope(Line())
+        assert (scope["path"], scope["raw_path"]) == (path, target)
+        assert scope["query_string"] == b"q=%20"
+        assert (scope["client"], scope["server"]) == (Line.client, Line.server)
