@@ -6,6 +6,7 @@ Copied from the venues' own pages; a limit that a page leaves open is left out.
 import pytest
 
 from integration.exchanges.registry import connector_for, exchanges
+from integration.models import MarketDataInstrument, SubKind, Subscription
 
 DAY = 86_400.0
 PUBLISHED = {
@@ -43,6 +44,19 @@ LIFETIMES = {
     "bitstamp": 90 * DAY,
 }
 WEIGHTS = {"binance_spot": 6000, "binance_futures_usd": 2400}
+
+
+@pytest.mark.parametrize("exchange", ["kraken", "kraken_v2"])
+@pytest.mark.parametrize(
+    ("wanted", "kept"), [(None, 10), (10, 10), (11, 25), (1000, 1000), (5000, 1000)]
+)
+def test_a_book_of_kraken_is_cut_as_the_venue_cuts_it(exchange, wanted, kept):
+    connector = connector_for(exchange)
+    spot = MarketDataInstrument.spot("btc", "usd")
+    book = Subscription(exchange, spot, SubKind.ORDER_BOOKS_L2, depth=wanted)
+
+    assert connector.book_depth(book) == kept
+    assert connector.topic(book).parameters == (str(kept),)
 
 
 def test_every_venue_is_here():

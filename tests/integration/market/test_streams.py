@@ -13,6 +13,7 @@ from integration.errors import (
     WebSocket,
 )
 from integration.market.config import FirstConnect, StreamConfig
+from integration.market.images import ImageScheduler
 from integration.market.reports import (
     BookResynced,
     BookStale,
@@ -33,6 +34,7 @@ from integration.models import (
     Subscription,
 )
 from integration.rest.httpx_transport import HttpxTransport
+from integration.rest.limiter import RateLimiter
 from integration.stream.reconnect import Backoff, ReconnectPolicy
 from integration.testing import SimulatedExchange, SyntheticMarket
 from integration.testing.faults import (
@@ -310,6 +312,22 @@ async def test_a_connection_is_changed_before_its_time_without_a_trace():
         assert_same_book(sim, streams, "BTCUSDT", BTC)
 
 
+async def test_a_change_of_connection_takes_its_turn_like_any_other(monkeypatch):
+    turns, acquire = [], RateLimiter.acquire
+
+    async def noted(self, host, bucket="default", *, weight=1):
+        turns.append(bucket)
+        return await acquire(self, host, bucket, weight=weight)
+
+    monkeypatch.setattr(RateLimiter, "acquire", noted)
+    async with streaming(books_of(BTC), lifetime=0.2) as (sim, streams):
+        await take_until(sim, streams, changed(streams, 2))
+        made = sim.stats.connections
+
+    assert made >= 3
+    assert turns.count("connections") >= made
+
+
 async def test_an_announced_shutdown_is_left_before_it_comes():
     async with streaming(EVERYTHING) as (sim, streams):
         events = await take_until(sim, streams, live(streams, BTC, ETH))
@@ -474,6 +492,26 @@ async def test_an_image_older_than_the_updates_is_fetched_again():
         await step(sim, 3)
         await caught_up(sim, streams, "BTCUSDT", BTC)
         assert_same_book(sim, streams, "BTCUSDT", BTC)
+
+
+async def test_the_pauses_between_images_that_are_too_old_begin_anew(monkeypatch):
+    pauses, request = [], ImageScheduler.request
+
+    def noted(self, job, *, delay=0.0):
+        pauses.append(delay)
+        request(self, job, delay=delay)
+
+    monkeypatch.setattr(ImageScheduler, "request", noted)
+    async with streaming(books_of(BTC)) as (sim, streams):
+        await take_until(sim, streams, live(streams, BTC))
+        pauses.clear()
+        for _ in range(2):
+            await sim.inject(StaleSnapshot(symbol="BTCUSDT", count=2))
+            await step(sim, 3)
+            await sim.inject(Gap(symbol="BTCUSDT"))
+            await take_until(sim, streams, seen(BookResynced))
+
+    assert pauses == [0.0, 0.1, 0.2] * 2
 
 
 async def test_subscriptions_come_and_go_while_the_stream_runs():

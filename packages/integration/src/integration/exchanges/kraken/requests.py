@@ -14,7 +14,7 @@ from integration.market.connector import (
     VenueLimits,
 )
 from integration.market.manager import Checksum
-from integration.models import ExchangeId, SubKind, Subscription
+from integration.models import ExchangeId, Subscription
 from netcore.models import Timestamp
 
 __all__ = ["CONNECTORS", "KrakenConnector"]
@@ -53,10 +53,8 @@ class KrakenConnector(PlainConnector):
         """Return Kraken's checksum of the top ten."""
         return checksums.kraken
 
-    def book_depth(self, subscription: Subscription) -> int | None:
+    def book_depth(self, subscription: Subscription) -> int:
         """A book must be cut to the depth subscribed to, or checksums differ."""
-        if subscription.kind is not SubKind.ORDER_BOOKS_L2:
-            return None
         return channels.depth(subscription)
 
 
