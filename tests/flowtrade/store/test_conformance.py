@@ -87,7 +87,9 @@ def clock():
 def url(request, tmp_path, monkeypatch):
     match request.param:
         case "landing":  # whatever changes, and what has landed is moved all the time
-            monkeypatch.setattr(group, "Landing", partial(Landing, least=1, most=3))
+            monkeypatch.setattr(
+                group, "Landing", partial(Landing, least=1, most=3, share=1)
+            )
             return f"sqlite:{tmp_path / 'store.db'}"
         case "sqlite":
             return f"sqlite:{tmp_path / 'store.db'}"

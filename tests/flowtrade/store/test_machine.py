@@ -328,7 +328,7 @@ class LandingMachine(SqliteMachine):
 
     @asynccontextmanager
     async def opened(self):
-        landing = Landing(least=1, most=5)
+        landing = Landing(least=1, most=5, share=1)
         database = SqliteDatabase(Path(self.folder.name) / "store.db")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(GroupStore, "_move_landed", lambda _store, _writer: None)

@@ -110,19 +110,30 @@ async def test_versions_of_what_is_new_go_to_their_places(store, path):
 
 
 @pytest.mark.parametrize("landing", [Landing(most=3 * DEMANDS)])
-async def test_what_has_landed_is_moved_when_there_is_enough_of_it(store, path):
+async def test_what_has_landed_is_moved_some_with_each_group(store, path):
     seen = []
     for price in range(7):
         await round_of(store, float(price))
-        seen.append(rows(path)[1] // DEMANDS)
+        seen.append(rows(path))
+        # Also while versions are in both tables, each is told once.
+        for number in range(DEMANDS):
+            found = await store.history(Part.CURVE, demand(number), ALL)
+            assert prices(found) == [-1.0, *map(float, range(price + 1))]
+            ends = [version.valid_until for version in found]
+            assert ends == [None, *(version.valid_from for version in found[:-1])]
+        (live, *_) = found
+        assert (await store.snapshot()).versions[-1][2] == live
 
-    assert seen == [1, 2, 0, 1, 2, 0, 1]
-    assert sum(rows(path)) == 8 * DEMANDS
-    for number in range(DEMANDS):
-        found = await store.history(Part.CURVE, demand(number), ALL)
-        assert prices(found) == [-1.0, *map(float, range(7))]
-        ends = [version.valid_until for version in found]
-        assert ends == [None, *(version.valid_from for version in found[:-1])]
+    # Of three versions of each demand those of fourteen are forty, and no fewer are.
+    assert seen == [
+        (20, 20),
+        (20, 40),
+        (62, 60),
+        (80, 20),
+        (80, 40),
+        (122, 60),
+        (140, 20),
+    ]
 
 
 async def test_a_rule_sees_what_has_landed(store):
@@ -141,16 +152,29 @@ async def test_a_rule_sees_what_has_landed(store):
     assert prices(found) == [-1.0, 1.0, 9.0]
 
 
-async def test_a_start_finds_everything_in_its_place(path):
-    async with opened(path) as store:
+@pytest.mark.parametrize(
+    ("landing", "rounds", "left"),
+    [
+        (Landing(), 1, (DEMANDS, DEMANDS)),
+        (Landing(most=3 * DEMANDS), 3, (62, 60)),
+        # Moving so slowly that others have landed behind.
+        (Landing(most=3 * DEMANDS, share=1), 4, (62, 80)),
+    ],
+)
+async def test_a_start_finds_everything_in_its_place(path, landing, rounds, left):
+    async with opened(path, landing) as store:
         await store.execute_many([add(number) for number in range(DEMANDS)])
-        await round_of(store, 1.0)
+        for price in range(rounds):
+            await round_of(store, float(price))
         snapshot = await store.snapshot()
-    assert rows(path) == (DEMANDS, DEMANDS)
+    assert rows(path) == left
 
     async with opened(path) as again:
-        assert rows(path) == (2 * DEMANDS, 0)
+        assert rows(path) == ((1 + rounds) * DEMANDS, 0)
         assert await again.snapshot() == snapshot
+        for number in range(DEMANDS):
+            found = await again.history(Part.CURVE, demand(number), ALL)
+            assert prices(found) == [-1.0, *map(float, range(rounds))]
 
 
 class Fault:
@@ -174,20 +198,19 @@ async def test_a_commit_that_fails_while_it_moves_keeps_what_had_landed(
     store, path, monkeypatch
 ):
     fault = Fault(monkeypatch)
-    await round_of(store, 0.0)
-    await round_of(store, 1.0)
-    fault.armed = True
-    tickets = [store._enqueue([change(n, 5.0)])[0] for n in range(DEMANDS)]
-    for ticket in tickets:
-        with pytest.raises(StoreFailed):
-            await ticket.wait()
+    seen = []
+    for price in range(5):
+        fault.armed = True
+        for ticket in [store._enqueue([change(n, 9.0)])[0] for n in range(DEMANDS)]:
+            with pytest.raises(StoreFailed):
+                await ticket.wait()
+        await round_of(store, float(price))  # counts anew, and goes on moving
+        seen.append(rows(path))
 
-    assert rows(path) == (DEMANDS, 2 * DEMANDS)
-    await round_of(store, 2.0)  # counted anew, and moved
-    assert rows(path) == (4 * DEMANDS, 0)
+    assert seen == [(20, 20), (20, 40), (62, 60), (80, 20), (80, 40)]
     for number in range(DEMANDS):
         found = await store.history(Part.CURVE, demand(number), ALL)
-        assert prices(found) == [-1.0, 0.0, 1.0, 2.0]
+        assert prices(found) == [-1.0, *map(float, range(5))]
 
 
 async def test_no_read_looks_at_more_than_it_is_asked_for(store, path):

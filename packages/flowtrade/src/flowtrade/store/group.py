@@ -62,7 +62,6 @@ from flowtrade.store.writes import (
     Landing,
     SqlGroup,
     SqlTransaction,
-    landed,
     move_landed,
 )
 from netcore.models import Timestamp
@@ -337,10 +336,11 @@ class GroupStore:
     @staticmethod
     def _move_landed(writer: Session) -> None:
         """Let the first snapshot, the longest there is, read one table."""
-        if landed(writer):
-            writer.begin()
-            move_landed(writer)
+        writer.begin()
+        if move_landed(writer):
             writer.commit()
+        else:
+            writer.rollback()
 
     async def _write_until_closed(self, writer: Session) -> None:
         token = trio.lowlevel.current_trio_token()

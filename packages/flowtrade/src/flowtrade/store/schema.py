@@ -135,12 +135,22 @@ _LANDED: Final = """
         value {blob},
         PRIMARY KEY (entity, part, valid_from)
     ) {strict};
+    -- What of it is in `version` as well: up to this row, of entities up to this one.
+    CREATE TABLE moved (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        entity {bigint} NOT NULL,
+        last {bigint} NOT NULL
+    ) {strict};
+    INSERT INTO moved VALUES (1, 0, 0);
     CREATE VIEW timeline AS
         SELECT entity, part, valid_from, value FROM version
-        UNION ALL SELECT entity, part, valid_from, value FROM landed;
+        UNION ALL SELECT entity, part, valid_from, value FROM landed
+            WHERE +rowid > (SELECT last FROM moved)
+            OR +entity > (SELECT entity FROM moved);
 """
 """With row ids: a change goes behind the one before, and only its key among the keys. A
-page of the file takes the rows of twenty demands instead of one's."""
+page of the file takes the rows of twenty demands instead of one's. The plus signs keep
+SQLite from looking rows up by what only leaves them out."""
 
 _TIMELINE: Final = """
     CREATE VIEW timeline AS SELECT entity, part, valid_from, value FROM version;

@@ -9,9 +9,11 @@ to read what one before it wrote.
 
 Where the database writes pages, as SQLite does, a change of one demand out of many
 would cost a page of 4 KiB for its 150 bytes. Changes that come one by one therefore
-land in a small table, one behind the other, and are moved to their places together, in
-order, when there are some thousands: then a page takes many of them at a time. All of
-that happens in the same transactions as the changes.
+land in a small table, one behind the other, and are moved to their places in order
+when there are some thousands: then a page takes many of them at a time. Each group that
+comes then moves a few entities' versions on, and the last one clears them away; what is
+in both tables meanwhile the view `timeline` shows once. All of that happens in the same
+transactions as the changes.
 
 Entities never change, so what is known of them is kept from group to group, and what a
 group will ask for is fetched by one query before it begins.
@@ -67,7 +69,7 @@ from flowtrade.store.sessions import Rows, Session
 from flowtrade.store.tables import ENTITY, entity_of
 from netcore.models import Timestamp
 
-__all__ = ["Known", "Landing", "SqlGroup", "SqlTransaction", "landed", "move_landed"]
+__all__ = ["Known", "Landing", "SqlGroup", "SqlTransaction", "move_landed"]
 
 _KNOWN: Final = 2**17
 """Entities of one kind kept between groups; some hundred bytes each."""
@@ -80,8 +82,14 @@ _ROWS: Final = 1024
 
 _CURVE: Final = int(Part.CURVE)
 
+_ALL: Final = 2**63 - 1
+"""More than there are."""
+
 _Known = tuple[int, Entity]
 """An entity with its primary key."""
+
+_Moving = tuple[int, int]
+"""How far: the last entity of which all is moved, and the last row that is to be."""
 
 _Row = tuple[int, int, Timestamp, bytes | None]
 """Of a version: primary key, part, when it begins, value."""
@@ -96,11 +104,14 @@ class Landing(msgspec.Struct, frozen=True, kw_only=True):
             pages so.
         most: Versions that have landed before they are moved. With fewer each page
             takes few of them; with more the keys of those that land fill many pages
-            themselves, and moving them, for which a group waits, takes longer.
+            themselves.
+        share: Versions moved for each that lands meanwhile: more than one, so that
+            moving comes to an end; few, so that no group waits for it.
     """
 
     least: int = 16
     most: int = 8192
+    share: int = 2
 
 
 @final
@@ -114,7 +125,9 @@ class Known:
         landing: As given.
         entities: Primary key and entity, by kind and id.
         following: The primary key of the next entity, or None if it must be read.
-        landed: How many versions have landed, or None if they must be counted.
+        landed: How many versions have landed and are not being moved, or None if that
+            must be counted.
+        moving: What of those that are is in its place, or None if none are.
     """
 
     def __init__(self, landing: Landing) -> None:
@@ -122,12 +135,13 @@ class Known:
         self.entities: dict[Kind, dict[Id, _Known]] = {kind: {} for kind in Kind}
         self.following: int | None = None
         self.landed: int | None = None
+        self.moving: _Moving | None = None
 
     def forget(self) -> None:
         """Forget everything: a commit failed, or somebody else has written."""
         for known in self.entities.values():
             known.clear()
-        self.following = self.landed = None
+        self.following = self.landed = self.moving = None
 
     def shrink(self) -> None:
         """Forget the kinds of which too many are known."""
@@ -280,12 +294,15 @@ class SqlGroup:
         self.session.execute_many(_INSERT_LANDED, rows)
         known = self._known
         if known.landed is None:
-            known.landed = landed(self.session)
+            known.moving, known.landed = _landed(self.session)
         else:
             known.landed += len(rows)
-        if known.landed >= known.landing.most:
-            move_landed(self.session)
-            known.landed = 0
+        if known.moving is None and known.landed >= known.landing.most:
+            known.moving, known.landed = (0, _last_row(self.session)), 0
+        if known.moving is not None:
+            known.moving = _move(
+                self.session, known.moving, most=known.landing.share * len(rows)
+            )
 
     def _entity_row(self, pk: int, entity: Entity) -> tuple[object, ...]:
         kind, key, parent = entity.kind, entity.id, None
@@ -560,9 +577,14 @@ _INSERT_VERSION: Final = (
     "INSERT INTO version (entity, part, valid_from, value) VALUES (?, ?, ?, ?)"
 )
 _INSERT_LANDED: Final = _INSERT_VERSION.replace("version", "landed")
+_END: Final = (
+    "SELECT entity FROM landed WHERE entity > :entity AND rowid <= :last "
+    "ORDER BY entity LIMIT 1 OFFSET :most"
+)
 _MOVE: Final = (
     "INSERT INTO version (entity, part, valid_from, value) "
     "SELECT entity, part, valid_from, value FROM landed "
+    "WHERE entity > :entity AND entity <= :end AND rowid <= :last "
     "ORDER BY entity, part, valid_from"
 )
 _INSERT_ATTACHMENT: Final = (
@@ -577,20 +599,52 @@ _INSERT_OUTCOME: Final = (
 )
 
 
-def landed(session: Session) -> int:
-    """Return how many versions are not in their places yet."""
-    (count,) = session.execute("SELECT count(*) FROM landed").fetchone()
-    return int(count)
-
-
-def move_landed(session: Session) -> None:
-    """Move the versions that have landed to their places.
+def move_landed(session: Session) -> bool:
+    """Move all versions that have landed to their places; say whether there were any.
 
     Args:
         session: Where, with an open transaction.
     """
-    session.execute(_MOVE)
-    session.execute("DELETE FROM landed")
+    last = _last_row(session)
+    if not last:
+        return False
+    moving, _ = _landed(session)
+    if moving is not None:
+        _move(session, moving, most=_ALL)
+    _move(session, (0, last), most=_ALL)
+    return True
+
+
+def _landed(session: Session) -> tuple[_Moving | None, int]:
+    """Return what is being moved, and how many versions have landed beside it."""
+    entity, last = session.execute("SELECT entity, last FROM moved").fetchone()
+    (count,) = session.execute(
+        "SELECT count(*) FROM landed WHERE rowid > :last", {"last": last}
+    ).fetchone()
+    return ((entity, last) if last else None), count
+
+
+def _last_row(session: Session) -> int:
+    (last,) = session.execute("SELECT coalesce(max(rowid), 0) FROM landed").fetchone()
+    return int(last)
+
+
+def _move(session: Session, moving: _Moving, *, most: int) -> _Moving | None:
+    """Move about so many versions on; return what is left to do, if anything is."""
+    entity, last = moving
+    found = session.execute(
+        _END, {"entity": entity, "last": last, "most": most}
+    ).fetchone()
+    end = _ALL if found is None else found[0]
+    session.execute(_MOVE, {"entity": entity, "end": end, "last": last})
+    if found is None:
+        session.execute("DELETE FROM landed WHERE rowid <= :last", {"last": last})
+        end = last = 0
+    session.execute(
+        "UPDATE moved SET entity = :entity, last = :last",
+        {"entity": end, "last": last},
+    )
+    return (end, last) if last else None
 
 
 def _named(operation: Operation) -> Iterator[tuple[Kind, Id]]:

@@ -25,7 +25,7 @@ __all__ = ["Point", "serve_until_killed"]
 
 _NOTHING: Final[Mapping[str, object]] = {}
 
-_LANDING: Final = Landing(least=1, most=48)
+_LANDING: Final = Landing(least=1, most=48, share=1)
 """Victims have a few dozen clients: whatever lands, and is moved, does so often."""
 
 
