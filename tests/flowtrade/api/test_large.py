@@ -163,6 +163,30 @@ async def test_what_happens_while_a_long_list_is_read_is_not_in_it(
     assert len(changes) == 3
 
 
+async def test_others_may_run_after_each_bid_of_an_account(monkeypatch):
+    async with (
+        open_bench(ids=TimeOrderedIds()) as bench,
+        bench.client(TOKEN) as client,
+    ):
+        item = (await client.post("/product", json=1)).json()["id"]
+        for _ in range(5):
+            body = {"app_data": 1, "curve_data": {"price": 1}}
+            demand = (await client.post("/demand", json=body)).json()["id"]
+            body = {"app_data": 1, "demand": demand, "basis": item}
+            await client.post("/portfolio", json=body)
+        await client.post("/batch")
+        given = []
+
+        async def give_way(_turns):
+            given.append(1)
+
+        monkeypatch.setattr(turns.Turns, "give_way", give_way)
+        account = (await client.get("/batch/latest/bids")).json()
+
+    assert len(account["demands"]) == len(account["portfolios"]) == 5
+    assert len(given) >= 10
+
+
 async def test_a_submission_tells_the_moment_of_what_it_shows(tmp_path):
     settings = Settings(store=StoreSettings(url=f"sqlite:{tmp_path / 'store.db'}"))
     async with open_bench(settings, ids=TimeOrderedIds()) as bench:

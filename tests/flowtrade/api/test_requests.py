@@ -561,6 +561,14 @@ async def test_a_submission_keeps_what_is_only_named(client):
     assert after["portfolios"] == before["portfolios"]
 
 
+async def test_a_new_entry_of_a_submission_brings_its_data(client):
+    for kind, entry in (("demands", {"curve_data": None}), ("portfolios", {})):
+        reply = await client.put("/submission", json={kind: [entry]})
+
+        assert reply.status_code == 422
+        assert "is new and needs app_data" in reply.json()["detail"]
+
+
 async def test_a_bad_entry_refuses_the_whole_submission(client):
     demand, (item,), portfolio = await make(client)
     before = (await client.get("/submission")).json()
