@@ -160,6 +160,7 @@ def raising(error):
         raising(ValueError("no fit")),
         raising(ZeroDivisionError("division by zero")),
         raising(np.linalg.LinAlgError("singular")),
+        raising(MemoryError("unable to allocate")),
     ],
 )
 def test_what_is_no_answer_at_all_is_followed_by_the_next(spoil, monkeypatch):

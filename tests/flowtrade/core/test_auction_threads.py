@@ -49,3 +49,28 @@ async def test_batches_and_rehearsals_are_solved_off_the_loop():
     assert record.status is BatchStatus.CLEARED
     assert len(solver.threads) == 3
     assert threading.get_ident() not in solver.threads
+
+
+class Exhausted:
+    """Finds no room for the market."""
+
+    def solve(self, auction, *, targets, time_limit):
+        raise MemoryError("unable to allocate 74.5 GiB")
+
+
+async def test_a_market_too_large_for_the_memory_is_a_failed_batch():
+    clock = ManualClock()
+    async with open_store(StoreSettings(url="memory:"), clock=clock) as store:
+        service = Service(
+            store=store,
+            solver=Exhausted(),
+            clock=clock,
+            ids=SeededIds(),
+            publisher=RecordingPublisher(),
+        )
+        await service.load()
+
+        record = await service.auctioneer.run_batch()
+
+    assert record.status is BatchStatus.FAILED
+    assert "74.5 GiB" in record.error

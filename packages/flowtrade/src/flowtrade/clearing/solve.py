@@ -53,9 +53,10 @@ __all__ = ["clear"]
 _ACCEPTED = 1e-6
 """Share of the value scale by which two proven answers may differ in gains."""
 
-_GIVEN_UP = (SolverFailed, ArithmeticError, ValueError, RuntimeError)
+_GIVEN_UP = (SolverFailed, ArithmeticError, ValueError, RuntimeError, MemoryError)
 """A solver's ways of giving up, or of giving arrays that are no answer. What it said is
-in the report; singular matrices are values that do not fit."""
+in the report; singular matrices are values that do not fit, and others may do with
+less memory."""
 
 _DUST = 1e-13
 """Rates this small against the range of their demands are rounding."""

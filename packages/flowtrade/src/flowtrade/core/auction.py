@@ -341,6 +341,9 @@ class Auctioneer:
             return _Verdict(error=str(error), orders=error.orders)
         except SolverFailed as error:
             return _Verdict(error=str(error))
+        except MemoryError as error:
+            # Bids decide how large a market is: that is no bug, and ends nothing.
+            return _Verdict(error=f"the market is too large for the memory: {error}")
         return _Verdict(solution=solution)
 
     async def tell_others(self) -> None:
