@@ -51,7 +51,7 @@ from flowtrade.models.time import format_timestamp
 from flowtrade.ports import Window
 from flowtrade.settings import StoreSettings
 from flowtrade.store import group, open_store
-from flowtrade.store.writes import Landing
+from flowtrade.store.landing import Landing
 from netcore.clock import ManualClock
 
 OWNER, OTHER = str(UUID(int=1)), str(UUID(int=2))

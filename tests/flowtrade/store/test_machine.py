@@ -42,10 +42,10 @@ from flowtrade.ports import Window
 from flowtrade.settings import StoreSettings
 from flowtrade.store import open_store
 from flowtrade.store.group import GroupStore
+from flowtrade.store.landing import Landing
 from flowtrade.store.memory import MemoryStore
 from flowtrade.store.open import running
 from flowtrade.store.sqlite import SqliteDatabase
-from flowtrade.store.writes import Landing
 from netcore.clock import ManualClock
 
 OWNERS = [str(UUID(int=n)) for n in (1, 2)]

@@ -55,15 +55,10 @@ from flowtrade.models.batch import BatchRecord
 from flowtrade.models.ids import Id
 from flowtrade.ports import Clock, Listener, Lock, Window
 from flowtrade.settings import StoreSettings
+from flowtrade.store.landing import Landing, move_landed
 from flowtrade.store.sessions import Bell, Database, Session
 from flowtrade.store.tables import SqlReads
-from flowtrade.store.writes import (
-    Known,
-    Landing,
-    SqlGroup,
-    SqlTransaction,
-    move_landed,
-)
+from flowtrade.store.writes import Known, SqlGroup, SqlTransaction
 from netcore.models import Timestamp
 
 __all__ = ["GroupStore"]

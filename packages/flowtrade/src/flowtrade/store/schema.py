@@ -10,7 +10,7 @@ Ids are 16 bytes, curves, groups and records are JSON text.
 
 Versions are read through the view `timeline`. In SQLite they may still be in the table
 `landed`, where they are written one behind the other, before they are moved to their
-places in `version` (`flowtrade.store.writes`).
+places in `version` (`flowtrade.store.landing`).
 """
 
 from typing import Final

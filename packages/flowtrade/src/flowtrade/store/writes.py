@@ -7,13 +7,8 @@ is needed. What is accepted goes into the group's rows, and these go to the data
 a few statements with many rows each, before the commit, or earlier if an operation has
 to read what one before it wrote.
 
-Where the database writes pages, as SQLite does, a change of one demand out of many
-would cost a page of 4 KiB for its 150 bytes. Changes that come one by one therefore
-land in a small table, one behind the other, and are moved to their places in order
-when there are some thousands: then a page takes many of them at a time. Each group that
-comes then moves a few entities' versions on, and the last one clears them away; what is
-in both tables meanwhile the view `timeline` shows once. All of that happens in the same
-transactions as the changes.
+Versions that have no neighbours in their group may not go to their places at once: see
+`flowtrade.store.landing`.
 
 Entities never change, so what is known of them is kept from group to group, and what a
 group will ask for is fetched by one query before it begins.
@@ -65,11 +60,12 @@ from flowtrade.store.codec import (
     id_to_blob,
     ids_to_blobs,
 )
+from flowtrade.store.landing import Landed, Landing, VersionRow
 from flowtrade.store.sessions import Rows, Session
 from flowtrade.store.tables import ENTITY, entity_of
 from netcore.models import Timestamp
 
-__all__ = ["Known", "Landing", "SqlGroup", "SqlTransaction", "move_landed"]
+__all__ = ["Known", "SqlGroup", "SqlTransaction"]
 
 _KNOWN: Final = 2**17
 """Entities of one kind kept between groups; some hundred bytes each."""
@@ -82,36 +78,8 @@ _ROWS: Final = 1024
 
 _CURVE: Final = int(Part.CURVE)
 
-_ALL: Final = 2**63 - 1
-"""More than there are."""
-
 _Known = tuple[int, Entity]
 """An entity with its primary key."""
-
-_Moving = tuple[int, int]
-"""How far: the last entity of which all is moved, and the last row that is to be."""
-
-_Row = tuple[int, int, Timestamp, bytes | None]
-"""Of a version: primary key, part, when it begins, value."""
-
-
-@final
-class Landing(msgspec.Struct, frozen=True, kw_only=True):
-    """When versions land instead of going to their places.
-
-    Attributes:
-        least: Changes in a group from which on they land: fewer would dirty as many
-            pages so.
-        most: Versions that have landed before they are moved. With fewer each page
-            takes few of them; with more the keys of those that land fill many pages
-            themselves.
-        share: Versions moved for each that lands meanwhile: more than one, so that
-            moving comes to an end; few, so that no group waits for it.
-    """
-
-    least: int = 16
-    most: int = 8192
-    share: int = 2
 
 
 @final
@@ -122,26 +90,22 @@ class Known:
         landing: When versions land.
 
     Attributes:
-        landing: As given.
         entities: Primary key and entity, by kind and id.
         following: The primary key of the next entity, or None if it must be read.
-        landed: How many versions have landed and are not being moved, or None if that
-            must be counted.
-        moving: What of those that are is in its place, or None if none are.
+        landed: What is known of the versions that have landed.
     """
 
     def __init__(self, landing: Landing) -> None:
-        self.landing = landing
         self.entities: dict[Kind, dict[Id, _Known]] = {kind: {} for kind in Kind}
         self.following: int | None = None
-        self.landed: int | None = None
-        self.moving: _Moving | None = None
+        self.landed = Landed(landing)
 
     def forget(self) -> None:
         """Forget everything: a commit failed, or somebody else has written."""
         for known in self.entities.values():
             known.clear()
-        self.following = self.landed = self.moving = None
+        self.following = None
+        self.landed.forget()
 
     def shrink(self) -> None:
         """Forget the kinds of which too many are known."""
@@ -183,7 +147,7 @@ class SqlGroup:
         self._first_new = self._following
         self._owners: dict[Id, bytes] = {}
         self._entities: list[_Known] = []
-        self._versions: list[_Row] = []
+        self._versions: list[VersionRow] = []
         self._attached: dict[tuple[int, int], None] = {}
         self._remembered: list[tuple[object, ...]] = []
         self.memories: dict[tuple[str, str], Memory] = {}
@@ -284,25 +248,11 @@ class SqlGroup:
         if self._lands:
             # What is new has its place behind all others, and no other pages to dirty.
             old = bisect_left(rows, self._first_new, key=itemgetter(0))
-            if old >= self._known.landing.least:
-                self._land(rows[:old])
+            if self._known.landed.takes(old):
+                self._known.landed.land(self.session, rows[:old])
                 rows = rows[old:]
         if rows:
             self.session.execute_many(_INSERT_VERSION, rows)
-
-    def _land(self, rows: list[_Row]) -> None:
-        self.session.execute_many(_INSERT_LANDED, rows)
-        known = self._known
-        if known.landed is None:
-            known.moving, known.landed = _landed(self.session)
-        else:
-            known.landed += len(rows)
-        if known.moving is None and known.landed >= known.landing.most:
-            known.moving, known.landed = (0, _last_row(self.session)), 0
-        if known.moving is not None:
-            known.moving = _move(
-                self.session, known.moving, most=known.landing.share * len(rows)
-            )
 
     def _entity_row(self, pk: int, entity: Entity) -> tuple[object, ...]:
         kind, key, parent = entity.kind, entity.id, None
@@ -393,7 +343,7 @@ class SqlTransaction:
 
     def __init__(self, group: SqlGroup, now: Timestamp) -> None:
         self.now = now
-        self.versions: list[_Row] = []
+        self.versions: list[VersionRow] = []
         # Made when needed: most operations only change one timeline.
         self.entities: list[tuple[int, Entity]] | None = None
         self.attachments: dict[tuple[int, int], None] | None = None
@@ -576,17 +526,6 @@ _INSERT_ENTITY: Final = (
 _INSERT_VERSION: Final = (
     "INSERT INTO version (entity, part, valid_from, value) VALUES (?, ?, ?, ?)"
 )
-_INSERT_LANDED: Final = _INSERT_VERSION.replace("version", "landed")
-_END: Final = (
-    "SELECT entity FROM landed WHERE entity > :entity AND rowid <= :last "
-    "ORDER BY entity LIMIT 1 OFFSET :most"
-)
-_MOVE: Final = (
-    "INSERT INTO version (entity, part, valid_from, value) "
-    "SELECT entity, part, valid_from, value FROM landed "
-    "WHERE entity > :entity AND entity <= :end AND rowid <= :last "
-    "ORDER BY entity, part, valid_from"
-)
 _INSERT_ATTACHMENT: Final = (
     "INSERT INTO attachment (demand, portfolio) VALUES (?, ?) ON CONFLICT DO NOTHING"
 )
@@ -597,54 +536,6 @@ _INSERT_MEMORY: Final = (
 _INSERT_OUTCOME: Final = (
     "INSERT INTO outcome (entity, as_of, price, rate, traded) VALUES (?, ?, ?, ?, ?)"
 )
-
-
-def move_landed(session: Session) -> bool:
-    """Move all versions that have landed to their places; say whether there were any.
-
-    Args:
-        session: Where, with an open transaction.
-    """
-    last = _last_row(session)
-    if not last:
-        return False
-    moving, _ = _landed(session)
-    if moving is not None:
-        _move(session, moving, most=_ALL)
-    _move(session, (0, last), most=_ALL)
-    return True
-
-
-def _landed(session: Session) -> tuple[_Moving | None, int]:
-    """Return what is being moved, and how many versions have landed beside it."""
-    entity, last = session.execute("SELECT entity, last FROM moved").fetchone()
-    (count,) = session.execute(
-        "SELECT count(*) FROM landed WHERE rowid > :last", {"last": last}
-    ).fetchone()
-    return ((entity, last) if last else None), count
-
-
-def _last_row(session: Session) -> int:
-    (last,) = session.execute("SELECT coalesce(max(rowid), 0) FROM landed").fetchone()
-    return int(last)
-
-
-def _move(session: Session, moving: _Moving, *, most: int) -> _Moving | None:
-    """Move about so many versions on; return what is left to do, if anything is."""
-    entity, last = moving
-    found = session.execute(
-        _END, {"entity": entity, "last": last, "most": most}
-    ).fetchone()
-    end = _ALL if found is None else found[0]
-    session.execute(_MOVE, {"entity": entity, "end": end, "last": last})
-    if found is None:
-        session.execute("DELETE FROM landed WHERE rowid <= :last", {"last": last})
-        end = last = 0
-    session.execute(
-        "UPDATE moved SET entity = :entity, last = :last",
-        {"entity": end, "last": last},
-    )
-    return (end, last) if last else None
 
 
 def _named(operation: Operation) -> Iterator[tuple[Kind, Id]]:

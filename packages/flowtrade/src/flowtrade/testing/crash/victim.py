@@ -16,9 +16,9 @@ from flowtrade.ports import Lock
 from flowtrade.serve.auction import Auction, run_auction
 from flowtrade.settings import ScheduleSettings, ServerSettings, Settings, StoreSettings
 from flowtrade.store.group import GroupStore
+from flowtrade.store.landing import Landing
 from flowtrade.store.open import open_database, running
 from flowtrade.store.sessions import Bell, Database, Rows, Session
-from flowtrade.store.writes import Landing
 from netcore.clock import SystemClock
 
 __all__ = ["Point", "serve_until_killed"]

@@ -18,10 +18,10 @@ from flowtrade.errors import StoreFailed, VersionMismatch
 from flowtrade.models.curve import ConstantCurve
 from flowtrade.ports import Window
 from flowtrade.store.group import GroupStore
+from flowtrade.store.landing import Landing
 from flowtrade.store.open import running
 from flowtrade.store.sqlite import SqliteDatabase, SqliteSession
 from flowtrade.store.tables import SqlReads
-from flowtrade.store.writes import Landing
 from netcore.clock import ManualClock
 
 OWNER = str(UUID(int=1))
