@@ -10,7 +10,12 @@ from integration.errors import (
     RateLimited,
     Unauthorised,
 )
-from integration.rest.parser import HttpParser, PlainParser, retry_after
+from integration.rest.parser import (
+    DetailedParser,
+    HttpParser,
+    PlainParser,
+    retry_after,
+)
 
 
 class ApiError(msgspec.Struct):
@@ -125,6 +130,32 @@ def test_a_plain_venue_never_sees_an_error_body():
 
     assert isinstance(error, HttpResponse)
     assert error.text == "x"
+
+
+class Fault(msgspec.Struct):
+    code: int
+
+
+class Detailed(DetailedParser[Fault]):
+    """A venue whose errors are told apart by a code."""
+
+    api_error_type = Fault
+
+    def error_of(self, api_error, **about):
+        return Exchange("no", code=str(api_error.code), **about)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_error_keeps_what_came_with_it(status):
+    headers = {"retry-after": "7", "x-weight": "3"}
+
+    with pytest.raises(Exchange) as caught:
+        Detailed().parse(status, headers, b'{"code":5}', list[int])
+
+    error = caught.value
+    assert (error.code, error.status, error.retry_after) == ("5", status, 7.0)
+    assert error.headers == headers
+    assert Detailed().parse_api_error(400, Fault(6)).code == "6"
 
 
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"  # 1_700_000_000

@@ -7,7 +7,7 @@ from integration.rest.client import RestClient
 from integration.rest.clock import OffsetSample, ServerClock, resynchronise, synchronise
 from integration.rest.encoder import Base64Encoder, Encoder, HexEncoder
 from integration.rest.limiter import BucketSpec, Feedback, RateLimiter, TokenBucket
-from integration.rest.parser import HttpParser, PlainParser
+from integration.rest.parser import DetailedParser, HttpParser, PlainParser
 from integration.rest.prepared import PreparedRequest, prepare
 from integration.rest.request import BodyFormat, Params, RestRequest
 from integration.rest.retry import NO_RETRY, Outcome, RetryPolicy, outcome_of
@@ -27,6 +27,7 @@ __all__ = [
     "BodyFormat",
     "BucketSpec",
     "BuildStrategy",
+    "DetailedParser",
     "Encoder",
     "Feedback",
     "HexEncoder",

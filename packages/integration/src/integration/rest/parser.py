@@ -22,7 +22,13 @@ from integration.errors import (
 )
 from integration.validator import Validator
 
-__all__ = ["HttpParser", "PlainParser", "http_date", "retry_after"]
+__all__ = [
+    "DetailedParser",
+    "HttpParser",
+    "PlainParser",
+    "http_date",
+    "retry_after",
+]
 
 ApiErrorT = TypeVar("ApiErrorT")
 
@@ -75,17 +81,24 @@ class HttpParser(ABC, Generic[ApiErrorT]):
         try:
             response = _decoder(response_type).decode(payload)
         except UNDECODABLE as error:
-            raise self._refusal(status, payload, error) from error
+            raise self._refusal(status, headers, payload, error) from error
         if isinstance(response, Validator):
             return response.validate()
         return response
+
+    def report(
+        self, status: int, headers: Mapping[str, str], api_error: ApiErrorT
+    ) -> Exception:
+        """Return the error for a body that came with these headers."""
+        del headers
+        return self.parse_api_error(status, api_error)
 
     def _failure(
         self, status: int, headers: Mapping[str, str], payload: bytes
     ) -> Exception:
         api_error = self._api_error(payload)
         if api_error is not None:
-            return self.parse_api_error(status, api_error)
+            return self.report(status, headers, api_error)
         text = payload.decode("utf-8", "replace")
         wait = retry_after(headers)
         if status in _RATE_LIMITED:
@@ -97,11 +110,17 @@ class HttpParser(ABC, Generic[ApiErrorT]):
             )
         return HttpResponse(status, text, headers=headers, retry_after=wait)
 
-    def _refusal(self, status: int, payload: bytes, error: Exception) -> Exception:
+    def _refusal(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        payload: bytes,
+        error: Exception,
+    ) -> Exception:
         """What a body is that came with a good status but is not the response."""
         api_error = self._api_error(payload)
         if api_error is not None:
-            return self.parse_api_error(status, api_error)
+            return self.report(status, headers, api_error)
         return DeserialiseBinary(str(error), payload)
 
     def _api_error(self, payload: bytes) -> ApiErrorT | None:
@@ -125,6 +144,27 @@ class PlainParser(HttpParser[msgspec.Raw]):
     def _api_error(self, payload: bytes) -> msgspec.Raw | None:
         del payload
         return None
+
+
+class DetailedParser(HttpParser[ApiErrorT]):
+    """One whose errors keep what came with them; `error_of` is all one must write."""
+
+    @abstractmethod
+    def error_of(self, api_error: ApiErrorT, /, **about: Any) -> Exception:  # noqa: ANN401 - status, headers, retry_after
+        """Return the error that a decoded error body stands for."""
+
+    def parse_api_error(self, status: int, api_error: ApiErrorT) -> Exception:
+        """Return the error without what came with it."""
+        return self.error_of(api_error, status=status)
+
+    def report(
+        self, status: int, headers: Mapping[str, str], api_error: ApiErrorT
+    ) -> Exception:
+        """Return the error with status, headers and Retry-After."""
+        wait = retry_after(headers)
+        return self.error_of(
+            api_error, status=status, headers=headers, retry_after=wait
+        )
 
 
 def retry_after(

@@ -5,7 +5,7 @@ Limits: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-str
 24 hours) and the futures' pages (10 messages per second).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -33,7 +33,7 @@ from integration.models import (
 )
 from integration.models import OpenInterest as OpenInterestEvent
 from integration.rest.limiter import BINANCE_FEEDBACK
-from integration.rest.parser import HttpParser, retry_after
+from integration.rest.parser import DetailedParser
 from integration.rest.request import Params, RestRequest
 from netcore.models import Model, Timestamp
 
@@ -164,37 +164,14 @@ class OpenInterestRequest(RestRequest[OpenInterest], frozen=True):
         return {"symbol": self.symbol}
 
 
-class BinanceParser(HttpParser[Fault]):
+class BinanceParser(DetailedParser[Fault]):
     """Reads Binance's error bodies."""
 
     api_error_type = Fault
 
-    def parse(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        payload: bytes,
-        response_type: Any,  # noqa: ANN401  as in the base
-    ) -> Any:  # noqa: ANN401  as in the base
-        """Return the response; an error keeps status, headers and Retry-After."""
-        try:
-            return super().parse(status, headers, payload, response_type)
-        except _Reported as error:
-            wait = retry_after(headers)
-            raise error_of(
-                error.fault, status=status, headers=headers, retry_after=wait
-            ) from None
-
-    def parse_api_error(self, status: int, api_error: Fault) -> Exception:
-        """Return the fault, for `parse` to complete."""
-        del status
-        return _Reported(api_error)
-
-
-class _Reported(Exception):
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.msg)
-        self.fault = fault
+    def error_of(self, api_error: Fault, /, **about: Any) -> Exception:  # noqa: ANN401  as in the base
+        """Return the error that a code and its message stand for."""
+        return error_of(api_error, **about)
 
 
 class BinanceConnector(Connector):

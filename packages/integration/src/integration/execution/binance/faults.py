@@ -5,7 +5,6 @@ code -2010 (and -1010, -2011) says only that an order was refused; why is in the
 message, whose wordings that page lists.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from integration.errors import (
@@ -27,7 +26,7 @@ from integration.execution.errors import (
     PostOnlyWouldCross,
     UnknownOrder,
 )
-from integration.rest.parser import HttpParser, retry_after
+from integration.rest.parser import DetailedParser
 
 __all__ = ["BinanceTradingParser", "error_of"]
 
@@ -77,36 +76,11 @@ def error_of(fault: Fault, **about: Any) -> RemoteError:  # noqa: ANN401  status
     return kind(text, code=str(fault.code), **about)
 
 
-class BinanceTradingParser(HttpParser[Fault]):
+class BinanceTradingParser(DetailedParser[Fault]):
     """Reads answers of the private endpoints."""
 
     api_error_type = Fault
 
-    def parse(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        payload: bytes,
-        response_type: Any,  # noqa: ANN401  as in the base
-    ) -> Any:  # noqa: ANN401  as in the base
-        """Return the response; an error keeps status, headers and Retry-After."""
-        try:
-            return super().parse(status, headers, payload, response_type)
-        except _Reported as error:
-            raise error_of(
-                error.fault,
-                status=status,
-                headers=headers,
-                retry_after=retry_after(headers),
-            ) from None
-
-    def parse_api_error(self, status: int, api_error: Fault) -> Exception:
-        """Return the fault, for `parse` to complete."""
-        del status
-        return _Reported(api_error)
-
-
-class _Reported(Exception):
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.msg)
-        self.fault = fault
+    def error_of(self, api_error: Fault, /, **about: Any) -> Exception:  # noqa: ANN401  as in the base
+        """Return the error that a code and its message stand for."""
+        return error_of(api_error, **about)

@@ -27,7 +27,7 @@ from integration.execution.errors import (
     PostOnlyWouldCross,
     UnknownOrder,
 )
-from integration.rest.parser import HttpParser, retry_after
+from integration.rest.parser import DetailedParser
 
 __all__ = ["BybitParser", "error_of"]
 
@@ -67,10 +67,14 @@ def error_of(code: int, message: str, **about: Any) -> RemoteError:  # noqa: ANN
     return kind(text, code=str(code), **about)
 
 
-class BybitParser(HttpParser[Envelope]):
+class BybitParser(DetailedParser[Envelope]):
     """Reads answers: a code that is not zero is an error, whatever the status."""
 
     api_error_type = Envelope
+
+    def error_of(self, api_error: Envelope, /, **about: Any) -> Exception:  # noqa: ANN401  as in the base
+        """Return the error that an envelope stands for."""
+        return error_of(api_error.ret_code, api_error.ret_msg, **about)
 
     def parse(
         self,
@@ -81,27 +85,7 @@ class BybitParser(HttpParser[Envelope]):
     ) -> Any:  # noqa: ANN401  as in the base
         """Return the envelope of a success."""
         del response_type
-        try:
-            envelope = super().parse(status, headers, payload, Envelope)
-        except _Reported as error:
-            envelope = error.envelope
-        if envelope.ret_code == 0:
-            return envelope
-        raise error_of(
-            envelope.ret_code,
-            envelope.ret_msg,
-            status=status,
-            headers=headers,
-            retry_after=retry_after(headers),
-        )
-
-    def parse_api_error(self, status: int, api_error: Envelope) -> Exception:
-        """Return the envelope, for `parse` to read."""
-        del status
-        return _Reported(api_error)
-
-
-class _Reported(Exception):
-    def __init__(self, envelope: Envelope) -> None:
-        super().__init__(envelope.ret_msg)
-        self.envelope = envelope
+        envelope = super().parse(status, headers, payload, Envelope)
+        if envelope.ret_code != 0:
+            raise self.report(status, headers, envelope)
+        return envelope
