@@ -222,7 +222,8 @@ def _plain_operation(bidder: Id, line: BulkLine | RequestError) -> Operation | N
     elif type(line) is BulkCreateDemand and line.id is not msgspec.UNSET:
         curve = line.curve_data
         if type(curve) is PwlCurve:
-            data = app_data_of(line.app_data)
+            data = line.app_data
+            data = b"null" if data is None else app_data_of(data)
             return AddDemand(id=line.id, owner=bidder, app_data=data, curve=curve)
     return None
 

@@ -413,9 +413,9 @@ def issue_timestamp(now: Timestamp, last: Timestamp, operation: Operation) -> Ti
         last: The timestamp issued before, 0 for none.
         operation: What the timestamp is for.
     """
-    if isinstance(operation, Cut) and operation.at is not None:
+    if type(operation) is Cut and operation.at is not None:
         now = operation.at
-    return max(now, last + 1)
+    return now if now > last else last + 1
 
 
 def _add_demand(op: AddDemand, tx: Transaction) -> tuple[Change, ...]:

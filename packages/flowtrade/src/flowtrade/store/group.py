@@ -502,22 +502,22 @@ class GroupStore:
                 bell.close()
 
     def _finish(self, heard: list[Applied], group: list[_Ticket]) -> None:
-        for applied in heard:
-            self._tell(applied)
+        self._tell(heard)
         for ticket in group:
             self._waiting -= len(ticket.operations)
             if not ticket.results and ticket.failure is None:
                 ticket.failure = StoreClosed()  # the writer ended before its commit
-            for result in ticket.results:
-                if isinstance(result, Applied):
-                    self._tell(result)
+            self._tell(ticket.results)
             ticket.answer()
 
-    def _tell(self, applied: Applied) -> None:
+    def _tell(self, results: Iterable[Applied | RequestError]) -> None:
+        listeners = self._listeners
         # An exception here would end trio itself; it must end our owner instead.
         try:
-            for listener in self._listeners:
-                listener(applied)
+            for result in results:
+                if type(result) is Applied:
+                    for listener in listeners:
+                        listener(result)
         except Exception as error:  # re-raised by `run`
             self._crash = error
             self.close()

@@ -187,7 +187,8 @@ class SqlGroup:
             if owner is not None and owner != entity.owner:
                 return None
             self._versions.append((pk, _CURVE, now, encode_value(Part.CURVE, curve)))
-            return (Changed(Part.CURVE, key, Version(now, None, curve)),)
+            # The id that others hold, too: maps then find it without comparing text.
+            return (Changed(Part.CURVE, entity.id, Version(now, None, curve)),)
         if type(operation) is AddDemand and operation.once is None:
             key, curve = operation.id, operation.curve
             if key in self._demands or key not in self._absent[Kind.DEMAND]:
