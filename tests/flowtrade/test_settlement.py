@@ -36,6 +36,31 @@ def ledger():
     )
 
 
+@given(
+    st.lists(st.floats(-1e13, 1e13), min_size=1, max_size=5),
+    st.integers(1, 30),
+    st.floats(1e-3, 1e7),
+)
+def test_rates_of_billions_are_settled_to_the_smallest_lot(drawn, days, price):
+    keys = [f"p{number}" for number in range(len(drawn) + 1)]
+    period = Period(
+        nanoseconds=days * 24 * HOUR,
+        rates=dict(zip(keys, [*drawn, -sum(drawn)], strict=True)),
+        bases={key: {"P": 1.0} for key in keys},
+        prices={"P": price},
+    )
+    book = Ledger(default_lot=Fraction(1, 10**6))
+
+    book.accrue(period)
+    settlement = book.settle()
+
+    assert sum(fill.lots for fill in settlement.fills) == 0
+    assert sum(settlement.cash.values()) == 0
+    for key, rate in period.rates.items():
+        exact = Fraction(rate) * days * 24
+        assert abs(book.position(key, "P") - exact) <= abs(exact) * Fraction(1, 10**6)
+
+
 @given(st.lists(balanced(), max_size=5))
 def test_every_settlement_conserves_lots_and_cash(periods):
     book = ledger()

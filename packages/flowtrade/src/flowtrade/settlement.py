@@ -12,6 +12,9 @@ grows with their number (a position is always within one lot of the exact one), 
 does not matter into how many settlements a day is cut. Cash likewise, in the smallest
 unit of money, at the price of the period in which the quantity was traded.
 
+What rounding in float64 leaves over of a period's product is taken from its largest
+quantity first: the exact quantities add up to zero, too.
+
 Fees are a share of the notional, |quantity| x price, of every portfolio. They accrue
 exactly too; each is rounded to the nearest unit of money, and the operator receives
 exactly what is charged.
@@ -35,6 +38,10 @@ __all__ = ["Fill", "Ledger", "Period", "Settlement", "Unbalanced", "apportion"]
 
 _K = TypeVar("_K")
 _HALF = Fraction(1, 2)
+
+_ROUNDING = Fraction(1, 10**6)
+"""Share of a product's quantities that a published batch's may miss zero by: what
+`flowtrade.clearing` accepts."""
 
 
 @final
@@ -128,6 +135,8 @@ class Ledger:
     def accrue(self, period: Period) -> None:
         """Take in one period.
 
+        What rounding left over of a product is the largest quantity's.
+
         Raises:
             InvalidRequest: A rate, weight or price is not finite, a traded product
                 has no price, or a portfolio no basis. Nothing is taken in.
@@ -137,6 +146,7 @@ class Ledger:
             for portfolio, rate in period.rates.items()
             for product, weight in _basis(period, portfolio).items()
         ]
+        entries = _balanced(entries)
         prices = {
             product: _price(period, product)
             for _, product, quantity in entries
@@ -224,6 +234,28 @@ def apportion(exact: Mapping[_K, Fraction]) -> dict[_K, int]:
     for key in order[: -sum(whole.values())]:
         whole[key] += 1
     return whole
+
+
+def _balanced(entries: list[tuple[Id, Id, Fraction]]) -> list[tuple[Id, Id, Fraction]]:
+    """Take what rounding left over of each product from its largest quantity.
+
+    In float64 the rates of one batch add up to zero up to rounding: of billions, that
+    is more than a lot, and over many batches it grows.
+    """
+    left: dict[Id, Fraction] = {}
+    gross: dict[Id, Fraction] = {}
+    largest: dict[Id, int] = {}
+    for at, (_, product, quantity) in enumerate(entries):
+        left[product] = left.get(product, Fraction()) + quantity
+        gross[product] = gross.get(product, Fraction()) + abs(quantity)
+        if abs(quantity) > abs(entries[largest.setdefault(product, at)][2]):
+            largest[product] = at
+    balanced = list(entries)
+    for product, rest in left.items():
+        if rest and abs(rest) <= _ROUNDING * gross[product]:
+            portfolio, _, quantity = entries[largest[product]]
+            balanced[largest[product]] = portfolio, product, quantity - rest
+    return balanced
 
 
 def _changes(now: Mapping[_K, int], before: Mapping[_K, int]) -> list[tuple[_K, int]]:
