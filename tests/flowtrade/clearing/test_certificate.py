@@ -15,6 +15,7 @@ from flowtrade.clearing.columns import Curves
 from flowtrade.clearing.exact import audit_exactly
 from flowtrade.clearing.generate import generate
 from flowtrade.clearing.segments import disaggregate
+from flowtrade.clearing.speedups import COMPILED
 from flowtrade.clearing.testing import Oddity, odd_auction
 from flowtrade.clearing.verify import demand_regret
 
@@ -62,6 +63,33 @@ def test_a_lie_of_a_thousandth_is_caught(field, measure):
 
     assert certificate.status is ClearingStatus.REJECTED
     assert getattr(certificate, measure) > 1e-5
+
+
+@pytest.mark.parametrize("compiled", [False, COMPILED])
+@pytest.mark.parametrize("field", ["rates", "prices", "marginal"])
+@pytest.mark.parametrize("count", [-1, 1])
+def test_an_answer_of_another_length_is_refused_by_name(field, count, compiled):
+    """The compiled loops check no bounds: they would read and write beyond."""
+    answer = answer_of(MARKET)
+    values = answer[field]
+    answer[field] = np.append(values, 0.0) if count > 0 else values[:count]
+
+    with pytest.raises(ValueError, match=rf"{len(values)} {field} are wanted"):
+        audit(terms_of(MARKET), **answer, compiled=compiled)
+
+
+@pytest.mark.parametrize("compiled", [False, COMPILED])
+def test_an_answer_in_other_numbers_and_strides_is_measured_alike(compiled):
+    terms, answer = terms_of(MARKET), answer_of(MARKET)
+    answer = {field: np.round(values) for field, values in answer.items()}
+    plain = audit(terms, **answer, compiled=False)
+    answer["rates"] = answer["rates"].astype(int)
+    answer["prices"] = np.repeat(answer["prices"], 2)[::2]
+    answer["marginal"].flags.writeable = False
+
+    found = audit(terms, **answer, compiled=compiled)
+
+    assert repr(found.certificate) == repr(plain.certificate)
 
 
 def test_a_consistent_but_suboptimal_answer_is_caught_by_its_gap():

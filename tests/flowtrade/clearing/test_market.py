@@ -173,6 +173,58 @@ def test_columns_take_over_the_structure_of_a_market_with_the_same_portfolios():
     assert clear(warm).digest == clear(cold).digest
 
 
+RATES, PRICES = np.array([0.0, 3.0, -2.0, 0.0]), np.array([9.0, 5.0, 8.0, 4.0])
+CURVES = Curves(np.array([0, 2, 4]), RATES, PRICES)
+ROWS = Ragged(np.array([0, 1, 2]), np.array([0, 1]), np.ones(2))
+
+
+def table(ptr=(0, 1, 2), idx=(0, 1), weight=(1.0, 1.0)):
+    return Ragged(np.array(ptr), np.array(idx), np.array(weight))
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "where"),
+    [
+        ({"curves": Curves(np.array([1, 3, 5]), RATES, PRICES)}, "offsets", "curves"),
+        ({"curves": Curves(np.array([0, 2, 5]), RATES, PRICES)}, "offsets", "curves"),
+        ({"curves": Curves(np.array([0, 2, 3]), RATES, PRICES)}, "offsets", "curves"),
+        ({"curves": Curves(np.array([0, 5, 4]), RATES, PRICES)}, "offsets", "curves"),
+        ({"curves": Curves(np.zeros(0), RATES, PRICES)}, "offsets", "curves"),
+        ({"curves": Curves(CURVES.ptr, RATES, PRICES[:3])}, "offsets", "curves"),
+        ({"curves": Curves(np.array([0, 1.5, 4]), RATES, PRICES)}, "number", "curves"),
+        ({"curves": Curves(np.array([0, np.nan]), RATES, PRICES)}, "number", "curves"),
+        ({"usage": table(ptr=(1, 2, 3))}, "offsets", "demand"),
+        ({"usage": table(ptr=(0, 1, 3))}, "offsets", "demand"),
+        ({"usage": table(ptr=(0, 3, 2))}, "offsets", "demand"),
+        ({"usage": table(weight=(1.0,))}, "offsets", "demand"),
+        ({"usage": table(idx=(0.0, 0.5))}, "number", "demand"),
+        ({"basis": table(ptr=(0, 1, 1))}, "offsets", "basis"),
+        ({"basis": table(ptr=((0, 1), (1, 2)))}, "offsets", "basis"),
+        ({"usage": table(ptr=(0, 2))}, "rows", "usage"),
+        ({"basis": table(ptr=(0, 1, 2, 2))}, "rows", "usage"),
+    ],
+)
+def test_columns_that_do_not_fit_each_other_are_refused(what, code, where):
+    columns = {"curves": CURVES, "usage": ROWS, "basis": ROWS, **what}
+
+    with pytest.raises(InvalidMarket) as caught:
+        Market.from_columns(products=2, **columns)
+
+    assert (caught.value.code, caught.value.where) == (f"columns.{code}", where)
+
+
+@pytest.mark.parametrize("number", [int, "f4", "i2", ">f8", "u8"])
+def test_columns_of_any_whole_numbers_are_read(number):
+    whole = {"ptr": CURVES.ptr.astype(number), "idx": ROWS.idx.astype(number)}
+    curves = Curves(whole["ptr"], (RATES * 1.0).astype("f4"), PRICES.astype(int))
+    rows = Ragged(whole["ptr"] // 2, whole["idx"], np.ones(2, "f4"))
+
+    market = Market.from_columns(products=2, curves=curves, usage=rows, basis=rows)
+
+    same = Market.from_columns(products=2, curves=CURVES, usage=ROWS, basis=ROWS)
+    assert clear(market).digest == clear(same).digest
+
+
 @pytest.mark.parametrize(
     ("auction", "code", "where"),
     [

@@ -133,6 +133,9 @@ def audit(
 
     Returns:
         The certificate, whatever its verdict.
+
+    Raises:
+        ValueError: There are not as many rates, prices or marginal prices as wanted.
     """
     segments, owner, used, scales = (
         terms.segments,
@@ -140,6 +143,9 @@ def audit(
         terms.used,
         terms.scales,
     )
+    rates = _numbers("rates", rates, len(terms.basis))
+    prices = _numbers("prices", prices, terms.products)
+    marginal = _numbers("marginal", marginal, len(used))
     mu = np.where(used, marginal, 0.0)
     measure = _measure_compiled if compiled else _measure
     found = measure(terms, rates, prices, mu)
@@ -171,6 +177,14 @@ def audit(
         **measures,
     )
     return Audit(certificate, net, regret, value, volume)
+
+
+def _numbers(name: str, values: FloatArray, count: int) -> FloatArray:
+    """An answer's numbers as the array that loops without bounds rely on."""
+    found = np.ascontiguousarray(values, np.float64)
+    if found.shape != (count,):
+        raise ValueError(f"{count} {name} are wanted, were of shape {found.shape}")
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ canonical form and their replacement row by row. Ids live in `market`.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from flowtrade.clearing.arrays import (
     BoolArray,
@@ -19,7 +20,14 @@ from flowtrade.clearing.arrays import (
 )
 from flowtrade.clearing.errors import InvalidMarket
 
-__all__ = ["Columns", "Curves", "canonical_rows", "check_curves", "splice"]
+__all__ = [
+    "Columns",
+    "Curves",
+    "as_curves",
+    "canonical_rows",
+    "check_curves",
+    "splice",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,13 +88,15 @@ def canonical_rows(rows: Ragged, columns: int, *, what: str) -> Ragged:
         what: Its name in messages.
 
     Raises:
-        InvalidMarket: An index out of range or a weight that is not finite.
+        InvalidMarket: Offsets that do not fit, an index out of range or a weight that
+            is not finite.
     """
     rows = Ragged(
-        np.ascontiguousarray(rows.ptr, np.int64),
-        np.ascontiguousarray(rows.idx, np.int64),
+        _whole_numbers(rows.ptr, what=what),
+        _whole_numbers(rows.idx, what=what),
         np.ascontiguousarray(rows.weight, np.float64),
     )
+    _check_offsets(rows.ptr, (rows.idx, rows.weight), what=what)
     if not np.isfinite(rows.weight).all():
         raise InvalidMarket("group.weight", what, "weights must be finite")
     if len(rows.idx) and not 0 <= rows.idx.min() <= rows.idx.max() < columns:
@@ -105,6 +115,21 @@ def canonical_rows(rows: Ragged, columns: int, *, what: str) -> Ragged:
     keep = total != 0.0
     lengths = np.bincount(row[starts][keep], minlength=len(rows))
     return Ragged(offsets(lengths), idx[starts][keep], total[keep])
+
+
+def as_curves(curves: Curves) -> Curves:
+    """Curves of any numbers as the arrays that loops without bounds rely on.
+
+    Raises:
+        InvalidMarket: The offsets do not fit the points.
+    """
+    found = Curves(
+        _whole_numbers(curves.ptr, what="curves"),
+        np.ascontiguousarray(curves.rate, np.float64),
+        np.ascontiguousarray(curves.price, np.float64),
+    )
+    _check_offsets(found.ptr, (found.rate, found.price), what="curves")
+    return found
 
 
 def check_curves(curves: Curves) -> None:
@@ -135,6 +160,33 @@ def splice(old: Ragged, rows: IntArray, new: Ragged) -> Ragged:
         np.concatenate([old.idx, new.idx])[source],
         np.concatenate([old.weight, new.weight])[source],
     )
+
+
+def _whole_numbers(values: ArrayLike, *, what: str) -> IntArray:
+    """Offsets or indices: a fraction is no number of a row."""
+    given = np.asarray(values)
+    with np.errstate(invalid="ignore"):  # what is no number differs below
+        found = np.ascontiguousarray(given, np.int64)
+    if given.dtype.kind not in "iu" and not np.array_equal(found, given):
+        raise InvalidMarket(
+            "columns.number", what, "offsets and indices must be whole numbers"
+        )
+    return found
+
+
+def _check_offsets(
+    ptr: IntArray, entries: tuple[IntArray | FloatArray, ...], *, what: str
+) -> None:
+    """Offsets start at 0, never fall and end where the entries do."""
+    shapes = {array.shape for array in entries}
+    fits = ptr.ndim == 1 and len(ptr) > 0 and ptr[0] == 0 and shapes == {(ptr[-1],)}
+    if not fits or (ptr[1:] < ptr[:-1]).any():
+        raise InvalidMarket(
+            "columns.offsets",
+            what,
+            f"offsets of shape {ptr.shape} must rise from 0 to the number of entries, "
+            f"which are of shapes {sorted(shapes)}",
+        )
 
 
 def _is_canonical(rows: Ragged) -> bool:

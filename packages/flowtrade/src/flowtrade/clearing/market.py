@@ -17,6 +17,7 @@ from flowtrade.clearing.arrays import BoolArray, Ragged, offsets, splice_index
 from flowtrade.clearing.columns import (
     Columns,
     Curves,
+    as_curves,
     canonical_rows,
     check_curves,
     splice,
@@ -173,20 +174,20 @@ class Market:
         Raises:
             InvalidMarket: The arrays break a rule.
         """
-        curves = Curves(
-            np.ascontiguousarray(curves.ptr, np.int64),
-            np.ascontiguousarray(curves.rate, np.float64),
-            np.ascontiguousarray(curves.price, np.float64),
-        )
+        curves = as_curves(curves)
         check_curves(curves)
         count = len(curves)
-        columns = Columns(
-            products,
-            curves,
-            np.ones(count, np.bool_),
-            canonical_rows(usage, count, what="demand"),
-            canonical_rows(basis, products, what="basis"),
-        )
+        usage = canonical_rows(usage, count, what="demand")
+        basis = canonical_rows(basis, products, what="basis")
+        if len(usage) != len(basis):
+            raise InvalidMarket(
+                "columns.rows",
+                "usage",
+                f"{len(usage)} portfolios feed demands and {len(basis)} hold products: "
+                "both tables must have a row for each",
+            )
+        known = np.ones(count, np.bool_)
+        columns = Columns(products, curves, known, usage, basis)
         market = cls(
             _numbered("d", count),
             _numbered("x", len(basis)),

@@ -15,7 +15,7 @@ import numpy as np
 
 from flowtrade.clearing._speedups import take_apart
 from flowtrade.clearing.arrays import BoolArray, FloatArray, IntArray, offsets
-from flowtrade.clearing.columns import Curves
+from flowtrade.clearing.columns import Curves, as_curves
 from flowtrade.clearing.speedups import COMPILED
 
 __all__ = ["Segments", "disaggregate"]
@@ -67,7 +67,11 @@ def disaggregate(curves: Curves, *, compiled: bool = COMPILED) -> Segments:
 
     Returns:
         Their pieces.
+
+    Raises:
+        InvalidMarket: The offsets do not fit the points.
     """
+    curves = as_curves(curves)
     if compiled:
         return _disaggregate_compiled(curves)
     owner = np.repeat(np.arange(len(curves)), np.diff(curves.ptr))
@@ -120,7 +124,7 @@ def _without_collinear(
     if len(owner) < 3:
         return keep
     # Across the border of two curves an infinite rate may meet another: not compared.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         across = (rate[2:] - rate[:-2]) * (price[1:-1] - price[:-2])
         along = (rate[1:-1] - rate[:-2]) * (price[2:] - price[:-2])
     keep[1:-1] = (owner[2:] != owner[:-2]) | (across != along)
