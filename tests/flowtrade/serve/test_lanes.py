@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import msgspec
+import pytest
 import trio
 import trio.testing
 from hypothesis import example, given, settings
@@ -195,6 +196,43 @@ async def test_a_service_answers_and_does_the_same(pieces):
         assert short.startswith(b"HTTP/1.1 201")
         assert hot.service.mirror.at == framed.service.mirror.at
         assert state_of(hot) == state_of(framed)
+
+
+GET = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
+PUT = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+CHUNKED = (
+    b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"4\r\nbody\r\n0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        ([PUT[:-4], PUT[-4:], GET % 1, GET % 2], [b"/1", b"/2"]),
+        ([PUT[:9], PUT[9:-1], PUT[-1:], GET % 1], [b"/1"]),
+        ([GET % 0, PUT[:-4], PUT[-4:], GET % 1], [b"/0", b"/1"]),
+        ([PUT[:-4], PUT[-4:] + GET % 1, GET % 2], []),
+        ([PUT + GET % 1, GET % 2], []),
+        ([PUT + (GET % 1)[:9], (GET % 1)[9:], GET % 2], []),
+        ([CHUNKED, GET % 1], []),
+        ([PUT[:-4].replace(b" 4", b" 70"), b"x" * 40, b"x" * 30, GET % 1], []),
+    ],
+)
+async def test_where_it_is_known_that_a_request_begins_it_may_be_plain(
+    pieces, shown, monkeypatch
+):
+    # Clients that send head and body apart are the rule, not the exception.
+    monkeypatch.setattr(module, "_BEGUN", len(PUT) + 20)
+    found = []
+
+    def shortcut(request, _line):
+        found.append(request.path)
+
+    data = await told(pieces, echo, shortcut)
+
+    assert found == shown
+    assert data.count(b"HTTP/1.1 200") == b"".join(pieces).count(b"HTTP/1.1")
 
 
 def post(body):

@@ -64,6 +64,10 @@ just had its answer has seldom asked again; where it has, trying goes on."""
 _PUSHED: Final = 2**20
 """Bytes that may wait for a client: more than any socket's buffers hold by default."""
 
+_BEGUN: Final = 16_384
+"""Bytes of a request in pieces that are kept to know where it ends: clients that send
+head and body apart are as welcome on the short way with their next one."""
+
 _HEAD_END: Final = b"\r\n\r\n"
 
 _LINGER: Final = 1.0
@@ -303,17 +307,20 @@ class ServedConnection:
             self._socket.close()
 
     async def _serve(self) -> None:
-        between = True  # whether what comes next begins a request
+        # Of the request that is being read, what has come; b"" between two of them,
+        # None where it is not known.
+        begun: bytes | None = b""
         while self._http.closing is None and not self._stopping and not self._lost:
             data = await self._next()
-            plain = read_plain(data, self._limits) if between else None
+            plain = read_plain(data, self._limits) if begun == b"" else None
             if plain is not None:
                 await self._answer_plain(plain)
             else:
                 requests = await self._read(data)
                 if requests is None:
                     break
-                between = between and _were_all(data, requests)
+                if begun is not None:
+                    begun = _still_begun(begun + data, requests)
             self._turns += 1
             if self._turns >= _TURNS:
                 self._turns = 0
@@ -478,12 +485,22 @@ def _push_all(
     return refusing
 
 
-def _were_all(data: bytes, requests: Sequence[Request]) -> bool:
-    """Say whether these bytes were one request and nothing else, for certain."""
-    if len(requests) != 1:
-        return False
+def _still_begun(data: bytes, requests: Sequence[Request]) -> bytes | None:
+    """Return what of these bytes begins a request that has not come whole.
+
+    Args:
+        data: Begins where a request may begin.
+        requests: Those that netcore has found in it.
+
+    Returns:
+        b"" if they were one request and nothing else, for certain; None if that is not
+        known.
+    """
+    if not requests:
+        return data if len(data) <= _BEGUN else None
     head = data.find(_HEAD_END) + len(_HEAD_END)
-    return head + len(requests[0].body) == len(data)
+    whole = len(requests) == 1 and head + len(requests[0].body) == len(data)
+    return b"" if whole else None
 
 
 def _chunk(data: bytes) -> bytes:
