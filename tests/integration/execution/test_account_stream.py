@@ -138,9 +138,11 @@ async def test_a_question_that_can_be_asked_again_is(kit, autojump_clock):
     venue = Venue([kit.spot()], Connection())
     venue.fault = WebSocket("not now")
 
+    began = trio.current_time()
     first = await anext(LiveClient(venue).account_stream())
 
     assert isinstance(first.kind, AccountSnapshot)
+    assert trio.current_time() > began, "it is not asked in a loop"
 
 
 @pytest.mark.parametrize("fault", [Unauthorised("no"), Exchange("never")])

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from integration.errors import UnknownOutcome
+from integration.errors import UnknownOutcome, WebSocket
 from integration.execution import (
     OrderNotPlaced,
     OrderRequestCancel,
@@ -11,7 +11,60 @@ from integration.execution import (
     UnknownOrder,
 )
 from integration.execution import live as live_module
+from integration.execution.instrument_map import InstrumentMap
+from integration.execution.live import LiveClient
 from integration.testing.private import PrivateFault
+
+
+class Mute:
+    """A venue that answers no request, and questions as told."""
+
+    recv_window = 5.0
+
+    def __init__(self, instrument, answer):
+        self.instruments = InstrumentMap(instrument.exchange, [instrument])
+        self.answer = answer
+        self.asked = []
+
+    def now_ns(self):
+        return 0
+
+    def check(self, request):
+        pass
+
+    async def place(self, request):
+        raise UnknownOutcome("no answer", client_order_id=request.key.cid)
+
+    cancel = place
+
+    async def order(self, key, order_id):
+        self.asked.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        raise self.answer
+
+
+async def test_an_order_is_asked_for_less_and_less_often(kit, autojump_clock):
+    venue = Mute(kit.spot(), UnknownOrder("none"))
+    began = trio.current_time()
+
+    with pytest.raises(OrderNotPlaced):
+        await LiveClient(venue).open_order(kit.limit())
+
+    # Until the venue would refuse it as too old, and a second for what was on its way.
+    pauses = [0, 0.1, 0.3, 0.7, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
+    assert [at - began for at in venue.asked] == pytest.approx(pauses)
+
+
+async def test_a_cancellation_is_asked_for_less_and_less_often(kit, autojump_clock):
+    venue = Mute(kit.spot(), WebSocket("not now"))
+    client = LiveClient(venue)
+    client.ledger.submit(kit.limit())
+    began = trio.current_time()
+
+    with pytest.raises(UnknownOutcome):
+        await client.cancel_order(OrderRequestCancel(kit.key()))
+
+    assert [at - began for at in venue.asked] == pytest.approx([0, 0.1, 0.3, 0.7, 1.5])
 
 
 @pytest.mark.parametrize(
