@@ -21,7 +21,7 @@ def test_every_block_of_the_guide_runs():
         source = "\n" * line + block.group(1)
         exec(compile(source, str(GUIDE), "exec"), names)  # noqa: S102 - our own text
 
-    assert len(blocks) == 8
+    assert len(blocks) == 9
 
 
 def test_every_command_of_the_guide_is_one():

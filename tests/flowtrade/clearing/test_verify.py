@@ -195,6 +195,7 @@ def test_a_batch_without_an_order_is_optimal_for_the_others():
         {"portfolio": "b", "of": "b", "number": "unit_rate", "value": 5.0},
         {"portfolio": "b", "of": "b", "value": None},
         {"portfolio": "odd", "of": "odd", "scale": 1e-319},
+        {"portfolio": "odd", "of": "odd", "scale": 1e-316},
     ],
 )
 def test_nobody_is_set_aside_on_a_pretext(claim):

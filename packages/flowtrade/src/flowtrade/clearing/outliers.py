@@ -74,7 +74,7 @@ class Outliers:
 
     Attributes:
         decades: Of each portfolio, how far out its farthest number is; 0 for those
-            that are within `DECADES`.
+            that are not outlying.
         number: Of each portfolio, the kind of the number to name.
         of: Its demand or product.
         value: That number's size.
@@ -112,29 +112,30 @@ class Outliers:
         )
 
 
-def find_outliers(columns: Columns) -> Outliers | None:
+def find_outliers(columns: Columns, *, decades: float = DECADES) -> Outliers | None:
     """Find the orders whose numbers are far out.
 
     Args:
         columns: The market.
+        decades: From how far on.
 
     Returns:
         They, or None where there are none, which takes some passes over the columns
         to see.
     """
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        if not _may_have_some(columns):
+        if not _may_have_some(columns, decades):
             return None
         live, usage = live_usage(columns)
         basis = columns.basis
         if not live.all():
             basis = basis.filter(np.repeat(live, np.diff(basis.ptr)))
-        return _judge_sizes(columns, usage, basis)
+        return _judge_sizes(columns, usage, basis, decades)
 
 
-def _may_have_some(columns: Columns) -> bool:
+def _may_have_some(columns: Columns, decades: float) -> bool:
     """Whether the extremes admit an outlier: what it costs to look at all others."""
-    least, most = 10.0**-DECADES, 10.0**DECADES
+    least, most = 10.0**-decades, 10.0**decades
     own_low, own_high = _extremes(columns.usage.weight)
     lot_low, lot_high = _extremes(columns.basis.weight)
     price = _extremes(columns.curves.price)[1]
@@ -192,7 +193,9 @@ def _largest_of(ptr: IntArray, values: FloatArray) -> FloatArray:
     return out
 
 
-def _judge_sizes(columns: Columns, usage: Ragged, basis: Ragged) -> Outliers | None:
+def _judge_sizes(
+    columns: Columns, usage: Ragged, basis: Ragged, decades: float
+) -> Outliers | None:
     component, home = _components(columns, usage, basis)
     count = len(component)
     out = Outliers(
@@ -207,12 +210,18 @@ def _judge_sizes(columns: Columns, usage: Ragged, basis: Ragged) -> Outliers | N
     named = np.zeros(count)
     for number, (table, of, values) in enumerate(_sizes(columns, usage, basis)):
         entries = _Entries(table.rows(), of, values)
-        _judge(out, named, number, entries)
-    out.decades[out.decades < DECADES] = 0.0
+        _judge(out, named, number, entries, decades)
+    out.decades[out.decades < decades] = 0.0
     return out if out.found.any() else None
 
 
-def _judge(out: Outliers, named: FloatArray, number: int, entries: _Entries) -> None:
+def _judge(
+    out: Outliers,
+    named: FloatArray,
+    number: int,
+    entries: _Entries,
+    decades: float,
+) -> None:
     """Take over what is farther out than what was found before."""
     known = np.flatnonzero(entries.value > 0.0)
     owner, of, value = entries.owner[known], entries.of[known], entries.value[known]
@@ -227,7 +236,7 @@ def _judge(out: Outliers, named: FloatArray, number: int, entries: _Entries) -> 
     np.maximum.at(out.decades, owner, away)
     if number >= _WRITTEN:
         # What the bidder wrote is named, unless none of it is outlying.
-        away = np.where(named[owner] >= DECADES, 0.0, away)
+        away = np.where(named[owner] >= decades, 0.0, away)
     # The farthest of each owner last; of equal ones the lowest demand or product.
     order = np.lexsort((-of, away, owner))
     last = np.ones(len(order), np.bool_)

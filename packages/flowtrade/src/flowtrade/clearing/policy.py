@@ -76,8 +76,10 @@ class Effort(IntEnum):
     OWN = 0
     """Only our own in floats, which give up soon."""
     FIRM = 1
-    """HiGHS' interior point and the walk in rationals as well."""
-    FULL = 2
+    """HiGHS' interior point as well."""
+    EXACT = 2
+    """The walk in rationals as well."""
+    FULL = 3
     """Everybody."""
 
     def among(self, solvers: "tuple[Solver, ...]") -> "tuple[Solver, ...]":
@@ -201,7 +203,7 @@ _WALK = Solver(
     capabilities=Capabilities(COLUMNS, PIECES, fewest=1, is_exact=True),
     # Some milliseconds a kink: of the largest it may make a second.
     share=0.5,
-    effort=Effort.FIRM,
+    effort=Effort.EXACT,
 )
 _OWN = (Solver("interior", _interior), Solver("interior-wide", _interior_wide))
 _HIGHS = (

@@ -6,8 +6,9 @@ if they fed no demand, at a rate of zero, and named. What is left is cleared and
 certified as any other market. Unlimited orders that cross are not a matter of numbers:
 they are refused as ever.
 
-Who is set aside depends on the orders alone. First all outlying ones are taken out; if
-the rest is certified, each component of the market gets back as many as it bears, the
+Who is set aside depends on the orders alone. First all outlying ones are taken out, and
+where that does not help or there are none, those that are nearer, too; if the rest is
+certified, each component of the market gets back as many as it bears, the
 least outlying first, whole decades at once, as found by bisection; at last each decade
 that went with a farther one is tried by itself. A component that bears all of its
 orders keeps them, and nobody's order is set aside for what happens in another one. To
@@ -41,12 +42,19 @@ _LARGE: Final = 1000
 market of 20,000 it takes twelve seconds to find no answer, without it the others take
 0.2 (measured)."""
 
+_WALKED: Final = 20.0
+"""Decades up to which rationals are tried: beyond, they have so many digits that the
+walk ends with the time, and what ends with the time is not the same everywhere."""
+
 _TRIED: Final = 2000
 """Portfolios up to which a component is tried with some of its outlying orders: a trial
 that fails takes some tenths of a second (measured)."""
 
 _TRIALS: Final = 24
 """Trials in one market; a component with one decade of outlying orders needs none."""
+
+_NEARER: Final = 5.0
+"""Decades from which on a number may be the reason where farther ones are not."""
 
 _FIRST: Final = 0.5
 """Share of the time in which a market with outlying orders has to clear as it is."""
@@ -76,13 +84,18 @@ def clear_others(
         Uncertified: Nobody's answer could be proven, nor without outlying orders, or
             time ran out.
     """
-    outliers = find_outliers(market.columns)
-    if outliers is None:
-        return clear(market, mode=mode, reference=reference, time_limit=time_limit)
+    deadline = monotonic() + time_limit
     how = _How(mode=mode, reference=reference)
-    search = _Search(market, outliers, how, monotonic() + time_limit)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return search.clear()
+    outliers = find_outliers(market.columns)
+    try:
+        if outliers is None:
+            return clear(market, **how, time_limit=time_limit)
+        return _Search(market, outliers, how, deadline).clear()
+    except Uncertified as error:
+        nearer = find_outliers(market.columns, decades=_NEARER)
+        if nearer is None:
+            raise
+        return _Search(market, nearer, how, deadline, error).clear()
 
 
 class _How(TypedDict):
@@ -101,32 +114,48 @@ class _Search:
         outliers: Outliers,
         how: _How,
         deadline: float,
+        error: Uncertified | None = None,
     ) -> None:
         self._market = market
         self._outliers = outliers
         self._how = how
         self._deadline = deadline
         self._trials = _TRIALS
+        self._error = error
 
     def clear(self) -> Clearing:
-        everybody = self._outliers.found
-        nobody = np.zeros_like(everybody)
-        large = self._market.columns.portfolios > _LARGE
+        """Clear as it is, unless that has failed; else without outlying orders."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return self._clear() if self._error is None else self._clear_others()
+
+    def _clear(self) -> Clearing:
+        nobody = np.zeros_like(self._outliers.found)
         half = monotonic() + _FIRST * (self._deadline - monotonic())
         try:
-            effort = Effort.OWN if large else Effort.FIRM
-            return self._attempt(nobody, effort=effort, deadline=half)
+            return self._attempt(nobody, effort=self._effort(), deadline=half)
+        except Uncertified as error:
+            self._error = error  # says more than that time is up
+        try:
+            return self._clear_others()
         except Uncertified:
-            try:
-                rest = self._attempt(everybody)
-            except Uncertified:
-                # It is not for these orders that the market cannot be cleared.
-                return self._attempt(nobody)
+            # It is not for these orders that the market cannot be cleared.
+            return self._attempt(nobody)
+
+    def _effort(self) -> Effort:
+        """How much is tried to save the outlying orders."""
+        if self._market.columns.portfolios > _LARGE:
+            return Effort.OWN
+        farthest = float(self._outliers.decades.max())
+        return Effort.EXACT if farthest < _WALKED else Effort.FIRM
+
+    def _clear_others(self) -> Clearing:
+        everybody = self._outliers.found
+        rest = self._attempt(everybody)
         aside = self._needed(everybody)
         if (aside == everybody).all():
             return self._named(rest, everybody)
         try:
-            return self._named(self._attempt(aside), aside)
+            return self._named(self._attempt(aside, effort=self._effort()), aside)
         except Uncertified:
             self._check_time()
             return self._named(rest, everybody)
@@ -211,7 +240,7 @@ class _Search:
 
     def _check_time(self) -> None:
         if monotonic() >= self._deadline:
-            raise Uncertified(None, ())
+            raise self._error or Uncertified(None, ())
 
 
 def _clear(market: Market, how: _How, *, time_limit: float, effort: Effort) -> Clearing:

@@ -28,8 +28,8 @@ __all__ = ["Finding", "demand_regret", "verify"]
 
 _TOLERANCE = 1e-6
 
-_FAR_OUT = 7.99
-"""Decades from the scale from which on a number is an excuse: eight, up to rounding."""
+_FAR_OUT = 4.99
+"""Decades from the scale from which on a number is an excuse: five, up to rounding."""
 
 _AllTerms: TypeAlias = Mapping[str, tuple[dict[str, float], dict[str, float]]]
 """Of each portfolio: the weights of its demands, and of its products."""
