@@ -151,6 +151,8 @@ def test_what_takes_no_part_is_left_out_and_told_why(monkeypatch, tiny):
     if not tiny:
         monkeypatch.setattr(solve, "clear_small", lambda *_, **__: None)
     auction = small("A", 7.5)
+    # Nobody feeds the first: what comes after it keeps its own name.
+    auction["demand_curves"] = {"spare": {"price": 1}, **auction["demand_curves"]}
     auction["demand_curves"]["idle"] = {"price": 1}
     auction["portfolios"] |= {
         "no-voice": {"demand": "nobody", "basis": {"A": 2, "Z": 1}},
@@ -171,6 +173,8 @@ def test_what_takes_no_part_is_left_out_and_told_why(monkeypatch, tiny):
         "no-goods": ZeroReason.NO_PRODUCT,
         "nothing": ZeroReason.NO_DEMAND,
     }
+    assert list(clearing.demands) == ["As", "Ab", "idle"]
+    assert clearing.demands["Ab"].rate == -clearing.demands["As"].rate > 0.0
     assert clearing.products["Z"].price is None
     assert clearing.portfolios["no-voice"].price is None  # Z has no price
     assert clearing.demands["idle"].price is None

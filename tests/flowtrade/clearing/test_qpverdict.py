@@ -97,7 +97,7 @@ def test_rows_that_exclude_each_other_are_named(task):
     refusal = refusal_of(task)
 
     assert refusal.reason is NoAnswer.INFEASIBLE
-    assert refusal.witness.any()
+    assert np.abs(refusal.witness).max() == 1.0
     assert "exclude each other" in refusal.text
 
 
@@ -184,6 +184,19 @@ def test_a_ray_that_proves_nothing_is_not_believed(
 
     proven = not hessian.any() and ray == [-1, -1] and lower[0] == -INF
     assert refusal.reason is (NoAnswer.UNBOUNDED if proven else NoAnswer.UNSOLVED)
+
+
+def test_rows_of_small_bounds_are_named_in_order_with_a_witness_of_size_one():
+    # 0.02 x <= 0, 0.04 x >= 0.002 and 0.01 x <= 0: the second row pulls the most.
+    task = problem(
+        np.eye(1), [1], [[0.02], [0.04], [0.01]], [-INF, 0.002, -INF], [0, INF, 0]
+    )
+
+    refusal = refusal_of(task)
+
+    assert refusal.reason is NoAnswer.INFEASIBLE
+    assert "rows 0, 1, 2 exclude" in refusal.text
+    assert np.abs(refusal.witness).max() == 1.0
 
 
 @pytest.mark.parametrize(

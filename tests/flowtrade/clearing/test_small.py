@@ -1,6 +1,7 @@
 """One pass in lists: the same answer as through arrays, or none."""
 
 import random
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -155,6 +156,18 @@ def test_pieces_in_lists_are_those_of_arrays_to_the_bit(seed, oddity):
     names = ("low", "high", "top", "bottom")
     for name, column in zip(names, columns, strict=True):
         assert list(column) == getattr(segments, name).tolist()
+
+
+def test_phases_take_no_longer_than_the_whole():
+    market = generate("mixed", 10, 3, seed=4)
+    start = monotonic()
+
+    clearing = clear_small(market, none_wanted(market))
+
+    spent = clearing.report.seconds
+    assert set(spent) == {"build", "solve", "canonical", "publish"}
+    assert min(spent.values()) >= 0.0
+    assert sum(spent.values()) <= monotonic() - start
 
 
 def lying(form, *, deadline):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flowtrade.clearing import ClearingStatus, Market, clear, policy, solve
 from flowtrade.clearing.active import solve_tiny
+from flowtrade.clearing.activeset import ExactAuction, ExactPoint
 from flowtrade.clearing.exact import audit_exactly
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.testing import Oddity, odd_auction
@@ -141,3 +142,17 @@ def test_a_late_walk_is_none():
 
     assert walk_exactly(form, deadline=0.0) is None
     assert walk_exactly(form) is not None
+
+
+@pytest.mark.parametrize("lie", ["no point", "no optimum"])
+def test_what_the_equations_do_not_confirm_is_no_answer(monkeypatch, lie):
+    market = Market.from_auction(odd_auction(3, orders=6))
+    form = TinyForm.of(PriceForm.of(market.structure, market.segments))
+    assert walk_exactly(form) is not None
+    if lie == "no point":
+        monkeypatch.setattr(ExactAuction, "solved", lambda *_: None)
+    else:
+        honest = ExactPoint.judged
+        monkeypatch.setattr(ExactPoint, "judged", lambda self: (honest(self)[0], False))
+
+    assert walk_exactly(form) is None
