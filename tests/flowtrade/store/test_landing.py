@@ -5,6 +5,7 @@ from contextlib import closing
 from uuid import UUID
 
 import pytest
+import trio
 
 from flowtrade.core.operations import (
     AddDemand,
@@ -17,6 +18,7 @@ from flowtrade.core.state import Kind, Part
 from flowtrade.errors import StoreFailed, VersionMismatch
 from flowtrade.models.curve import ConstantCurve
 from flowtrade.ports import Window
+from flowtrade.store.backup import backup_sqlite
 from flowtrade.store.group import GroupStore
 from flowtrade.store.landing import Landing
 from flowtrade.store.open import running
@@ -175,6 +177,19 @@ async def test_a_start_finds_everything_in_its_place(path, landing, rounds, left
         for number in range(DEMANDS):
             found = await again.history(Part.CURVE, demand(number), ALL)
             assert prices(found) == [-1.0, *map(float, range(rounds))]
+
+
+@pytest.mark.parametrize("landing", [Landing(most=3 * DEMANDS)])
+async def test_a_copy_taken_while_versions_are_moved_is_whole(store, path, tmp_path):
+    for price in range(3):
+        await round_of(store, float(price))
+    assert rows(path) == (62, 60)
+
+    copy = tmp_path / "copy.db"
+    await trio.to_thread.run_sync(backup_sqlite, path, copy)
+    async with opened(copy) as again:
+        assert rows(copy) == (4 * DEMANDS, 0)
+        assert await again.snapshot() == await store.snapshot()
 
 
 class Fault:
