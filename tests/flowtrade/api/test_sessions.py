@@ -240,6 +240,25 @@ async def test_a_product_is_divided_once_and_its_holders_follow(bench):
     assert past.json()["valid_until"] == expanded["valid_from"]
 
 
+async def test_the_tag_of_an_expanded_portfolio_is_that_of_its_groups(bench):
+    mine = token(new_id())
+    root, portfolio = new_id(), new_id()
+    await send(bench, mine, "POST", "/product", root)
+    body = {"app_data": portfolio, "demand": None, "basis": root}
+    await send(bench, mine, "POST", "/portfolio", body)
+    part = [{"app_data": new_id(), "ratio": 2}]
+    await send(bench, mine, "POST", f"/product/{root}", part)
+    path = f"/portfolio/{portfolio}"
+    plain = await send(bench, mine, "GET", path)
+
+    expanded = await send(bench, mine, "GET", f"{path}?expand=true")
+
+    assert expanded.headers["etag"] == plain.headers["etag"]
+    moment = expanded.json()["valid_from"]
+    past = await send(bench, mine, "GET", f"{path}?expand=true&as_of={moment}")
+    assert past.headers["etag"] == plain.headers["etag"]
+
+
 async def test_health_and_description_need_no_token(bench):
     assert (await send(bench, None, "GET", "/health")).json() == {"status": "ok"}
     description = await send(bench, None, "GET", "/docs/api.json")

@@ -165,11 +165,17 @@ async def get_portfolio(request: Api) -> Response[bytes]:
     expand, at = flag(request, "expand"), as_of(request)
     context = context_of(request)
     await _may_read(context, token, context.service.portfolio_owner, key)
+    service = context.service
     if at is None:
-        record = context.service.portfolio(key, expand=expand)
+        named = record = service.portfolio(key)
+        if expand:
+            record = service.portfolio(key, expand=True)
     else:
-        record = await context.service.history.portfolio(key, at, expand=expand)
-    return record_answer(record, version=record.valid_from)
+        named = record = await service.history.portfolio(key, at)
+        if expand:
+            record = await service.history.portfolio(key, at, expand=True)
+    # What a change would replace: a division of products makes no new groups.
+    return record_answer(record, version=named.valid_from)
 
 
 async def patch_portfolio(request: Api) -> Response[bytes]:
