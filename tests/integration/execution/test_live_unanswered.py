@@ -1,5 +1,7 @@
 """Live clients whose requests get no answer, from the simulated venues."""
 
+import itertools
+
 import pytest
 import trio
 
@@ -21,9 +23,9 @@ class Mute:
 
     recv_window = 5.0
 
-    def __init__(self, instrument, answer):
+    def __init__(self, instrument, *answers):
         self.instruments = InstrumentMap(instrument.exchange, [instrument])
-        self.answer = answer
+        self.answers = itertools.cycle(answers)
         self.asked = []
 
     def now_ns(self):
@@ -40,7 +42,7 @@ class Mute:
     async def order(self, key, order_id):
         self.asked.append(trio.current_time())
         await trio.lowlevel.checkpoint()
-        raise self.answer
+        raise next(self.answers)
 
 
 async def test_an_order_is_asked_for_less_and_less_often(kit, autojump_clock):
@@ -53,6 +55,16 @@ async def test_an_order_is_asked_for_less_and_less_often(kit, autojump_clock):
     # Until the venue would refuse it as too old, and a second for what was on its way.
     pauses = [0, 0.1, 0.3, 0.7, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
     assert [at - began for at in venue.asked] == pytest.approx(pauses)
+
+
+async def test_only_questions_that_fail_in_a_row_are_given_up(kit, autojump_clock):
+    failures = [WebSocket("not now")] * 4
+    venue = Mute(kit.spot(), *failures, UnknownOrder("none"))
+
+    with pytest.raises(OrderNotPlaced):
+        await LiveClient(venue).open_order(kit.limit())
+
+    assert len(venue.asked) == 10
 
 
 async def test_a_cancellation_is_asked_for_less_and_less_often(kit, autojump_clock):

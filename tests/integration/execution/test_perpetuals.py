@@ -397,6 +397,20 @@ def test_a_negative_rate_is_paid_by_shorts_and_the_street_is_a_party(make):
     check(engine)
 
 
+def test_funding_is_told_to_those_who_pay_or_are_paid_and_to_nobody_else(make):
+    engine = make()
+    engine.place("ann", market("a", "sell", "1"), 5)
+    engine.on_funding(MARKET, rate("-0.001", 100, "100"), 10)
+    engine.drain()
+
+    engine.on_mark(MARKET, Decimal(100), 100)
+
+    told = engine.drain()
+    assert {user for user, _ in told} == {"ann"}
+    (paid,) = [e.kind for _, e in told if isinstance(e.kind, BalanceSnapshot)]
+    assert paid.balances[0].balance.total == Decimal("999.9")
+
+
 def test_the_next_rate_does_not_swallow_the_payment_before_it(make):
     engine = make()
     engine.place("ann", market("a", "buy", "1"), 5)
