@@ -1,6 +1,7 @@
 """Orders in few words, and venues that live clients trade with."""
 
 import random
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
 
@@ -242,6 +243,14 @@ class House:
 
     def key(self, cid="a"):
         return self.kit.key(cid, exchange=self.exchange)
+
+    @asynccontextmanager
+    async def heard(self, client):
+        """Open a client's stream; it has told its first, and the venue knows it."""
+        async with client.account_stream() as stream:
+            await anext(stream)
+            await self.venue.wait_streams(1)
+            yield stream
 
     def placed(self):
         """How often an order was asked for."""

@@ -56,9 +56,7 @@ async def test_a_deposit_is_told(house):
         pytest.skip("Bybit tells the wallet after it, not the deposit")
     client = house.client()
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.engine.deposit("ann", USDT, Decimal(5), house.venue.now_ns())
         house.venue.publish()
         events = await until(stream, BalanceSnapshot)
@@ -106,9 +104,7 @@ async def test_what_happens_while_the_stream_is_down_is_told_once(house):
     await client.open_order(house.limit("kept", price="95"))
     await client.open_order(house.limit("lost", price="96"))
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.venue.inject(PrivateFault.DROP_STREAM)
         house.fall("95.5", "1")  # fills "lost", and nobody is told
         events = await until(stream, StreamReconciled)
@@ -130,9 +126,7 @@ async def test_another_programs_fill_on_another_instrument_is_told_too(house, ki
     client = house.client()
     eth = MarketDataInstrument.spot("eth", "usdt")
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.venue.inject(PrivateFault.DROP_STREAM)
         house.venue.on_book(eth, OrderBookSnapshot([], [("50", "9")]))
         foreign = kit.market(
@@ -149,9 +143,7 @@ async def test_only_instruments_that_may_have_had_fills_are_asked_for(house):
     client = house.client()
     await client.open_order(house.limit("a", price="95"))
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.venue.inject(PrivateFault.DROP_STREAM)
         await until(stream, StreamReconciled)
 
@@ -163,9 +155,7 @@ async def test_only_instruments_that_may_have_had_fills_are_asked_for(house):
 async def test_a_balance_that_has_gone_to_nothing_is_told(house):
     client = house.client()
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.venue.inject(PrivateFault.DROP_STREAM)
         house.engine.accounts.move("ann", "(street)", BTC, Decimal(10))
         events = await until(stream, StreamReconciled)
@@ -184,9 +174,7 @@ async def test_an_order_that_the_venue_forgot_has_expired(house, monkeypatch):
     client = house.client()
     await client.open_order(house.limit("gone", price="95"))
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.venue.inject(PrivateFault.DROP_STREAM)
         working = house.engine._orders.pop(("ann", "gone"))
         del house.engine._ids[working.id]
@@ -221,9 +209,7 @@ async def test_what_a_venue_says_against_our_belief_is_told_as_news(house, kit):
         await client.open_order(house.limit("a", price="95"))
     assert client.ledger.order("a").state is OrderState.REJECTED
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         # The same name, placed by somebody else after all.
         request = house.limit("a", price="95")
         house.engine.place("ann", request, house.venue.now_ns())
@@ -241,9 +227,7 @@ async def test_a_dead_connection_is_noticed_on_a_quiet_account(house):
     client = house.client(heartbeat=heartbeat)
     await client.open_order(house.limit("a", price="95"))
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.venue.inject(PrivateFault.MUTE_STREAM)
         house.fall("90", "5")
         events = await until(stream, StreamReconciled)
@@ -255,9 +239,7 @@ async def test_a_doubled_message_is_told_once(house):
     client = house.client()
     await client.open_order(house.limit("a", price="95"))
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.venue.inject(PrivateFault.DUPLICATE_EVENT, 10)
         house.fall("90", "0.25")
         house.fall("90", "0.75")
@@ -275,9 +257,7 @@ async def test_a_message_that_cannot_be_read_leads_to_asking(house):
     client = house.client()
     await client.open_order(house.limit("a", price="95"))
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.venue.inject(PrivateFault.MALFORMED_EVENT, 3)
         house.fall("90", "5")
         events = await until(stream, StreamReconciled)
@@ -306,9 +286,7 @@ async def test_a_venue_that_ends_the_stream_is_connected_to_again(house):
         pytest.skip("Bybit just closes: see the dropped stream")
     client = house.client()
 
-    async with client.account_stream() as stream:
-        await anext(stream)
-        await house.venue.wait_streams(1)
+    async with house.heard(client) as stream:
         house.venue.inject(PrivateFault.EXPIRE_STREAM)
         events = await until(stream, StreamReconciled)
 
