@@ -29,6 +29,10 @@ class Echo:
                 for piece in (b"one", b"", b"two"):
                     await self.piece(send, piece)
                 await self.piece(send, b"three", more=False)
+            case "/broken":
+                await self.begin(send)
+                await self.piece(send, b"one")
+                raise ZeroDivisionError
             case "/push":
                 await self.push(scope, receive, send)
             case "/half":
@@ -279,6 +283,15 @@ async def test_an_application_that_does_not_answer_is_a_bug(peer, path, caplog):
 
     assert data.startswith(b"HTTP/1.1 500") or data == b""
     assert [record.exc_info[0] for record in caplog.records] == [RuntimeError]
+
+
+async def test_an_answer_that_a_bug_cuts_short_has_no_end(app, peer, caplog):
+    await peer.send_all(GET % b"/broken")
+    head, _, body = (await until_end(peer)).partition(b"\r\n\r\n")
+
+    assert b"Transfer-Encoding: chunked" in head
+    assert body == b"3\r\none\r\n"
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize(

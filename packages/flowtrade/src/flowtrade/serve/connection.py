@@ -54,6 +54,10 @@ _AHEAD: Final = 65_536
 """Bytes that are read while a request is being answered, to notice the peer's going;
 more waits in the kernel."""
 
+_WRITE: Final = 2**17
+"""Bytes that are handed to the kernel at once: on loopback a megabyte takes it
+milliseconds, and others wait."""
+
 _TURNS: Final = 16
 """Reads without a wait, after which other tasks have their turn."""
 
@@ -378,13 +382,12 @@ class ServedConnection:
             await self._app(exchange.scope, exchange.receive, exchange.send)
             exchange.check_answered()
         except Exception:
-            # One peer's request is never the others' problem.
+            # One peer's request is never the others' problem. An answer that was begun
+            # stays without its end, which the connection's end tells.
             _log.exception(_BUG, request.method)
             self._stopping = True
             if exchange.untouched:
                 await self._send_all(_head(500, (), _Framing.BY_CLOSE))
-            else:
-                self.abort()
 
     def _ended(self) -> list[Request]:
         self._http.feed_eof()
@@ -433,7 +436,9 @@ class ServedConnection:
         rest = memoryview(data)
         while rest and not self._lost:
             try:
-                rest = rest[self._socket.send(rest) :]
+                rest = rest[self._socket.send(rest[:_WRITE]) :]
+                if rest:
+                    await trio.lowlevel.checkpoint()
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._socket)
             except OSError as error:
