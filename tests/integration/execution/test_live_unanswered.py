@@ -42,7 +42,18 @@ class Mute:
     async def order(self, key, order_id):
         self.asked.append(trio.current_time())
         await trio.lowlevel.checkpoint()
-        raise next(self.answers)
+        answer = next(self.answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_an_answer_that_was_overtaken_takes_nothing_back(kit):
+    filled = kit.order(filled="0.5", time=5)
+    client = LiveClient(Mute(kit.spot(), filled, kit.order(filled="0", time=1)))
+
+    assert await client.fetch_order(kit.key()) == filled
+    assert await client.fetch_order(kit.key()) == filled
 
 
 async def test_an_order_is_asked_for_less_and_less_often(kit, autojump_clock):
