@@ -75,6 +75,11 @@ def test_plain_spells_any_amount_without_exponent_and_back(digits, exponent, sho
     assert exact(text) == value
 
 
+@pytest.mark.parametrize("text", ["1e40", "1e-40"])
+def test_plain_spells_the_largest_and_the_smallest_amounts(text):
+    assert Decimal(plain(Decimal(text))) == Decimal(text)
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-1", "-0", "1e41", "1e-50"])
 def test_plain_refuses_what_no_market_has(text):
     with pytest.raises(InvalidLevel):
