@@ -449,3 +449,17 @@ def test_overflow_on_the_way_proves_nothing(monkeypatch):
     monkeypatch.setattr(setaside, "clear", breaking)
 
     assert [one.portfolio for one in clear_others(market).set_aside] == ["odd"]
+
+
+def test_a_limit_that_overflows_is_a_limit_all_the_same():
+    demands, portfolios = sound(6, 1)
+    # By its weight the limit is 1e383 portfolios, which no float holds.
+    demands["odd"] = line(0, 58, 1e135, 42)
+    terms = PortfolioTerms({"odd": 1e-248, "d1": 1.0}, {"A0": 1.0})
+    portfolios["odd"] = terms
+    add((demands, portfolios), "far", line(0, 58, 5, 42), 1e-193, {"A0": -1e-13})
+
+    found = clear_others(Market.from_models(demands, portfolios))
+
+    assert {one.portfolio for one in found.set_aside} <= {"odd", "far"}
+    assert loss_of(found, sound(6, 1)[0]) <= 1e-6

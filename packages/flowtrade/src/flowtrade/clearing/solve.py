@@ -12,7 +12,7 @@ from time import monotonic
 
 import numpy as np
 
-from flowtrade.clearing.arrays import FloatArray, group_sum
+from flowtrade.clearing.arrays import BoolArray, FloatArray, IntArray, group_sum
 from flowtrade.clearing.blas import one_thread
 from flowtrade.clearing.certificate import Audit, Terms, audit
 from flowtrade.clearing.errors import InvalidMarket, UnboundedMarket, Uncertified
@@ -290,17 +290,30 @@ class _Run:
 
     def _refuse_unbounded(self) -> None:
         ray = find_ray(self.form, deadline=self.deadline)
-        if ray is not None:
-            raise self._unbounded(ray)
+        if ray is None:
+            return
+        paying = np.unique(
+            self.form.demand[(ray.flow != 0.0) & (self.form.demand >= 0)]
+        )
+        # A limit divided by a weight may overflow; it is a limit all the same.
+        if self._has_end[paying].any():
+            return
+        raise self._unbounded(ray, paying)
 
-    def _unbounded(self, ray: Ray) -> UnboundedMarket:
+    @cached_property
+    def _has_end(self) -> BoolArray:
+        """Which demands admit no rate beyond all limits."""
+        segments = self.segments
+        endless = np.isinf(segments.low) | np.isinf(segments.high)
+        ends = np.ones(self.market.columns.demands, np.bool_)
+        ends[self.terms.owner[endless]] = False
+        return ends
+
+    def _unbounded(self, ray: Ray, paying: IntArray) -> UnboundedMarket:
         market = self.market
         rates = self._rates(ray.flow)
         size = float(np.abs(rates).max(initial=0.0)) or 1.0
         moving = np.flatnonzero(np.abs(rates) > 1e-9 * size)
-        paying = np.unique(
-            self.form.demand[(ray.flow != 0.0) & (self.form.demand >= 0)]
-        )
         usage = self.structure.usage
         net = group_sum(
             usage.idx,
