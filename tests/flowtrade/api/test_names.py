@@ -87,6 +87,33 @@ async def test_colons_that_follow_no_name_are_data(client):
     assert made.status_code == 201
 
 
+POINTS = '[{"rate":0,"price":2},{"rate":1,"price":1}]'
+GROUP = f'{{"{ID}":1,"{OTHER}":-2}}'
+USUAL = [
+    (CreateDemand, f'{{"app_data":null,"curve_data":{POINTS}}}'),
+    (CreateDemand, '{"app_data":{"name":"d"},"curve_data":{"price":1,"min_rate":0}}'),
+    (CreatePortfolio, f'{{"app_data":[1],"demand":"{ID}","basis":{GROUP}}}'),
+    (PatchPortfolio, f'{{"basis":{GROUP}}}'),
+    (TradeCap, '{"max_trade":1}'),
+    (list[PartitionChild], '[{"app_data":{"name":"p"},"ratio":1}]'),
+    (Submission, f'{{"demands":[{{"id":"{ID}","curve_data":{POINTS}}}]}}'),
+    (Submission, f'{{"portfolios":[{{"id":"{ID}","basis":{GROUP}}}]}}'),
+    (object, "{}"),
+    (object, POINTS),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), USUAL)
+def test_usual_bodies_are_not_read_again(kind, text, monkeypatch):
+    def read_again(*_arguments, **_options):
+        raise AssertionError("a usual body was read again")
+
+    decoded = msgspec.json.decode(text, type=kind)
+    monkeypatch.setattr(json, "loads", read_again)
+
+    check_names(text.encode(), decoded)
+
+
 def test_what_may_be_left_out_is_empty_by_default():
     # Or a default would be counted for a name that was given.
     for kind in (*RECORDS, SubmittedDemand, SubmittedPortfolio, PartitionChild):
