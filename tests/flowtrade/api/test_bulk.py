@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -286,3 +287,25 @@ def test_answers_are_the_same_written_at_once_and_by_the_encoder(results):
     assert [answer.status for answer in answers] == [
         503 if result else 200 + n % 2 for n, result in enumerate(results)
     ]
+
+
+async def test_others_have_their_turn_while_a_long_body_is_read_and_answered(
+    client, monkeypatch
+):
+    monkeypatch.setattr("flowtrade.core.turns._TURN", 0.0)  # at every occasion
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        reply = await client.post("/bulk", content=long_body(), headers=LINES)
+        nursery.cancel_scope.cancel()
+
+    pieces = -(-LONG // 250)
+    assert len(reply.text.splitlines()) == LONG
+    assert turns >= 2 * pieces

@@ -15,9 +15,10 @@ A batch of nothing but curves through points is taken by columns; any other one 
 row, as JSON would be. Both ways say the same of the same rows.
 """
 
+import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     _Floats = NDArray[np.float64]
 
-__all__ = ["ARROW_STREAM", "arrow_lines"]
+__all__ = ["ARROW_STREAM", "arrow_lines", "import_arrow"]
 
 ARROW_STREAM: Final = "application/vnd.apache.arrow.stream"
 """Registered with IANA for Arrow's IPC streaming format."""
@@ -71,6 +72,13 @@ def arrow_lines(data: bytes, *, most: int) -> Iterator[BulkLine | RequestError]:
     # That it is a stream and not too long is found out before the first row.
     batches = _batches(data, most)
     return (line for batch in batches for line in _lines_of(batch))
+
+
+def import_arrow() -> None:
+    """Import what `arrow_lines` needs, if it is there; it does so itself otherwise."""
+    with suppress(ModuleNotFoundError):
+        for name in ("pyarrow.ipc", "pyarrow.compute"):
+            importlib.import_module(name)
 
 
 def _batches(data: bytes, limit: int) -> list[Any]:

@@ -15,6 +15,7 @@ Whoever does not want the records back says `Prefer: return=minimal` (RFC 7240 Â
 making them is a third of the work.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from io import BytesIO
@@ -22,9 +23,10 @@ from itertools import chain, islice
 from typing import Final, TypeAlias
 
 import msgspec
+import trio
 from litestar import Response
 
-from flowtrade.api.arrow import ARROW_STREAM, arrow_lines
+from flowtrade.api.arrow import ARROW_STREAM, arrow_lines, import_arrow
 from flowtrade.api.bulklines import read_line
 from flowtrade.api.context import Api, context_of
 from flowtrade.api.problems import BadRequest, UnsupportedMediaType, status_of
@@ -106,7 +108,12 @@ async def post_bulk(request: Api) -> Response[bytes]:
         known = " or ".join(_READERS)
         raise UnsupportedMediaType(f"the body must be {known}, was {declared!r}")
     minimal = _minimal(request)
-    lines = read(await request.body())
+    if declared.lower() == ARROW_STREAM and "pyarrow.compute" not in sys.modules:
+        # Once; it takes some hundredths of a second.
+        await trio.to_thread.run_sync(import_arrow)
+    body = await request.body()
+    await trio.lowlevel.checkpoint()  # to take in a long one was a turn of its own
+    lines = read(body)
     context = context_of(request)
     service = context.service
     bidder = (await context.authorizer.authorize(token)).can_create_bid()

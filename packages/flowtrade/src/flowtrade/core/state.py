@@ -109,7 +109,7 @@ class Version(msgspec.Struct, frozen=True, gc=False):
     value: Curve | Group | TradeCap | RatePrice | None
 
 
-class DemandView(msgspec.Struct):
+class DemandView(msgspec.Struct, gc=False):
     """A demand as it stands.
 
     Attributes:
@@ -123,7 +123,7 @@ class DemandView(msgspec.Struct):
     portfolios: Group
 
 
-class PortfolioView(msgspec.Struct):
+class PortfolioView(msgspec.Struct, gc=False):
     """A portfolio as it stands.
 
     Attributes:
