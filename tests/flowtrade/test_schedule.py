@@ -176,6 +176,30 @@ async def test_a_clock_that_jumps_ahead_skips(autojump_clock):
     assert schedule.status.skipped == 89
 
 
+async def test_a_clock_set_back_is_told_and_counts_as_late(autojump_clock, caplog):
+    clock, auctions = ManualClock(100 * SECOND), Auctions()
+    schedule = Schedule(auctions, clock=clock, grid=Grid(every=SECOND))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(schedule.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not schedule.late
+        clock.set_wall(10 * SECOND)
+        assert schedule.late
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+
+    assert auctions.points == []
+    assert caplog.text.count("the clock was set back") == 1
+    assert "1970-01-01T00:01:41Z" in caplog.text
+
+
+async def test_a_grid_that_begins_later_is_not_late(autojump_clock):
+    clock, auctions = ManualClock(10 * SECOND), Auctions()
+    grid = Grid(every=SECOND, start=100 * SECOND)
+
+    assert not Schedule(auctions, clock=clock, grid=grid).late
+
+
 async def test_requests_during_a_batch_are_answered_by_one_more(autojump_clock):
     auctions = Auctions(1.0)
     on_request = OnRequest(auctions)

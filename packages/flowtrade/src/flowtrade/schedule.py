@@ -125,8 +125,14 @@ class Schedule:
 
     @property
     def late(self) -> bool:
-        """Whether two grid points have passed without a batch."""
-        return self._clock.now_ns() > self.status.following + 2 * self._grid.every
+        """Whether no batch has been run for two grid points, or none will be.
+
+        The latter is so where the clock has been set back: no point is run twice.
+        """
+        grid, point = self._grid, self.status.following
+        passed = self._clock.now_ns() - point
+        set_back = -passed > 2 * grid.every and point > grid.start
+        return passed > 2 * grid.every or set_back
 
     async def run(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -153,7 +159,14 @@ class Schedule:
 
     async def _sleep_until(self, point: Timestamp) -> None:
         # Not an event: the wall clock is polled because it may be set meanwhile.
-        while (left := point - self._clock.now_ns()) > 0:  # noqa: ASYNC110
+        told = False
+        while (left := point - self._clock.now_ns()) > 0:
+            if self.late and not told:
+                told = True
+                _log.warning(
+                    "the clock was set back: no auction before %s",
+                    format_timestamp(point),
+                )
             await trio.sleep(min(left / _SECOND, _LONGEST_SLEEP))
 
     async def _run_one(self, point: Timestamp) -> None:
