@@ -321,19 +321,11 @@ def open_pieces(
 ) -> float:
     """What the interior point starts from that does not depend on prices.
 
-    Args:
-        ptr: Offsets of segments by row.
-        low: Of segments, as in `PriceForm`, like all up to `bottom`.
-        high: See there.
-        top: See there.
-        bottom: See there.
-        row_price: Price scale of rows.
-        rate: Typical width.
-        softness: Regularisation, against price scale and width.
-        lines: Takes slope, regularised slope, price at 0 and first flow of segments,
-            shape (4, segments).
-        sums: Takes rows' sums of widths, of weights in the first fit, of weighted
-            middles and of first flows, shape (4, rows).
+    Up to `row_price` it takes what `decide` takes, then the typical width, the
+    regularisation against price scale and width, and room: for slope, regularised
+    slope, price at 0 and first flow of segments, shape (4, segments); for rows' sums of
+    widths, of weights in the first fit, of weighted middles and of first flows, shape
+    (4, rows).
 
     Returns:
         The sum of widths in the first fit.

@@ -165,9 +165,11 @@ def splice(old: Ragged, rows: IntArray, new: Ragged) -> Ragged:
 def _whole_numbers(values: ArrayLike, *, what: str) -> IntArray:
     """Offsets or indices: a fraction is no number of a row."""
     given = np.asarray(values)
+    if given.dtype.kind in "iu":
+        return np.ascontiguousarray(given, np.int64)
     with np.errstate(invalid="ignore"):  # what is no number differs below
         found = np.ascontiguousarray(given, np.int64)
-    if given.dtype.kind not in "iu" and not np.array_equal(found, given):
+    if not np.array_equal(found, given):
         raise InvalidMarket(
             "columns.number", what, "offsets and indices must be whole numbers"
         )
