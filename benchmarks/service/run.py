@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import trio
@@ -135,14 +135,14 @@ def measure_store(rounds: int) -> None:
 # -- bulk -----------------------------------------------------------------------------
 
 
-async def bulk(url: str, count: int) -> tuple[float, float, float]:
+async def bulk(url: str, ids: list[str]) -> tuple[float, float, float]:
+    count = len(ids)
     settings = StoreSettings(url=url, queue=count, group=4096)
     async with open_store(settings, clock=SystemClock()) as store:
         made = [
-            AddDemand(id=key(n), owner=OWNER, app_data=b"null", curve=CURVE)
-            for n in range(count)
+            AddDemand(id=one, owner=OWNER, app_data=b"null", curve=CURVE) for one in ids
         ]
-        changed = [SetCurve(id=key(n), curve=CURVE) for n in range(count)]
+        changed = [SetCurve(id=one, curve=CURVE) for one in ids]
         gc.collect()
         cpu = time.process_time()
         await store.execute_many(made)
@@ -156,14 +156,19 @@ async def bulk(url: str, count: int) -> tuple[float, float, float]:
 
 def measure_bulk(rounds: int) -> None:
     print("lists of 40,000 bids into SQLite")
-    figures = []
+    ordered = [key(n) for n in range(40_000)]
+    figures: dict[str, list[tuple[float, float, float]]] = {"": [], "random": []}
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            figures.append(trio.run(bulk, f"sqlite:{folder}/store.db", 40_000))
-    made, changed, walls = zip(*figures, strict=True)
-    show("CPU of one new demand", list(made), "us")
-    cpu = show("CPU of one changed curve", list(changed), "us")
-    show("changed curves, by the clock on the wall", list(walls), "/s")
+        for kind, found in figures.items():
+            ids = [str(uuid4()) for _ in ordered] if kind else ordered
+            with tempfile.TemporaryDirectory() as folder:
+                found.append(trio.run(bulk, f"sqlite:{folder}/store.db", ids))
+    made, changed, walls = map(list, zip(*figures[""], strict=True))
+    cpu = show("CPU of one new demand, ids in order of time", made, "us")
+    print(f"  {'new demands by one second of CPU':<58} {1e6 / cpu:>10,.0f} /s")
+    show("CPU of one new demand, random ids", [f[0] for f in figures["random"]], "us")
+    cpu = show("CPU of one changed curve", changed, "us")
+    show("changed curves, by the clock on the wall", walls, "/s")
     print(f"  {'changed curves by one second of CPU':<58} {1e6 / cpu:>10,.0f} /s")
 
 
@@ -191,27 +196,35 @@ def arrow(op: str, numbers: range, space: int) -> bytes:
     return bytes(sink.getvalue())
 
 
+TOTAL = 20_000
+"""Bids in the bodies of one turn."""
+
 FORMS = {
     "NDJSON, records back": (ndjson, "application/x-ndjson", ""),
     "NDJSON, return=minimal": (ndjson, "application/x-ndjson", "minimal"),
     "Arrow, return=minimal": (arrow, "application/vnd.apache.arrow.stream", "minimal"),
 }
-BODY = 2_000
-"""Bids in one request, the most there may be."""
+BODIES = (2_000, 20_000)
+"""Bids in one request."""
 
 
 def measure_bulk_over_http(rounds: int) -> None:
-    print(f"bodies of {BODY:,} bids over HTTP into SQLite, CPU of the server for a bid")
+    for size in BODIES:
+        measure_bodies(rounds, size)
+
+
+def measure_bodies(rounds: int, size: int) -> None:
+    print(f"bodies of {size:,} bids over HTTP into SQLite, CPU of the server for a bid")
     token = generate_jwt(OWNER, server.SECRET)
     figures: dict[tuple[str, str], list[float]] = {}
     with serving() as ((service, _, _), ask):
         for turn in range(rounds):
             for space, (name, form) in enumerate(FORMS.items(), start=10):
                 for op in ("create_demand", "set_curve", "set_curve"):
-                    first = turn * 10 * BODY
+                    first = turn * TOTAL
                     numbers = [
-                        range(start, start + BODY)
-                        for start in range(first, first + 10 * BODY, BODY)
+                        range(start, start + size)
+                        for start in range(first, first + TOTAL, size)
                     ]
                     spent = post_all(service, token, op, form, numbers, space, ask)
                     figures.setdefault((name, op), []).append(spent)

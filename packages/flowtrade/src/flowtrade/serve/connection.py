@@ -55,7 +55,7 @@ _AHEAD: Final = 65_536
 more waits in the kernel."""
 
 _WRITE: Final = 2**17
-"""Bytes that are handed to the kernel at once: on loopback a megabyte takes it
+"""Bytes that are handed to the kernel at once: a megabyte takes it some
 milliseconds, and others wait."""
 
 _TURNS: Final = 16
