@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from typing import Any
+from zipfile import BadZipFile
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
@@ -22,11 +23,32 @@ from flowtrade.clearing import ClearingError, Market, clear  # noqa: E402 - as a
 from flowtrade.clearing.arrays import Ragged  # noqa: E402 - as above
 from flowtrade.clearing.columns import Curves  # noqa: E402 - as above
 
+ARRAYS = {
+    *("portfolio_ptr", "product_idx", "product_w"),
+    *("demand_ptr", "demand_idx", "demand_w"),
+    *("curve_ptr", "rate", "price"),
+    "n_products",
+}
+
+UNUSABLE = (
+    ClearingError,
+    OSError,
+    EOFError,
+    BadZipFile,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What files that hold no market end in."""
+
 
 def read_market(path: str, like: Market | None = None) -> Market:
     """The market of a file."""
-    with np.load(path) as arrays:
+    # Opened here: numpy leaves a file that is no archive open.
+    with open(path, "rb") as file, np.load(file) as arrays:
         a = {name: arrays[name] for name in arrays.files}
+    if lacking := sorted(ARRAYS - a.keys()):
+        raise ValueError(f"{path} lacks {', '.join(lacking)}")
     ints = {
         name: a[name].astype(np.int64)
         for name in ("portfolio_ptr", "product_idx", "demand_ptr", "demand_idx")
@@ -88,7 +110,7 @@ def main(arguments: list[str]) -> int:
         market, result = measure(first)
         if warm is not None:
             result["warm"] = measure(warm, market)[1]
-    except (ClearingError, OSError, LookupError, ValueError) as error:
+    except UNUSABLE as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     # ru_maxrss counts kilobytes on Linux.

@@ -1,8 +1,9 @@
 """The auction service on an empty store: `server.py PORT [SECRET] [OPTIONS]`.
 
 Options: `--authorizer form` reads rights from the token itself and ids from app_data;
-`--store URL` is `memory:` (default), `sqlite:PATH` or `postgresql://…`. Ends on
-SIGTERM; what cannot be used is one line on stderr and exit code 2.
+`--store URL` is `memory:` (default), `sqlite:PATH` or `postgresql://…`. For trade caps,
+a batch is expected to hold for an hour. Ends on SIGTERM; what cannot be used is one
+line on stderr and exit code 2.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from flowtrade.ids import DataIds, TimeOrderedIds
 from flowtrade.program import run_program
 from flowtrade.serve import run_auction
 from flowtrade.settings import (
+    AuctionSettings,
     ScheduleSettings,
     ServerSettings,
     Settings,
@@ -35,6 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
                 server=ServerSettings(port=arguments.port),
                 store=StoreSettings(url=arguments.store),
                 schedule=ScheduleSettings(every=None),
+                auction=AuctionSettings(horizon=3600.0),
             ),
             authorizer=FormAuthorizer()
             if form

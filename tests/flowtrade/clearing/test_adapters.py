@@ -147,6 +147,9 @@ def test_market_bench_tells_of_what_it_cannot_solve_in_one_line(
     with np.load(file) as arrays:
         np.savez(tmp_path / "odd.npz", **{**arrays, "rate": arrays["rate"] * np.nan})
         np.savez(tmp_path / "less.npz", rate=arrays["rate"])
+    whole = (tmp_path / "one.npz").read_bytes()
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "cut.npz").write_bytes(whole[:200])
 
     codes = [
         bench(arguments)
@@ -155,17 +158,21 @@ def test_market_bench_tells_of_what_it_cannot_solve_in_one_line(
             [file, "--warm"],
             [str(tmp_path / "odd.npz")],
             [str(tmp_path / "less.npz")],
+            [str(tmp_path / "empty.npz")],
+            [str(tmp_path / "cut.npz")],
             [file, "--warm", str(tmp_path / "none.npz")],
         )
     ]
 
     out, err = capsys.readouterr()
-    assert codes == [2, 2, 1, 1, 1]
+    assert codes == [2, 2, 1, 1, 1, 1, 1]
     assert out == ""
     assert [line.split(":")[0] for line in err.splitlines()] == [
         "usage",
         "usage",
         "InvalidMarket",
-        "KeyError",
+        "ValueError",
+        "EOFError",
+        "BadZipFile",
         "FileNotFoundError",
     ]
