@@ -161,6 +161,21 @@ def test_one_against_one_is_decided_by_what_is_ordinary():
 
     assert list(outlying(demands, portfolios)) == ["y"]
 
+    demands["b"] = sells()
+    portfolios["y"] = PortfolioTerms({"b": 1e-30}, {"A": 1.0})
+    assert list(outlying(demands, portfolios)) == ["y"]
+
+
+def test_a_market_of_small_prices_finds_no_ordinary_one_large():
+    small = parse_curve({"price": 1e-6, "min_rate": 0, "max_rate": 1})
+    demands = {f"d{i}": small for i in range(20)}
+    portfolios = {
+        f"x{i}": PortfolioTerms({f"d{i}": 1.0}, {"A": 1.0}) for i in range(20)
+    }
+    demands["d3"] = buys(1e3)
+
+    assert outlying(demands, portfolios) == {}
+
 
 def test_neither_names_nor_places_matter():
     demands, portfolios = with_order(buys(price=1e20), 1e-15)
@@ -253,3 +268,65 @@ def test_every_measure_of_the_others_counts(where):
     spoil[0] += 1e-3
     found = status(**{where: spoil})
     assert found.status is ClearingStatus.REJECTED
+
+
+def judged(demands, portfolios, *, products=4, rates=None, prices=None, marginal=None):
+    """The certificate of an answer as it was, and in the scale of the others."""
+    market = Market.from_models(demands, portfolios)
+    outliers = find_outliers(market.columns)
+    assert outliers is not None
+    usage = market.structure.usage
+    terms = Terms(products, market.segments, usage, market.columns.basis)
+    answer = {
+        "rates": np.zeros(len(portfolios)) if rates is None else rates,
+        "prices": np.zeros(products) if prices is None else prices,
+        "marginal": np.zeros(len(demands)) if marginal is None else marginal,
+    }
+    proof = audit(terms, **answer)
+    found = Inliers(terms, outliers).judged(proof, **answer)
+    return proof.certificate, found.certificate
+
+
+def test_what_outlying_orders_trade_hides_no_imbalance_of_the_others():
+    demands, portfolios = with_order(buys(rate=1e30))
+    demands["even"] = sells(rate=1e30)
+    portfolios["even"] = PortfolioTerms({"even": 1.0}, {"A1": 1.0})
+    rates = np.zeros(22)
+    rates[20:] = 1e25, -1e25 * (1 - 1e-14)  # what rounds there is a fortune here
+    rates[1] = 1.0
+
+    whole, found = judged(demands, portfolios, rates=rates)
+
+    assert whole.relative_imbalance < 1e-9
+    assert found.relative_imbalance > 0.1
+
+
+def test_outlying_prices_hide_no_difference_of_the_others():
+    marginal = np.zeros(21)
+    marginal[0] = 5.0
+
+    whole, found = judged(*spoilt(), marginal=marginal)
+
+    assert whole.stationarity < 1e-9
+    assert found.stationarity > 0.01
+
+
+def test_outlying_prices_hide_no_unlimited_order():
+    demands, portfolios = spoilt()
+    demands["d0"] = parse_curve({"price": 50, "min_rate": 0})
+
+    whole, found = judged(demands, portfolios)
+
+    assert whole.unlimited < 1e-9
+    assert found.unlimited > 0.1
+
+
+def test_a_price_beyond_everybodys_is_no_scale():
+    demands, portfolios = spoilt()
+    buyers = [i for i in range(20) if demands[f"d{i}"].points[0].rate == 0.0]
+    marginal = np.zeros(21)
+    marginal[buyers[0]] = 1e200  # whoever buys nothing at such a price loses nothing
+
+    _, found = judged(demands, portfolios, marginal=marginal)
+
+    assert found.relative_gap > 0.1

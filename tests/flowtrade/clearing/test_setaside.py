@@ -3,6 +3,7 @@
 import random
 from time import monotonic
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -228,6 +229,20 @@ def spoilt(prefix=""):
     return market
 
 
+def refusing(name):
+    """A `clear` that certifies nothing in which an order takes part."""
+    real = solve.clear
+
+    def clear(market, **how):
+        place = list(market.portfolio_ids).index(name)
+        ptr = market.columns.usage.ptr
+        if ptr[place + 1] > ptr[place]:
+            raise Uncertified(None, ())
+        return real(market, **how)
+
+    return clear
+
+
 def test_another_component_keeps_what_it_bears():
     demands, portfolios = spoilt()
     others = sound(12, prefix="B")
@@ -242,19 +257,16 @@ def test_another_component_keeps_what_it_bears():
     same(found, plain)
 
 
-def test_a_harmless_order_is_given_back_though_it_is_the_farther_one():
-    demands, portfolios = spoilt()
+def test_a_harmless_order_is_given_back_though_it_is_the_farther_one(monkeypatch):
+    market = sound(60)
     # It asks more than anybody pays, by more decades than the other's weight is off.
-    add((demands, portfolios), "dear", line(-5, 1e15, 0, 1e15))
-    harmless = sound(60)
-    add(harmless, "dear", line(-5, 1e15, 0, 1e15))
-    expected = clear(Market.from_models(*harmless))
-    add((demands, portfolios), "near", line(0, 58, 5, 42), 1.0, {"A1": 1e-9})
+    add(market, "dear", line(-5, 1e15, 0, 1e15))
+    add(market, "near", line(0, 58, 5, 42), 1e-9)
+    monkeypatch.setattr(setaside, "clear", refusing("near"))
 
-    found = clear_others(Market.from_models(demands, portfolios))
+    found = clear_others(Market.from_models(*market))
 
-    assert [one.portfolio for one in found.set_aside] == ["odd"]
-    assert expected.set_aside == ()
+    assert [one.portfolio for one in found.set_aside] == ["near"]
 
 
 def test_a_component_too_large_for_trials_does_without_all(monkeypatch):
@@ -359,20 +371,6 @@ def test_unlimited_orders_that_cross_are_refused_as_ever():
     assert set(caught.value.orders) == {"u", "v"}
 
 
-def refusing(name):
-    """A `clear` that certifies nothing in which an order takes part."""
-    real = solve.clear
-
-    def clear(market, **how):
-        place = list(market.portfolio_ids).index(name)
-        ptr = market.columns.usage.ptr
-        if ptr[place + 1] > ptr[place]:
-            raise Uncertified(None, ())
-        return real(market, **how)
-
-    return clear
-
-
 @pytest.mark.parametrize("decades", [6, 9])
 def test_a_number_that_is_nearer_may_be_the_reason(monkeypatch, decades):
     market = sound()
@@ -463,3 +461,73 @@ def test_a_limit_that_overflows_is_a_limit_all_the_same():
 
     assert {one.portfolio for one in found.set_aside} <= {"odd", "far"}
     assert loss_of(found, sound(6, 1)[0]) <= 1e-6
+
+
+def test_no_trial_speaks_for_the_market(monkeypatch):
+    others = sound(12, prefix="B")
+    add(others, "far", line(0, 58, 5, 42), 1e-12, {"BA1": 1.0})
+    demands, portfolios = spoilt()
+    market = Market.from_models({**demands, **others[0]}, {**portfolios, **others[1]})
+    real = solve.clear
+
+    def endless(market, **how):
+        if how["effort"] is Effort.OWN:
+            raise UnboundedMarket(ray={}, orders={}, gains=1.0)
+        return real(market, **how)
+
+    monkeypatch.setattr(setaside, "clear", endless)
+
+    found = clear_others(market)
+
+    assert [one.portfolio for one in found.set_aside] == ["far", "odd"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "effort"), [(1e-12, Effort.EXACT), (1e-50, Effort.FIRM)]
+)
+def test_rationals_are_kept_from_numbers_of_hundreds_of_digits(
+    monkeypatch, weight, effort
+):
+    market = sound(20)
+    add(market, "odd", line(0, 58, 5, 42), weight)
+    asked = []
+    real = solve.clear
+
+    def counted(market, **how):
+        asked.append(how["effort"])
+        return real(market, **how)
+
+    monkeypatch.setattr(setaside, "clear", counted)
+    clear_others(Market.from_models(*market))
+
+    assert asked[0] is effort
+
+
+def test_gains_without_end_are_no_answer_whoever_certifies_them(monkeypatch):
+    market = sound(20)
+    add(market, "odd", line(0, 58, 5, 42), 1e-20)
+    market = Market.from_models(*market)
+    real, calls = solve.clear, []
+
+    def boasting(market, **how):
+        found = real(market, **how)
+        calls.append(how)
+        if len(calls) == 1:
+            found.certificate = msgspec.structs.replace(
+                found.certificate, value_scale=np.inf
+            )
+        return found
+
+    monkeypatch.setattr(setaside, "clear", boasting)
+
+    assert [one.portfolio for one in clear_others(market).set_aside] == ["odd"]
+
+
+def test_a_tiny_market_is_judged_by_its_ordinary_orders():
+    demands, portfolios = models(auction_to_builtins(generate("mixed", 5, 5, seed=57)))
+    names = list(demands)
+    add((demands, portfolios), "odd", line(0, 1e67, 5, 42), -1.0, {"p3": -1e-130})
+
+    found = clear_others(Market.from_models(demands, portfolios))
+
+    assert loss_of(found, names) <= 1e-6

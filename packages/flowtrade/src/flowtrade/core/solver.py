@@ -71,8 +71,6 @@ class ClearingSolver:
             return self._model(auction), []
         except InvalidMarket:
             broken = _not_finite(auction)
-            if not broken:
-                raise
         whole = {**auction.portfolios, **dict.fromkeys(broken, _NOTHING)}
         rest = AuctionInput(demands=auction.demands, portfolios=whole)
         return self._model(rest), list(broken.values())
