@@ -482,6 +482,14 @@ async def test_pages_of_products_tile_the_list(client):
     assert listed == made
 
 
+async def test_a_product_that_is_none_comes_before_nothing_and_has_no_parts(client):
+    after = await client.get("/product", params={"after": new_id()})
+    body = [{"app_data": "no id, which would be 422", "ratio": 1}]
+    parts = await client.post(f"/product/{new_id()}", json=body)
+
+    assert (after.status_code, parts.status_code) == (404, 404)
+
+
 async def test_divided_products_can_be_left_out(client):
     root, part = new_id(), new_id()
     await client.post("/product", json=root)

@@ -399,6 +399,7 @@ async def test_a_push_to_a_peer_that_has_gone_is_no_error(app, peer):
         await app.gone.wait()
 
     assert app.connection.push(b"x", most=1)
+    assert app.connection.push_all([app.connection], b"x", most=1) == []
 
 
 async def test_a_body_over_the_limit_is_refused_at_its_head(app, nursery):
