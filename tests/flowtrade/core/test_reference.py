@@ -40,6 +40,18 @@ async def test_a_cleared_price_is_in_no_batch_and_told_as_null(service):
     ]
 
 
+async def test_a_price_is_told_once(service):
+    first = (await service.create_product(b'{"name":"a"}')).id
+    second = (await service.create_product(b'{"name":"b"}')).id
+    for item in (first, second):
+        service.set_reference(item, 2.0, 10)
+        service.publish_reference()
+    service.publish_reference()  # nothing is new
+
+    told = service._publisher.of("market", "")
+    assert [update.mids for update in told] == [{first: 2.0}, {second: 2.0}]
+
+
 async def test_clearing_what_is_not_there_tells_nothing(service):
     item = (await service.create_product(b'{"name":"a"}')).id
 
