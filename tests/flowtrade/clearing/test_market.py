@@ -194,6 +194,7 @@ def table(ptr=(0, 1, 2), idx=(0, 1), weight=(1.0, 1.0)):
         ({"curves": Curves(np.array([0, 1.5, 4]), RATES, PRICES)}, "number", "curves"),
         ({"curves": Curves(np.array([0, np.nan]), RATES, PRICES)}, "number", "curves"),
         ({"usage": table(ptr=(1, 2, 3))}, "offsets", "demand"),
+        ({"usage": table(ptr=(1, 1, 2))}, "offsets", "demand"),
         ({"usage": table(ptr=(0, 1, 3))}, "offsets", "demand"),
         ({"usage": table(ptr=(0, 3, 2))}, "offsets", "demand"),
         ({"usage": table(weight=(1.0,))}, "offsets", "demand"),

@@ -187,9 +187,9 @@ def test_a_ray_that_proves_nothing_is_not_believed(
 
 
 def test_rows_of_small_bounds_are_named_in_order_with_a_witness_of_size_one():
-    # 0.02 x <= 0, 0.04 x >= 0.002 and 0.01 x <= 0: the second row pulls the most.
+    # 0.01 x <= 0, 0.02 x <= 0 and 0.04 x >= 0.002: the last row pulls the most.
     task = problem(
-        np.eye(1), [1], [[0.02], [0.04], [0.01]], [-INF, 0.002, -INF], [0, INF, 0]
+        np.eye(1), [1], [[0.01], [0.02], [0.04]], [-INF, -INF, 0.002], [0, 0, INF]
     )
 
     refusal = refusal_of(task)
