@@ -63,6 +63,7 @@ from integration.models import (
 )
 from integration.recording import (
     INBOUND,
+    MANIFEST,
     HttpEntry,
     Manifest,
     RecordingFault,
@@ -492,7 +493,12 @@ class Replay:
         self._tally = _Tally()
         self._by_session = {name: _connection(name) for name in folder.sessions}
         for connection in dict.fromkeys(self._by_session.values()):
-            self._add(connection)
+            try:
+                self._add(connection)
+            except (IntegrationError, ValueError) as error:
+                # What nobody can have asked for: the manifest is not what it was.
+                msg = f"{folder.path / MANIFEST}: {connection}: {error}"
+                raise RecordingFault(msg) from error
         for names in folder.manifest.redundant:
             self._merge([self._lines[name] for name in names if name in self._lines])
         self._moments = self._play()
