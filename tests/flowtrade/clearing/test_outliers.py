@@ -173,8 +173,9 @@ def test_a_market_of_small_prices_finds_no_ordinary_one_large():
         f"x{i}": PortfolioTerms({f"d{i}": 1.0}, {"A": 1.0}) for i in range(20)
     }
     demands["d3"] = buys(1e3)
+    portfolios["x9"] = PortfolioTerms({"d9": 1e-30}, {"A": 1.0})
 
-    assert outlying(demands, portfolios) == {}
+    assert list(outlying(demands, portfolios)) == ["x9"]
 
 
 def test_neither_names_nor_places_matter():
