@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from flowtrade.api.bulk import _answers, _Piece, _read, _read_piece
 from flowtrade.api.bulklines import read_line, read_line_plainly
+from flowtrade.api.problems import BadRequest
 from flowtrade.core.bidding import Bidding
 from flowtrade.errors import RequestError, StoreBusy
 from flowtrade.ids import TimeOrderedIds
-from flowtrade.models.bulk import BulkAnswer
+from flowtrade.models.bulk import BulkAnswer, BulkCreateDemand
 from flowtrade.settings import ServerSettings, Settings
 from flowtrade.testing.bench import open_bench
 
@@ -93,6 +94,39 @@ def test_a_line_means_the_same_read_quickly_and_plainly(texts):
 @given(st.binary(max_size=40) | st.just(b"[" * 100_000))
 def test_bytes_that_are_no_line_are_refused_in_the_same_words(text):
     assert meaning(read_line(text)) == meaning(read_line_plainly(text))
+
+
+POINTS = '[{"rate": 0, "price": 2}, {"rate": 1, "price": 1}]'
+TWICE = [
+    f'{{"op": "set_curve", "id": "{NEW}", "curve_data": null, "curve_data": {POINTS}}}',
+    f'{{"op": "set_curve", "id": "{NEW}", "curve_data": [{{"rate": 1, "rate": 0, '
+    '"price": 1}]}',
+    f'{{"op": "create_demand", "app_data": 1, "app_data": 2, "curve_data": {POINTS}}}',
+    f'{{"op": "create_demand", "id": "{NEW}", "app_data": {{"a": 1, "a": 2}}, '
+    f'"curve_data": {POINTS}}}',
+    '{"op": "create_portfolio", "app_data": 1, "demand": {"a": 1, "a": 2}, '
+    '"basis": null}',
+    f'{{"op": "set_groups", "id": "{NEW}", "basis": "a", "basis": "b"}}',
+    f'{{"op": "set_curve", "op": "set_curve", "id": "{NEW}", "curve_data": {POINTS}}}',
+]
+
+
+@pytest.mark.parametrize("text", TWICE)
+def test_a_line_that_names_a_member_twice_is_refused(text):
+    line = read_line(text.encode())
+
+    assert isinstance(line, BadRequest)
+    assert "two members" in str(line)
+
+
+@pytest.mark.parametrize("data", ['{"a:b": "c:d"}', '{"a": {"b": [{"c": 1}]}}', '":"'])
+@pytest.mark.parametrize("key", ["", f'"id": "{NEW}", '])
+def test_colons_in_the_data_of_a_line_are_data(data, key):
+    text = f'{{"op": "create_demand", {key}"app_data": {data}, "curve_data": {POINTS}}}'
+    line = read_line(text.encode())
+
+    assert isinstance(line, BulkCreateDemand)
+    assert line.app_data == json.loads(data)
 
 
 @pytest.fixture

@@ -20,17 +20,18 @@ from flowtrade.api.problems import BadRequest
 __all__ = ["check_names"]
 
 
-def check_names(data: bytes, decoded: object) -> None:
+def check_names(data: bytes, decoded: object, *, tags: int = 0) -> None:
     """Check that no object of a body names a member twice.
 
     Args:
         data: The body; it is JSON.
         decoded: What the decoder made of it: records of ours, lists and maps.
+        tags: Members that say what a record is, and are in none.
 
     Raises:
         BadRequest: One does; the message says which name.
     """
-    if data.count(b":") != _least(decoded):
+    if data.count(b":") != _least(decoded) + tags:
         try:
             json.loads(data.decode(), object_pairs_hook=_distinct)
         except RecursionError as error:
