@@ -1,5 +1,6 @@
 """What one connection does with HTTP and ASGI, on a real socket."""
 
+import itertools
 import re
 
 import pytest
@@ -177,6 +178,32 @@ async def test_what_comes_during_an_answer_is_answered_after_it(app, peer):
     data = await until(peer, b"hello")
     assert data.startswith(b"HTTP/1.1 200")
     assert data.count(b"HTTP/1.1 200") == 2
+
+
+async def test_others_have_their_turns_while_what_one_read_brought_is_answered(
+    app, peer, nursery
+):
+    seen = []
+
+    async def others():
+        while True:
+            await trio.lowlevel.checkpoint()
+            seen.append(len(app.scopes))
+
+    await peer.send_all(GET % b"/patient")
+    await app.ready.wait()
+    await peer.send_all(GET % b"/" * 100)
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(others)
+    app.gone.set()
+
+    data = b""
+    while data.count(b"hello") < 100:
+        data += await until(peer, b"hello")
+    nursery.cancel_scope.cancel()
+    steps = [after - before for before, after in itertools.pairwise(seen)]
+    assert sum(steps) >= 60
+    assert max(steps) <= 2 * 16  # which of two tasks is first, is by lot
 
 
 async def test_a_stop_during_an_answer_ends_the_connection_after_it(nursery):
