@@ -17,6 +17,7 @@ from flowtrade.models.curve import ConstantCurve, Point, PwlCurve
 from flowtrade.models.portfolio import TradeCap
 from flowtrade.models.product import PartitionChild
 from flowtrade.models.submission import Submission
+from flowtrade.models.time import parse_timestamp
 from flowtrade.settings import AuctionSettings, Settings
 from flowtrade.testing.bench import open_bench
 
@@ -164,3 +165,33 @@ async def test_a_service_that_is_not_ready_says_so(calls):
     assert not await answer(503).ready()
     with pytest.raises(ApiError):
         await answer(500).ready()
+
+
+async def test_histories_and_batches_are_read_as_they_were(client):
+    item = await client.create_product({"name": "x"})
+    demand = await client.create_demand(SELL)
+    bid = (await client.create_portfolio(demand=demand.id, basis={item.id: 1})).id
+    first = await client.run_batch()
+    moment = parse_timestamp(first)
+    await client.set_curve(demand.id, BUY)
+    await client.update_portfolio(bid, demand={}, basis={})
+    second = await client.run_batch()
+
+    for read, key, now in (
+        (client.curve_history, demand.id, 2),
+        (client.demand_history, bid, 1),
+        (client.product_history, bid, 1),
+        (client.portfolio_outcomes, bid, 1),
+        (client.product_outcomes, item.id, 1),
+    ):
+        assert len((await read(key)).results) == now
+        (row,) = (await read(key, as_of=moment)).results
+        assert row.valid_until is None
+        assert (await read(key)).results[-1].valid_until is not None
+    assert [b.as_of for b in (await client.batches(as_of=moment)).results] == [first]
+    assert (await client.batch(at=moment)).as_of == first
+    assert (await client.batch_bids(at=moment)).as_of == first
+    with pytest.raises(ApiError, match="not-found"):
+        await client.batch(second, at=moment)
+    with pytest.raises(ApiError, match="not-found"):
+        await client.batch_bids(second, at=moment)

@@ -61,6 +61,7 @@ async def names(client):
         "{demand_id:str}": demand,
         "{portfolio_id:str}": portfolio,
         "{product_id:str}": item,
+        "{as_of:str}": "latest",
     }
 
 

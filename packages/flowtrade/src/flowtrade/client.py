@@ -7,15 +7,15 @@ the last event they saw.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, final
 
 import httpx
 import msgspec
-import trio
 
 from flowtrade.errors import ApiError, ConnectionFailed
+from flowtrade.following import UpdateStream, api_error
 from flowtrade.models.batch import BatchPage, BatchRecord, BidderBatch
 from flowtrade.models.bulk import BulkAnswer, BulkCreateDemand, BulkLine, BulkSetCurve
 from flowtrade.models.curve import Curve, curve_to_builtins
@@ -40,22 +40,12 @@ from flowtrade.models.update import (
     ReferenceUpdate,
     Update,
 )
-from flowtrade.sse import EventParser, ServerEvent
 from netcore.models import Timestamp
 
 __all__ = ["FlowtradeClient", "UpdateStream"]
 
 _T = TypeVar("_T")
 Group = Mapping[Id, float] | Sequence[Id] | Id
-
-_SILENCE = 45.0
-"""Seconds without a byte after which a stream is taken for dead: three times the
-server's keep-alive."""
-
-_BACKOFF = (0.1, 10.0)
-"""First and longest pause between attempts to reconnect, in seconds."""
-
-_RETRYABLE = frozenset({429, 500, 502, 503, 504})
 
 
 @final
@@ -162,10 +152,12 @@ class FlowtradeClient:
         *,
         before: Timestamp | None = None,
         after: Timestamp | None = None,
+        as_of: Timestamp | None = None,
     ) -> Page:
         """Read a page of a demand's curves, newest first."""
         path = f"/demand/{demand_id}/curve-history"
-        return await self._json("GET", path, Page, query=_times(before, after))
+        query = _times(before, after, as_of=as_of)
+        return await self._json("GET", path, Page, query=query)
 
     # Portfolios.
 
@@ -229,10 +221,12 @@ class FlowtradeClient:
         *,
         before: Timestamp | None = None,
         after: Timestamp | None = None,
+        as_of: Timestamp | None = None,
     ) -> Page:
         """Read a page of a portfolio's demand groups, newest first."""
         path = f"/portfolio/{portfolio_id}/demand-history"
-        return await self._json("GET", path, Page, query=_times(before, after))
+        query = _times(before, after, as_of=as_of)
+        return await self._json("GET", path, Page, query=query)
 
     async def product_history(
         self,
@@ -240,10 +234,12 @@ class FlowtradeClient:
         *,
         before: Timestamp | None = None,
         after: Timestamp | None = None,
+        as_of: Timestamp | None = None,
     ) -> Page:
         """Read a page of a portfolio's bases, newest first."""
         path = f"/portfolio/{portfolio_id}/product-history"
-        return await self._json("GET", path, Page, query=_times(before, after))
+        query = _times(before, after, as_of=as_of)
+        return await self._json("GET", path, Page, query=query)
 
     async def portfolio_outcomes(
         self,
@@ -251,10 +247,12 @@ class FlowtradeClient:
         *,
         before: Timestamp | None = None,
         after: Timestamp | None = None,
+        as_of: Timestamp | None = None,
     ) -> Page:
         """Read a page of a portfolio's prices and rates, newest first."""
         path = f"/portfolio/{portfolio_id}/outcomes"
-        return await self._json("GET", path, Page, query=_times(before, after))
+        query = _times(before, after, as_of=as_of)
+        return await self._json("GET", path, Page, query=query)
 
     # Submissions.
 
@@ -365,10 +363,12 @@ class FlowtradeClient:
         *,
         before: Timestamp | None = None,
         after: Timestamp | None = None,
+        as_of: Timestamp | None = None,
     ) -> Page:
         """Read a page of a product's prices and volumes, newest first."""
         path = f"/product/{product_id}/outcomes"
-        return await self._json("GET", path, Page, query=_times(before, after))
+        query = _times(before, after, as_of=as_of)
+        return await self._json("GET", path, Page, query=query)
 
     # Batches.
 
@@ -384,18 +384,32 @@ class FlowtradeClient:
         )
 
     async def batches(
-        self, *, before: Timestamp | None = None, after: Timestamp | None = None
+        self,
+        *,
+        before: Timestamp | None = None,
+        after: Timestamp | None = None,
+        as_of: Timestamp | None = None,
     ) -> BatchPage:
         """Read a page of batches, newest first."""
-        return await self._json("GET", "/batch", BatchPage, query=_times(before, after))
+        query = _times(before, after, as_of=as_of)
+        return await self._json("GET", "/batch", BatchPage, query=query)
 
-    async def batch(self, as_of: Rfc3339 = "latest") -> BatchRecord:
-        """Read one batch."""
-        return await self._json("GET", f"/batch/{as_of}", BatchRecord)
+    async def batch(
+        self, as_of: Rfc3339 = "latest", *, at: Timestamp | None = None
+    ) -> BatchRecord:
+        """Read one batch; with `at`, as far as it was run by that moment."""
+        path = f"/batch/{as_of}"
+        return await self._json("GET", path, BatchRecord, query=_times(as_of=at))
 
-    async def batch_bids(self, as_of: Rfc3339 = "latest") -> BidderBatch:
-        """Read what the token's bidders got in a batch, and their surplus."""
-        return await self._json("GET", f"/batch/{as_of}/bids", BidderBatch)
+    async def batch_bids(
+        self, as_of: Rfc3339 = "latest", *, at: Timestamp | None = None
+    ) -> BidderBatch:
+        """Read what the token's bidders got in a batch, and their surplus.
+
+        `at` is as for `batch`.
+        """
+        path = f"/batch/{as_of}/bids"
+        return await self._json("GET", path, BidderBatch, query=_times(as_of=at))
 
     async def ready(self) -> bool:
         """Say whether the service takes requests and runs its auctions."""
@@ -413,7 +427,7 @@ class FlowtradeClient:
     async def updates(
         self, *, last_id: int | None = None
     ) -> AsyncIterator[
-        "UpdateStream[BatchUpdate | BookUpdate | ReferenceUpdate | GapUpdate]"
+        UpdateStream[BatchUpdate | BookUpdate | ReferenceUpdate | GapUpdate]
     ]:
         """Follow the market: batches, the rest of long books, and reference prices."""
         kinds: dict[str, type[Update]] = {
@@ -427,7 +441,7 @@ class FlowtradeClient:
     @asynccontextmanager
     async def product_updates(
         self, product_id: Id, *, last_id: int | None = None
-    ) -> AsyncIterator["UpdateStream[ProductUpdate | GapUpdate]"]:
+    ) -> AsyncIterator[UpdateStream[ProductUpdate | GapUpdate]]:
         """Follow one product's outcomes."""
         path = f"/product/{product_id}/updates"
         async with self._stream(path, {"outcome": ProductUpdate}, last_id) as stream:
@@ -436,7 +450,7 @@ class FlowtradeClient:
     @asynccontextmanager
     async def bidder_updates(
         self, *, last_id: int | None = None
-    ) -> AsyncIterator["UpdateStream[BidderUpdate | GapUpdate]"]:
+    ) -> AsyncIterator[UpdateStream[BidderUpdate | GapUpdate]]:
         """Follow the outcomes of the token's bidder."""
         kinds = {"outcome": BidderUpdate}
         async with self._stream("/bidder/updates", kinds, last_id) as stream:
@@ -447,7 +461,7 @@ class FlowtradeClient:
     @asynccontextmanager
     async def _stream(
         self, path: str, kinds: Mapping[str, type[Update]], last_id: int | None
-    ) -> AsyncIterator["UpdateStream[Any]"]:
+    ) -> AsyncIterator[UpdateStream[Any]]:
         stream: UpdateStream[Any] = UpdateStream(
             self._http, self._base + path, self._headers, kinds, last_id
         )
@@ -498,121 +512,8 @@ class FlowtradeClient:
         except httpx.TransportError as error:
             raise ConnectionFailed(f"{method} {path}: {error!r}") from error
         if response.is_error:
-            raise _api_error(response.status_code, response.content, response.headers)
+            raise api_error(response.status_code, response.content, response.headers)
         return response
-
-
-class UpdateStream(AsyncIterator[_T]):
-    """Updates of one stream, over as many connections as it takes.
-
-    Attributes:
-        last_id: The id of the last event received, "" for none.
-    """
-
-    def __init__(
-        self,
-        http: httpx.AsyncClient,
-        url: str,
-        headers: Mapping[str, str],
-        kinds: Mapping[str, type[Update]],
-        last_id: int | None,
-    ) -> None:
-        self._http = http
-        self._url = url
-        self._headers = headers
-        self._kinds = {**kinds, "gap": GapUpdate}
-        self._parser = EventParser("" if last_id is None else str(last_id))
-        self._response: httpx.Response | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
-        self._queue: list[ServerEvent] = []
-        self._pause = _BACKOFF[0]
-
-    @property
-    def last_id(self) -> str:
-        """See the class."""
-        return self._parser.last_id
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> _T:
-        """Return the next update; wait, and reconnect, as long as it takes.
-
-        Raises:
-            ApiError: The server refuses the stream for a reason that stays.
-        """
-        while not self._queue:
-            try:
-                await self._fill()
-            except httpx.TransportError:
-                await self._reconnect_later()
-        event = self._queue.pop(0)
-        kind = self._kinds.get(event.name)
-        if kind is None:
-            raise ApiError(200, "unknown-event", f"{event.name!r} at id {event.id}")
-        update: Any = msgspec.json.decode(event.data, type=kind)
-        return update  # type: ignore[no-any-return]  # of a kind that _T names
-
-    async def aclose(self) -> None:
-        """Close the connection."""
-        response, self._response = self._response, None
-        chunks, self._chunks = self._chunks, None
-        if chunks is not None:
-            await _unwind(chunks)
-        if response is not None:
-            await response.aclose()
-
-    async def _fill(self) -> None:
-        if self._chunks is None:
-            await self._connect()
-        assert self._chunks is not None  # noqa: S101  # just connected
-        try:
-            data = await anext(self._chunks)
-        except StopAsyncIteration:  # the server ended it: stopping, or we were slow
-            await self._reconnect_later()
-            return
-        self._queue += self._parser.feed(data)
-        self._pause = _BACKOFF[0]
-
-    async def _connect(self) -> None:
-        headers = {**self._headers, "Accept": "text/event-stream"}
-        if self._parser.last_id:
-            headers["Last-Event-ID"] = self._parser.last_id
-        # A new connection begins a new stream of bytes, after the same last event.
-        self._parser = EventParser(self._parser.last_id, retry=self._parser.retry)
-        timeout = httpx.Timeout(10.0, read=_SILENCE)
-        request = self._http.build_request(
-            "GET", self._url, headers=headers, timeout=timeout
-        )
-        response = await self._http.send(request, stream=True)
-        if response.is_error:
-            body = await response.aread()
-            await response.aclose()
-            if response.status_code not in _RETRYABLE:
-                raise _api_error(response.status_code, body, response.headers)
-            raise httpx.TransportError(f"status {response.status_code}")
-        self._response = response
-        self._chunks = response.aiter_bytes()
-
-    async def _reconnect_later(self) -> None:
-        with trio.CancelScope(shield=True) as scope:
-            scope.deadline = trio.current_time() + 1.0
-            await self.aclose()
-        await trio.sleep(max(self._pause, self._parser.retry or 0.0))
-        self._pause = min(self._pause * 2, _BACKOFF[1])
-
-
-async def _unwind(chunks: AsyncIterator[bytes]) -> None:
-    """End a body in the middle.
-
-    httpx nests generators, and closing the outermost leaves the inner ones to the
-    garbage collector. A cancellation that reaches the innermost ends them all in order.
-    """
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        with suppress(httpx.TransportError):
-            async for _ in chunks:
-                pass
 
 
 def _times(
@@ -656,27 +557,3 @@ def _once(key: str | None) -> dict[str, str]:
 
 def _guard(version: Rfc3339 | None) -> dict[str, str]:
     return {} if version is None else {"If-Match": f'"{version}"'}
-
-
-def _api_error(status: int, body: bytes, headers: httpx.Headers) -> ApiError:
-    try:
-        problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        # Not of our service: a proxy's page, say.
-        problem = _Problem(detail=body[:200].decode("utf-8", "replace"))
-    after = headers.get("retry-after", "")
-    return ApiError(
-        status,
-        problem.code,
-        problem.detail,
-        orders=problem.orders,
-        retry_after=float(after) if after.isdigit() else None,
-    )
-
-
-class _Problem(msgspec.Struct):
-    """The part of a problem detail that we read; lenient, it may be another's."""
-
-    code: str = "unknown"
-    detail: str = ""
-    orders: tuple[str, ...] = ()

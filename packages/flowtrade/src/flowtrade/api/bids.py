@@ -7,6 +7,7 @@ nothing to who has none.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import msgspec
 from litestar import Response
@@ -43,6 +44,7 @@ from flowtrade.models.submission import (
     SubmittedPortfolio,
 )
 from flowtrade.ports import Grant, Window
+from netcore.models import Timestamp
 
 __all__ = [
     "create_demand",
@@ -64,6 +66,10 @@ __all__ = [
     "put_cap",
     "put_curve",
     "put_submission",
+]
+
+_ReadPage: TypeAlias = Callable[
+    [History, Id, Window, Timestamp | None], Awaitable[Page]
 ]
 
 _CREATE_DEMAND = msgspec.json.Decoder(CreateDemand)
@@ -127,9 +133,9 @@ async def get_curve_history(request: Api) -> Response[bytes]:
     token = bearer(request)
     key = path_id(request, "demand_id")
     context = context_of(request)
-    wanted = window(request, context.settings.page_limit)
+    wanted, at = window(request, context.settings.page_limit), as_of(request)
     await _may_read(context, token, context.service.demand_owner, key)
-    return json_answer(await context.service.history.curves(key, wanted))
+    return json_answer(await context.service.history.curves(key, wanted, at))
 
 
 async def create_portfolio(request: Api) -> Response[bytes]:
@@ -291,15 +297,13 @@ async def _set_cap(
     return json_answer(record)
 
 
-async def _portfolio_page(
-    request: Api, read: Callable[[History, Id, Window], Awaitable[Page]]
-) -> Response[bytes]:
+async def _portfolio_page(request: Api, read: _ReadPage) -> Response[bytes]:
     token = bearer(request)
     key = path_id(request, "portfolio_id")
     context = context_of(request)
-    wanted = window(request, context.settings.page_limit)
+    wanted, at = window(request, context.settings.page_limit), as_of(request)
     await _may_read(context, token, context.service.portfolio_owner, key)
-    return json_answer(await read(context.service.history, key, wanted))
+    return json_answer(await read(context.service.history, key, wanted, at))
 
 
 def _creator(grant: Grant) -> Id:

@@ -21,11 +21,10 @@ from flowtrade.api.reading import (
     window,
 )
 from flowtrade.core.service import ProductFilter
-from flowtrade.errors import BatchFailed, Forbidden, NotFound
-from flowtrade.models.batch import BatchRecord, BatchStatus
+from flowtrade.errors import BatchFailed, Forbidden
+from flowtrade.models.batch import BatchStatus
 from flowtrade.models.product import PartitionChild
 from flowtrade.models.time import parse_timestamp
-from flowtrade.ports import Window
 from netcore.models import Timestamp
 
 __all__ = [
@@ -122,9 +121,10 @@ async def get_product_outcomes(request: Api) -> Response[bytes]:
     token = bearer(request)
     key = path_id(request, "product_id")
     context = context_of(request)
-    wanted = window(request, context.settings.page_limit)
+    wanted, at = window(request, context.settings.page_limit), as_of(request)
     await _may_view(context, token)
-    return json_answer(await context.service.history.product_outcomes(key, wanted))
+    history = context.service.history
+    return json_answer(await history.product_outcomes(key, wanted, at))
 
 
 async def run_batch(request: Api) -> Response[bytes]:
@@ -152,45 +152,40 @@ async def list_batches(request: Api) -> Response[bytes]:
     """Read a page of batches with their proofs."""
     token = bearer(request)
     context = context_of(request)
-    wanted = window(request, context.settings.page_limit)
+    wanted, at = window(request, context.settings.page_limit), as_of(request)
     await _may_view(context, token)
-    return await large_answer(await context.service.history.batches(wanted))
+    return await large_answer(await context.service.history.batches(wanted, at))
 
 
 async def get_batch(request: Api) -> Response[bytes]:
     """Read one batch: `latest`, or the batch of exactly this timestamp."""
     token = bearer(request)
-    at = _named_batch(request)
+    named, at = _named_batch(request), as_of(request)
     context = context_of(request)
     await _may_view(context, token)
-    if at is None:
-        return await large_answer(await _latest(context))
-    return await large_answer(await context.service.history.batch(at))
+    history = context.service.history
+    if named is None:
+        return await large_answer(await history.last_batch(at))
+    return await large_answer(await history.batch(named, at))
 
 
 async def get_batch_bids(request: Api) -> Response[bytes]:
     """Read what your own bids got in a batch, and what that was worth to you."""
     token = bearer(request)
-    at = _named_batch(request)
+    named, at = _named_batch(request), as_of(request)
     context = context_of(request)
     bidders = (await context.authorizer.authorize(token)).can_query_bid()
     if not bidders:
         raise Forbidden("this token is for no bidder")
-    if at is None:
-        at = parse_timestamp((await _latest(context)).as_of)
-    return await large_answer(await context.service.history.bids(bidders, at))
+    history = context.service.history
+    if named is None:
+        named = parse_timestamp((await history.last_batch(at)).as_of)
+    return await large_answer(await history.bids(bidders, named, at))
 
 
 def _named_batch(request: Api) -> Timestamp | None:
     name: str = request.path_params["as_of"]
     return None if name == "latest" else parse_timestamp(name)
-
-
-async def _latest(context: Context) -> BatchRecord:
-    page = await context.service.history.batches(Window(limit=1))
-    if not page.results:
-        raise NotFound("batch", "latest; none was run yet")
-    return page.results[0]
 
 
 async def _may_view(context: Context, token: str) -> None:

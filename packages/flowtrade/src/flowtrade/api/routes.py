@@ -100,11 +100,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _TIME: Final = {"type": "string", "format": "date-time"}
+_AS_OF: Final = Query("as_of", _TIME, "The moment to read, by default the present.")
 _PAGE: Final = (
     Query("before", _TIME, "Only values that began before this moment."),
     Query("after", _TIME, "Only values that began at this moment or later."),
+    _AS_OF,
 )
-_AS_OF: Final = Query("as_of", _TIME, "The moment to read, by default the present.")
 _EXPAND: Final = Query(
     "expand", {"type": "boolean"}, "Whether to express the basis in leaf products."
 )
@@ -411,6 +412,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=market.get_batch,
         right=Right.VIEW,
         reply=BatchRecord,
+        query=(_AS_OF,),
         errors=(404,),
     ),
     Route(
@@ -419,6 +421,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=market.get_batch_bids,
         right=Right.QUERY,
         reply=BidderBatch,
+        query=(_AS_OF,),
         errors=(404,),
     ),
     Route(

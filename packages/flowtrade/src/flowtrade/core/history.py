@@ -20,11 +20,14 @@ from flowtrade.core.records import (
 )
 from flowtrade.core.state import (
     DemandView,
+    Entity,
     Group,
     Kind,
     Part,
     PortfolioView,
     Position,
+    StoredBatch,
+    Version,
 )
 from flowtrade.core.turns import Turns, in_turns
 from flowtrade.errors import NotFound
@@ -64,35 +67,59 @@ class History:
         self._store = store
         self._mirror = mirror
 
-    async def curves(self, key: Id, window: Window) -> Page:
-        """Return a page of a demand's curves; inactive periods are left out."""
-        return await self._page(Part.CURVE, key, window)
+    async def curves(
+        self, key: Id, window: Window, at: Timestamp | None = None
+    ) -> Page:
+        """Return a page of a demand's curves; inactive periods are left out.
 
-    async def demands(self, key: Id, window: Window) -> Page:
-        """Return a page of a portfolio's demand groups."""
-        return await self._page(Part.DEMAND, key, window)
-
-    async def bases(self, key: Id, window: Window) -> Page:
-        """Return a page of a portfolio's bases, as the bidder named them."""
-        return await self._page(Part.BASIS, key, window)
-
-    async def portfolio_outcomes(self, key: Id, window: Window) -> Page:
-        """Return a page of a portfolio's prices and rates."""
-        return await self._outcomes(Kind.PORTFOLIO, key, window)
-
-    async def product_outcomes(self, key: Id, window: Window) -> Page:
-        """Return a page of a product's prices and volumes.
+        Args:
+            key: The demand.
+            window: Which part of the history.
+            at: When it is read: what happened later is not seen. None for the present.
 
         Raises:
-            NotFound: There is no such product.
+            NotFound: There was no such demand then.
+        """
+        return await self._page(Part.CURVE, key, window, at)
+
+    async def demands(
+        self, key: Id, window: Window, at: Timestamp | None = None
+    ) -> Page:
+        """Return a page of a portfolio's demand groups; `at` as for `curves`.
+
+        Raises:
+            NotFound: There was no such portfolio then.
+        """
+        return await self._page(Part.DEMAND, key, window, at)
+
+    async def bases(self, key: Id, window: Window, at: Timestamp | None = None) -> Page:
+        """Return a page of a portfolio's bases, as the bidder named them.
+
+        `at` and what is raised are as for `demands`.
+        """
+        return await self._page(Part.BASIS, key, window, at)
+
+    async def portfolio_outcomes(
+        self, key: Id, window: Window, at: Timestamp | None = None
+    ) -> Page:
+        """Return a page of a portfolio's prices and rates; `at` as for `demands`."""
+        return await self._outcomes(Kind.PORTFOLIO, key, window, at)
+
+    async def product_outcomes(
+        self, key: Id, window: Window, at: Timestamp | None = None
+    ) -> Page:
+        """Return a page of a product's prices and volumes; `at` as for `curves`.
+
+        Raises:
+            NotFound: There was no such product then.
         """
         if key not in self._mirror.products:
             raise NotFound("product", key)
-        return await self._outcomes(Kind.PRODUCT, key, window)
+        return await self._outcomes(Kind.PRODUCT, key, window, at)
 
-    async def batches(self, window: Window) -> BatchPage:
-        """Return a page of batches, newest first."""
-        records = await self._store.batches(_one_more(window))
+    async def batches(self, window: Window, at: Timestamp | None = None) -> BatchPage:
+        """Return a page of batches, newest first; `at` as for `curves`."""
+        records = await self._store.batches(_one_more(_seen(window, at)))
         shown = records[: window.limit]
         return BatchPage(
             results=shown,
@@ -103,16 +130,25 @@ class History:
             ),
         )
 
-    async def batch(self, as_of: Timestamp) -> BatchRecord:
-        """Return the batch of exactly this moment.
+    async def last_batch(self, at: Timestamp | None = None) -> BatchRecord:
+        """Return the newest batch; `at` as for `curves`.
 
         Raises:
-            NotFound: There is none.
+            NotFound: None had been run by then.
         """
-        stored = await self._store.batch(as_of)
-        if stored is None:
-            raise NotFound("batch", format_timestamp(as_of))
-        return stored.record
+        records = await self._store.batches(_seen(Window(limit=1), at))
+        if not records:
+            when = "yet" if at is None else f"by {format_timestamp(at)}"
+            raise NotFound("batch", f"latest; none was run {when}")
+        return records[0]
+
+    async def batch(self, as_of: Timestamp, at: Timestamp | None = None) -> BatchRecord:
+        """Return the batch of exactly this moment; `at` as for `curves`.
+
+        Raises:
+            NotFound: There is none, or was none then.
+        """
+        return (await self._stored(as_of, at)).record
 
     async def demand(self, key: Id, at: Timestamp) -> DemandRecord:
         """Return a demand as it was.
@@ -228,15 +264,17 @@ class History:
             last[0].valid_until,
         )
 
-    async def bids(self, bidders: Iterable[Id], as_of: Timestamp) -> BidderBatch:
+    async def bids(
+        self, bidders: Iterable[Id], as_of: Timestamp, at: Timestamp | None = None
+    ) -> BidderBatch:
         """Return what these bidders' bids got in the batch of exactly this moment.
 
+        `at` is as for `curves`.
+
         Raises:
-            NotFound: There is no such batch.
+            NotFound: There is no such batch, or was none then.
         """
-        stored = await self._store.batch(as_of)
-        if stored is None:
-            raise NotFound("batch", format_timestamp(as_of))
+        stored = await self._stored(as_of, at)
         portfolios: dict[Id, PortfolioAccount] = {}
         aside = {one.portfolio: one for one in stored.record.set_aside}
         rates: dict[Id, float] = {}
@@ -308,13 +346,55 @@ class History:
             raise NotFound("product", f"{key} at {format_timestamp(at)}")
         return product_record(product, self._mirror.products, at)
 
-    async def _page(self, part: Part, key: Id, window: Window) -> Page:
-        versions = await self._store.history(part, key, _one_more(window))
-        return page(versions, window, part=part)
+    async def _stored(self, as_of: Timestamp, at: Timestamp | None) -> StoredBatch:
+        if at is not None and as_of > at:
+            when = f"{format_timestamp(as_of)} at {format_timestamp(at)}"
+            raise NotFound("batch", when)
+        stored = await self._store.batch(as_of)
+        if stored is None:
+            raise NotFound("batch", format_timestamp(as_of))
+        return stored
 
-    async def _outcomes(self, kind: Kind, key: Id, window: Window) -> Page:
-        versions = await self._store.outcomes(kind, key, _one_more(window))
+    async def _page(
+        self, part: Part, key: Id, window: Window, at: Timestamp | None
+    ) -> Page:
+        self._check_made(part.kind, key, at)
+        wanted = _one_more(_seen(window, at))
+        versions = await self._store.history(part, key, wanted)
+        return page(versions, window, part=part, at=at)
+
+    async def _outcomes(
+        self, kind: Kind, key: Id, window: Window, at: Timestamp | None
+    ) -> Page:
+        self._check_made(kind, key, at)
+        wanted = _one_more(_seen(window, at))
+        versions = await self._store.outcomes(kind, key, wanted)
+        if at is not None and versions:
+            # Only the newest can end later: with the next batch, which nobody knew of,
+            # or when it was said to at the outset.
+            versions[0] = await self._outcome_then(versions[0], at)
         return page(versions, window, part=None)
+
+    async def _outcome_then(self, version: Version, at: Timestamp) -> Version:
+        if version.valid_until is None or version.valid_until <= at:
+            return version
+        stored = await self._store.batch(version.valid_from)
+        assert stored is not None  # noqa: S101  # whose outcome it is
+        return Version(version.valid_from, stored.expires, version.value)
+
+    def _check_made(self, kind: Kind, key: Id, at: Timestamp | None) -> None:
+        if at is None:
+            return
+        made = self._entity(kind, key)
+        if made is None or made.created > at:
+            raise NotFound(kind.name.lower(), f"{key} at {format_timestamp(at)}")
+
+    def _entity(self, kind: Kind, key: Id) -> Entity | None:
+        if kind is Kind.PRODUCT:
+            return self._mirror.products.get(key)
+        mirror = self._mirror
+        view = mirror.demand(key) if kind is Kind.DEMAND else mirror.portfolio(key)
+        return None if view is None else view.entity
 
 
 def _active_demands(
@@ -343,6 +423,13 @@ def _account(curve: Curve | None, rate: float) -> DemandAccount:
 def _last_until(at: Timestamp) -> Window:
     # The bound is exclusive; of the very last moment there is no next one.
     return Window(limit=1, before=None if at >= _LAST else at + 1)
+
+
+def _seen(window: Window, at: Timestamp | None) -> Window:
+    """Return what of a window had begun by a moment."""
+    if at is None or at >= _LAST or (window.before or _LAST) <= at:
+        return window
+    return msgspec.structs.replace(window, before=at + 1)
 
 
 def _one_more(window: Window) -> Window:

@@ -108,7 +108,13 @@ def as_then(record: _R) -> _R:
     return msgspec.structs.replace(record, valid_until=None)
 
 
-def page(versions: Sequence[Version], window: Window, *, part: Part | None) -> Page:
+def page(
+    versions: Sequence[Version],
+    window: Window,
+    *,
+    part: Part | None,
+    at: Timestamp | None = None,
+) -> Page:
     """Return one page of a history.
 
     Args:
@@ -116,13 +122,15 @@ def page(versions: Sequence[Version], window: Window, *, part: Part | None) -> P
             tells that there is more.
         window: What was asked for.
         part: Whose values they are, or None for outcomes.
+        at: When it is read: of what ends later, the end was not known then. None for
+            the present.
     """
     shown = versions[: window.limit]
     return Page(
         results=[
             ValueRecord(
                 valid_from=format_timestamp(version.valid_from),
-                valid_until=_until([version.valid_until]),
+                valid_until=_until([_known_end(version.valid_until, at)]),
                 value=value_to_builtins(part, version.value),
             )
             for version in shown
@@ -154,6 +162,10 @@ def value_to_builtins(part: Part | None, value: object) -> object:
     if type(value) is PwlCurve:
         return value.points  # encoded as they are: a dict for each costs three times it
     return curve_to_builtins(cast("Any", value)) if part is Part.CURVE else value
+
+
+def _known_end(end: Timestamp | None, at: Timestamp | None) -> Timestamp | None:
+    return None if at is not None and end is not None and end > at else end
 
 
 def _until(ends: Iterable[Timestamp | None]) -> str | None:
