@@ -22,6 +22,7 @@ from flowtrade.clearing.columns import (
     check_curves,
     splice,
 )
+from flowtrade.clearing.composites import Composites, find_composites
 from flowtrade.clearing.errors import InvalidMarket
 from flowtrade.clearing.parts import Members, find_members, sub_columns
 from flowtrade.clearing.segments import Segments, disaggregate
@@ -243,6 +244,14 @@ class Market:
         return Structure.of(self.columns)
 
     @cached_property
+    def composites(self) -> Composites | None:
+        """The bundles of products that are always held together, if there are any.
+
+        For a market all of whose portfolios take part.
+        """
+        return find_composites(self.columns)
+
+    @cached_property
     def parts(self) -> "tuple[Part, ...]":
         """The parts that are cleared apart; a market in one piece is its only one.
 
@@ -319,6 +328,8 @@ class Market:
         kept = self.__dict__.get("structure")
         market = self._share(ids, self.portfolio_ids, after, kept)
         market._stay_whole(self)
+        if self.__dict__.get("composites", self) is None:
+            market.__dict__["composites"] = None
         return market
 
     def _with_portfolios(self, portfolios: Mapping[str, PortfolioTerms]) -> "Market":

@@ -42,6 +42,7 @@ def nearest_prices(
     target: FloatArray,
     *,
     products: int,
+    norm: FloatArray | None = None,
     deadline: float = np.inf,
 ) -> FloatArray | None:
     """The prices of the face that are nearest to the target.
@@ -56,6 +57,7 @@ def nearest_prices(
         ranges: Of its columns.
         target: Of its columns.
         products: Number of columns that are products.
+        norm: What the distance of each column is divided by, if it is not 1.
         deadline: Value of `time.monotonic` at which to stop.
 
     Returns:
@@ -64,6 +66,7 @@ def nearest_prices(
     z = z.copy()
     if not len(face.open):
         return z
+    norm = np.ones(form.columns) if norm is None else norm
     rows = open_rows(form, z, face)
     together = []
     for members, _ in rows.components():
@@ -76,14 +79,14 @@ def nearest_prices(
         return z
     members = np.sort(np.concatenate(together))
     held = members[members < products]
-    moved = _choose(rows, members, held, z, target, deadline)
+    moved = _choose(rows, members, held, (target - z) / norm, norm, deadline)
     if moved is None:
         return None
     z[members] += moved
     rest = members[members >= products]
     if len(rest):
         rows = open_rows(form, z, Face(face.lower, face.upper, rest))
-        moved = _choose(rows, rest, rest, z, target, deadline)
+        moved = _choose(rows, rest, rest, (target - z) / norm, norm, deadline)
         if moved is None:
             return None
         z[rest] += moved
@@ -94,16 +97,17 @@ def _choose(
     rows: OpenRows,
     members: IntArray,
     drawn: IntArray,
-    z: FloatArray,
-    target: FloatArray,
+    wishes: FloatArray,
+    norm: FloatArray,
     deadline: float,
 ) -> FloatArray | None:
     """Changes of the member columns that bring the drawn ones nearest."""
-    wish = (target - z)[drawn]
+    wish = wishes[drawn]
     bound = 1.001 * float(np.linalg.norm(wish))
     if bound == 0.0:
         return np.zeros(len(members))
-    auction = _auction(rows, members, np.searchsorted(members, drawn), wish, bound)
+    places = np.searchsorted(members, drawn)
+    auction = _auction(rows, members, places, wish, 1.0 / norm[drawn], bound)
     point = settle(auction, deadline=deadline)
     return None if point is None else point.z
 
@@ -113,6 +117,7 @@ def _auction(
     members: IntArray,
     drawn: IntArray,
     wish: FloatArray,
+    weight: FloatArray,
     bound: float,
 ) -> PriceForm:
     matrix = rows.matrix[:, np.searchsorted(rows.columns, members)].tocsr()
@@ -124,7 +129,7 @@ def _auction(
     table = Ragged(
         np.concatenate([np.arange(count), count + matrix.indptr]).astype(np.int64),
         np.concatenate([drawn, matrix.indices]).astype(np.int64),
-        np.concatenate([np.ones(count), matrix.data]),
+        np.concatenate([weight, matrix.data]),
     )
     pinned = lower == upper
     bids = np.flatnonzero(np.isfinite(lower) & ~pinned)

@@ -15,6 +15,7 @@ import numpy as np
 from flowtrade.clearing.arrays import BoolArray, FloatArray, IntArray, group_sum
 from flowtrade.clearing.blas import one_thread
 from flowtrade.clearing.certificate import Audit, Terms, audit
+from flowtrade.clearing.composites import Composites
 from flowtrade.clearing.errors import InvalidMarket, UnboundedMarket, Uncertified
 from flowtrade.clearing.faces import Ranges, find_face, find_ranges
 from flowtrade.clearing.highs import SolverFailed
@@ -37,6 +38,7 @@ from flowtrade.clearing.rates import open_pieces, smallest_rates
 from flowtrade.clearing.recession import Ray, find_ray, has_unlimited
 from flowtrade.clearing.recover import portfolio_rates
 from flowtrade.clearing.small import clear_small
+from flowtrade.clearing.structure import Structure
 from flowtrade.clearing.supports import find_support
 from flowtrade.models.clearing import (
     Attempt,
@@ -144,14 +146,15 @@ class _Run:
         self, market: Market, reference: FloatArray, deadline: float, *, effort: Effort
     ) -> None:
         self.market = market
-        self.reference = reference
+        self.composites = market.composites if market.parts else None
+        self.wanted = reference
         self.deadline = deadline
         self.effort = effort
         self.seconds: dict[str, float] = {}
         self.attempts: list[Attempt] = []
         self.warnings: list[str] = []
         start = monotonic()
-        self.structure = market.structure
+        self.structure, self.reference = self._told_apart(reference)
         self.segments = market.segments
         self.form = PriceForm.of(self.structure, self.segments)
         self.terms = Terms(
@@ -160,9 +163,16 @@ class _Run:
             self.structure.usage,
             market.columns.basis,
         )
+        self.basis = (self.composites or market).columns.basis
         outliers = find_outliers(market.columns)
         self.inliers = None if outliers is None else Inliers(self.terms, outliers)
         self._count("build", start)
+
+    def _told_apart(self, reference: FloatArray) -> tuple[Structure, FloatArray]:
+        """The structure to solve and its reference: of bundles, if there are any."""
+        if self.composites is None:
+            return self.market.structure, reference
+        return self.composites.structure, self.composites.wanted(reference)
 
     def clear(self, mode: SolverMode) -> Clearing:
         first = SolverMode.AUTO if mode is SolverMode.AUDIT else mode
@@ -280,8 +290,15 @@ class _Run:
             out[filled] = _DUST * np.maximum.reduceat(share, usage.ptr[filled])
         return out
 
-    def _audit(self, rates: FloatArray, z: FloatArray) -> Audit:
-        prices = z[: self.terms.products]
+    def prices_of(self, z: FloatArray) -> FloatArray:
+        """Prices of products at those of columns; of a bundle's, the smallest."""
+        prices = z[: self.structure.products]
+        return prices if self.composites is None else self.composites.least(prices)
+
+    def _audit(
+        self, rates: FloatArray, z: FloatArray, prices: FloatArray | None = None
+    ) -> Audit:
+        prices = self.prices_of(z) if prices is None else prices
         marginal = self.structure.demand_prices(z)
         proof = audit(self.terms, rates=rates, prices=prices, marginal=marginal)
         if self.inliers is None:
@@ -386,9 +403,12 @@ class _Choice:
         self.z = candidate.z
         self.rates = run._rates_of(candidate)
         self.rate_choice = self.price_choice = CanonicalChoice.UNIQUE
-        self.free_rates = 0
+        self.free_rates = self.free_bundles = 0
         self._choose_rates(candidate)
         self.ranges, self.free_prices = self._choose_prices(candidate)
+        self.prices = run.prices_of(self.z)
+        if run.composites is not None:
+            self._divide(run.composites)
 
     def _choose_rates(self, candidate: Candidate) -> None:
         run = self.run
@@ -398,7 +418,7 @@ class _Choice:
             return
         rates = smallest_rates(
             run.structure,
-            run.terms.basis,
+            run.basis,
             run.form,
             candidate.y,
             pieces,
@@ -429,9 +449,9 @@ class _Choice:
     ) -> tuple[Ranges, int, FloatArray | None]:
         """Ranges, how many columns are open, and the chosen prices."""
         run = self.run
-        products = run.terms.products
+        products, composites = run.structure.products, run.composites
         support = find_support(run.form, z, y, run.reference)
-        if support is not None:
+        if support is not None and (composites is None or not support.open):
             return support.ranges, support.open, support.z
         face = find_face(run.form, z, y)
         try:
@@ -442,8 +462,11 @@ class _Choice:
             ranges = Ranges(z.copy(), z.copy(), known)
         if not len(face.open):
             return ranges, 0, z
-        reference = np.zeros(run.form.columns)
+        reference, norm = np.zeros(run.form.columns), np.ones(run.form.columns)
         reference[:products] = run.reference
+        if composites is not None:
+            norm[:products] = composites.norm
+            self.free_bundles = composites.among(face.open)
         chosen = nearest_prices(
             run.form,
             z,
@@ -451,9 +474,23 @@ class _Choice:
             ranges,
             targets(ranges, reference),
             products=products,
+            norm=norm,
             deadline=run.deadline,
         )
         return ranges, len(face.open), chosen
+
+    def _divide(self, composites: Composites) -> None:
+        """Divide the prices of bundles among their products."""
+        run = self.run
+        prices = composites.nearest(self.z[: run.structure.products], run.wanted)
+        proof = run._audit(self.rates, self.z, prices)
+        self.free_prices += int(composites.merged.sum()) - self.free_bundles
+        if proof.certificate.status is not self.proof.certificate.status:
+            self.price_choice = CanonicalChoice.KEPT
+            return
+        self.prices, self.proof = prices, proof
+        if self.price_choice is CanonicalChoice.UNIQUE:
+            self.price_choice = CanonicalChoice.CHOSEN
 
     def _accept(self, rates: FloatArray, z: FloatArray) -> bool:
         """Take a choice over if its proof is as good as the verdict before."""
@@ -478,11 +515,17 @@ class _Outcome:
         held = np.zeros(products, np.bool_)
         live = np.repeat(run.structure.live, np.diff(terms.basis.ptr))
         held[terms.basis.idx[live]] = True
-        price = np.where(held, choice.z[:products], np.nan)
-        lower = np.where(held, choice.ranges.lower[:products], -np.inf)
-        upper = np.where(held, choice.ranges.upper[:products], np.inf)
-        ranged = choice.ranges.known[:products] & held
-        scale = run.form.column_price[:products]
+        price = np.where(held, choice.prices, np.nan)
+        ends, home = choice.ranges, np.arange(products)
+        if run.composites is not None:
+            home = run.composites.home
+            held_alone = held & ~run.composites.merged
+        else:
+            held_alone = held
+        lower = np.where(held_alone, ends.lower[home], -np.inf)
+        upper = np.where(held_alone, ends.upper[home], np.inf)
+        ranged = (ends.known[home] | ~held_alone) & held
+        scale = run.form.column_price[home]
         used = np.flatnonzero(run.market.used)
         marginal = run.structure.demand_prices(choice.z)[used]
         net = choice.proof.net[used]
