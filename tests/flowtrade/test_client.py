@@ -195,3 +195,17 @@ async def test_histories_and_batches_are_read_as_they_were(client):
         await client.batch(second, at=moment)
     with pytest.raises(ApiError, match="not-found"):
         await client.batch_bids(second, at=moment)
+
+
+async def test_what_is_asked_for_again_under_a_key_is_told_again(client):
+    lines = [
+        BulkCreateDemand(app_data=None, curve_data=None),
+        BulkSetCurve(id=str(uuid4()), curve_data=None),
+    ]
+
+    first = await client.bulk(lines, key="k")
+
+    assert await client.bulk(lines, key="k") == first
+    assert (await client.bulk(lines))[0].record.id != first[0].record.id
+    assert await client.run_batch(key="k") == await client.run_batch(key="k")
+    assert len((await client.batches()).results) == 1

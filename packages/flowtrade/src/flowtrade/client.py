@@ -280,20 +280,25 @@ class FlowtradeClient:
         return await self._json("PUT", "/submission", SubmissionRecord, body=submission)
 
     async def bulk(
-        self, lines: Iterable[BulkLine], *, records: bool = True
+        self,
+        lines: Iterable[BulkLine],
+        *,
+        records: bool = True,
+        key: str | None = None,
     ) -> list[BulkAnswer]:
         """Carry out many changes of bids in order; each succeeds or fails alone.
 
         Args:
             lines: At most 40,000, and as many as the server reads of a body.
             records: Whether the answers carry records; without, they come sooner.
+            key: As for `create_demand`; what was begun under it is gone on with.
 
         Returns:
             What became of each. Its record tells how things stood after all of them.
         """
         lines = list(lines)
         body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-        headers = {"Content-Type": "application/x-ndjson"}
+        headers = {"Content-Type": "application/x-ndjson", **_once(key)}
         if not records:
             headers["Prefer"] = "return=minimal"  # RFC 7240 §4.2
         response = await self._send("POST", "/bulk", content=body, headers=headers)
@@ -372,9 +377,9 @@ class FlowtradeClient:
 
     # Batches.
 
-    async def run_batch(self) -> Rfc3339:
-        """Run a batch now; return its timestamp."""
-        response = await self._send("POST", "/batch")
+    async def run_batch(self, *, key: str | None = None) -> Rfc3339:
+        """Run a batch now; return its timestamp. `key` as for `create_demand`."""
+        response = await self._send("POST", "/batch", headers=_once(key))
         return response.text
 
     async def rehearse(self) -> BatchRecord:

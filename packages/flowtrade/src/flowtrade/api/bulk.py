@@ -28,18 +28,28 @@ from litestar import Response
 
 from flowtrade.api.arrow import ARROW_STREAM, arrow_lines, import_arrow
 from flowtrade.api.bulklines import read_line
+from flowtrade.api.bulkonce import (
+    MakesIds,
+    NewIds,
+    Records,
+    Result,
+    Then,
+    made_under,
+    retold,
+)
 from flowtrade.api.context import Api, context_of
 from flowtrade.api.problems import BadRequest, UnsupportedMediaType, status_of
-from flowtrade.api.reading import app_data_of, bearer, body_id, group_of
+from flowtrade.api.reading import app_data_of, bearer, body_id, group_of, once
 from flowtrade.core.operations import (
     AddDemand,
     AddPortfolio,
+    Once,
     Operation,
     SetCurve,
     SetGroups,
 )
 from flowtrade.core.service import Service
-from flowtrade.core.state import Group, Kind
+from flowtrade.core.state import Group, Kind, Repeated
 from flowtrade.core.turns import Turns
 from flowtrade.errors import (
     FlowtradeError,
@@ -61,6 +71,7 @@ from flowtrade.models.demand import DemandRecord
 from flowtrade.models.group import GroupError
 from flowtrade.models.ids import Id, are_canonical
 from flowtrade.models.portfolio import PortfolioRecord
+from netcore.models import Timestamp
 
 __all__ = ["post_bulk"]
 
@@ -70,7 +81,7 @@ _MOST: Final = 40_000
 
 _NDJSON: Final = "application/x-ndjson"
 _CREATES: Final = (AddDemand, AddPortfolio)
-_Result: TypeAlias = FlowtradeError | None
+_Line: TypeAlias = BulkLine | RequestError
 
 _PIECE: Final = 250
 """Lines that are read, or answered, at once: less than half a millisecond."""
@@ -98,6 +109,11 @@ class _Piece(msgspec.Struct, frozen=True):
         """The number of the line after the last one."""
         return self.first + len(self.operations) + len(self.refused)
 
+    @property
+    def carried(self) -> Iterator[int]:
+        """The numbers of the lines that are operations."""
+        return (n for n in range(self.first, self.end) if n not in self.refused)
+
 
 async def post_bulk(request: Api) -> Response[bytes]:
     """Carry out many changes of bids, one a line; answer one line for each."""
@@ -119,16 +135,27 @@ async def post_bulk(request: Api) -> Response[bytes]:
     bidder = (await context.authorizer.authorize(token)).can_create_bid()
     if bidder is None:
         raise Forbidden("this token may not place bids")
-    pieces = await _read_all(service, bidder, lines)
-    results = await _carry_out(service, pieces)
-    context.auto_solve()
+    key = await once(request, bidder)
+    records: Records = service
+    told: Timestamp | None = None
+    if key is None:
+        pieces = await _read_all(service, bidder, lines)
+        results = await _carry_out(service, pieces)
+    else:
+        pieces, results, told = await _carry_out_once(
+            service, bidder, key, lines, partial(read, body)
+        )
+        if told is not None and not minimal:
+            records = Then(await service.history.own(bidder, told))
+    if told is None:
+        context.auto_solve()
     data = bytearray()
     turns = Turns()
     # From the last, so that each is let go of in its turn.
     pieces.reverse()
     results.reverse()
     while pieces:
-        data += _answers(None if minimal else service, pieces.pop(), results.pop())
+        data += _answers(None if minimal else records, pieces.pop(), results.pop())
         await turns.give_way()
     headers = {"Preference-Applied": "return=minimal"} if minimal else None
     return Response(bytes(data), media_type=_NDJSON, headers=headers)
@@ -160,21 +187,90 @@ _READERS: Final[Mapping[str, Callable[[bytes], Iterator[BulkLine | RequestError]
 
 
 async def _read_all(
-    service: Service, bidder: Id, lines: Iterator[BulkLine | RequestError]
+    ids: MakesIds, bidder: Id, lines: Iterator[BulkLine | RequestError]
 ) -> list[_Piece]:
     turns, pieces, first = Turns(), list[_Piece](), 1
     while some := list(islice(lines, _PIECE)):
-        pieces.append(_read_piece(service, bidder, some, first=first))
+        pieces.append(_read_piece(ids, bidder, some, first=first))
         first += len(some)
         await turns.give_way()
     return pieces
 
 
+async def _carry_out_once(
+    service: Service,
+    bidder: Id,
+    key: Once,
+    lines: Iterator[_Line],
+    again: Callable[[], Iterator[_Line]],
+) -> tuple[list[_Piece], list[Sequence[Result]], Timestamp | None]:
+    """Carry out under a key, or go on, or find what was told before.
+
+    Args:
+        service: Carries out.
+        bidder: Whose bids they are.
+        key: Under which it happens once.
+        lines: Of the body.
+        again: Begins to read the body once more.
+
+    Returns:
+        The lines, what became of them, and, if that was told before, when.
+    """
+    ids = NewIds(service)
+    pieces = await _read_all(ids, bidder, lines)
+    begun = await service.begin(key, tuple(ids.made))
+    told: Repeated | None = None
+    if begun.before is not None:
+        ids = NewIds(service, begun.before.ids)
+        pieces = await _read_all(ids, bidder, again())
+        told = await service.finished(key, begun)
+    if told is None:
+        results = await _carry_out(service, pieces)
+        refusals = await _look_over(service, pieces, results, since=begun.at)
+        if refusals is None:
+            return pieces, results, None  # not the end: the next attempt goes on
+        told = await service.finish(key, begun, tuple(refusals))
+        if told is None:
+            return pieces, results, None
+    before = retold(told.ids)
+    again_told = [[before.get(line) for line in piece.carried] for piece in pieces]
+    return pieces, [*again_told], told.timestamp
+
+
+async def _look_over(
+    service: Service,
+    pieces: Sequence[_Piece],
+    results: list[Sequence[Result]],
+    *,
+    since: Timestamp,
+) -> list[str] | None:
+    """Take what another attempt has made for ours, in place.
+
+    Returns:
+        The refusals as they are told, or None if the store has failed midway.
+    """
+    seen, turns, refusals = set[tuple[Kind, Id]](), Turns(), list[str]()
+    for number, piece in enumerate(pieces):
+        some = list(
+            made_under(
+                service, piece.operations, results[number], since=since, seen=seen
+            )
+        )
+        results[number] = some
+        for line, result in zip(piece.carried, some, strict=True):
+            if isinstance(result, ServiceError):
+                return None
+            if isinstance(result, FlowtradeError):
+                refusals.append(_ENCODER.encode(_refusal(line, result)).decode())
+        await turns.give_way()
+    return refusals
+
+
 async def _carry_out(
     service: Service, pieces: Sequence[_Piece]
-) -> list[Sequence[_Result]]:
+) -> list[Sequence[Result]]:
     """Return what became of each piece's operations; None for what has happened."""
-    results: list[Sequence[_Result]] = []
+    results: list[Sequence[Result]] = []
     for start in range(0, len(pieces), _WINDOW):
         window = [piece.operations for piece in pieces[start : start + _WINDOW]]
         try:
@@ -191,7 +287,7 @@ async def _carry_out(
 
 
 def _read_piece(
-    service: Service,
+    ids: MakesIds,
     bidder: Id,
     lines: Sequence[BulkLine | RequestError],
     *,
@@ -201,9 +297,7 @@ def _read_piece(
     refused: dict[int, RequestError] = {}
     plain = are_canonical(list(_ids(lines)))
     for number, line in enumerate(lines, start=first):
-        made = (plain and _plain_operation(bidder, line)) or _read(
-            service, bidder, line
-        )
+        made = (plain and _plain_operation(bidder, line)) or _read(ids, bidder, line)
         if isinstance(made, RequestError):
             refused[number] = made
         else:
@@ -236,19 +330,19 @@ def _plain_operation(bidder: Id, line: BulkLine | RequestError) -> Operation | N
 
 
 def _read(
-    service: Service, bidder: Id, line: BulkLine | RequestError
+    ids: MakesIds, bidder: Id, line: BulkLine | RequestError
 ) -> Operation | RequestError:
     if isinstance(line, RequestError):
         return line
     try:
-        return _operation(service, bidder, line)
+        return _operation(ids, bidder, line)
     except (CurveError, GroupError) as error:
         return InvalidRequest(str(error))
     except RequestError as error:
         return error
 
 
-def _operation(service: Service, bidder: Id, line: BulkLine) -> Operation:
+def _operation(ids: MakesIds, bidder: Id, line: BulkLine) -> Operation:
     match line:
         case BulkSetCurve():
             curve = parse_curve(line.curve_data)
@@ -256,7 +350,7 @@ def _operation(service: Service, bidder: Id, line: BulkLine) -> Operation:
         case BulkCreateDemand():
             app_data = app_data_of(line.app_data)
             return AddDemand(
-                id=_id(service, Kind.DEMAND, line.id, app_data),
+                id=_id(ids, Kind.DEMAND, line.id, app_data),
                 owner=bidder,
                 app_data=app_data,
                 curve=parse_curve(line.curve_data),
@@ -264,7 +358,7 @@ def _operation(service: Service, bidder: Id, line: BulkLine) -> Operation:
         case BulkCreatePortfolio():
             app_data = app_data_of(line.app_data)
             return AddPortfolio(
-                id=_id(service, Kind.PORTFOLIO, line.id, app_data),
+                id=_id(ids, Kind.PORTFOLIO, line.id, app_data),
                 owner=bidder,
                 app_data=app_data,
                 demand=group_of(line.demand),
@@ -280,10 +374,10 @@ def _operation(service: Service, bidder: Id, line: BulkLine) -> Operation:
 
 
 def _id(
-    service: Service, kind: Kind, chosen: Id | msgspec.UnsetType, app_data: bytes
+    ids: MakesIds, kind: Kind, chosen: Id | msgspec.UnsetType, app_data: bytes
 ) -> Id:
     if chosen is msgspec.UNSET:
-        return service.new_id(kind, app_data)
+        return ids.new_id(kind, app_data)
     return body_id(chosen)
 
 
@@ -292,10 +386,10 @@ def _kept(value: object) -> Group | None:
 
 
 def _answers(
-    service: Service | None, piece: _Piece, results: Sequence[_Result]
+    records: Records | None, piece: _Piece, results: Sequence[Result]
 ) -> bytes:
-    """Return the lines of answer to a piece; with records where there is a service."""
-    if service is None and not piece.refused and not any(results):
+    """Return the lines of answer to a piece; with records if there are any."""
+    if records is None and not piece.refused and not any(results):
         # What most pieces come to. As the encoder has it, in a fifth of the time.
         return b"".join(
             [
@@ -305,18 +399,21 @@ def _answers(
             ]
         )
     pairs = zip(piece.operations, results, strict=True)
-    answers: list[BulkAnswer] = []
+    answers: list[BulkAnswer | msgspec.Raw] = []
     for number in range(piece.first, piece.end):
         error = piece.refused.get(number)
         if error is not None:
             answers.append(_refusal(number, error))
             continue
         operation, result = next(pairs)
+        if isinstance(result, msgspec.Raw):
+            answers.append(result)
+            continue
         if result is not None:
             answers.append(_refusal(number, result))
             continue
         status = 201 if isinstance(operation, _CREATES) else 200
-        record = msgspec.UNSET if service is None else _record(service, operation)
+        record = msgspec.UNSET if records is None else _record(records, operation)
         answers.append(BulkAnswer(line=number, status=status, record=record))
     return _ENCODER.encode_lines(answers)
 
@@ -327,8 +424,8 @@ def _refusal(line: int, error: FlowtradeError) -> BulkAnswer:
     )
 
 
-def _record(service: Service, operation: Operation) -> DemandRecord | PortfolioRecord:
+def _record(records: Records, operation: Operation) -> DemandRecord | PortfolioRecord:
     if isinstance(operation, AddDemand | SetCurve):
-        return service.demand(operation.id)
+        return records.demand(operation.id)
     assert isinstance(operation, AddPortfolio | SetGroups)  # noqa: S101  # no others here
-    return service.portfolio(operation.id)
+    return records.portfolio(operation.id)

@@ -135,9 +135,15 @@ async def run_batch(request: Api) -> Response[bytes]:
     grant = await context.authorizer.authorize(token)
     if not grant.can_run_batch():
         raise Forbidden("this token may not run a batch")
+    key = await once(request, "batches")
+    if rehearse and key is not None:
+        raise BadRequest("a dry run does nothing, so it takes no Idempotency-Key")
     if rehearse:
         return await large_answer(await context.service.auctioneer.rehearse())
-    record = await context.service.auctioneer.run_batch()
+    if key is None:
+        record = await context.service.auctioneer.run_batch()
+    else:
+        record = await context.service.run_batch_once(key)
     if record.status is BatchStatus.FAILED:
         raise BatchFailed(
             f"batch {record.as_of} failed: {record.error}", orders=tuple(record.orders)

@@ -316,6 +316,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         right=Right.CREATE,
         reply="application/x-ndjson",
         body=f"application/x-ndjson, {ARROW_STREAM}",
+        once=True,
         terse=True,
     ),
     Route(
@@ -387,6 +388,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="POST",
         path="/batch",
         handler=market.run_batch,
+        once=True,
         right=Right.RUN,
         reply="text/plain",
         query=(
@@ -396,7 +398,7 @@ ROUTES: Final[tuple[Route, ...]] = (
                 "Whether to answer what a batch would be, as JSON, and run none.",
             ),
         ),
-        errors=(409,),
+        errors=(409, 422),
     ),
     Route(
         method="GET",

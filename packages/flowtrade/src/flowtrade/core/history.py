@@ -19,6 +19,7 @@ from flowtrade.core.records import (
     product_record,
 )
 from flowtrade.core.state import (
+    Bids,
     DemandView,
     Entity,
     Group,
@@ -226,6 +227,10 @@ class History:
             demands=await in_turns(demands),
             portfolios=await in_turns(portfolios),
         )
+
+    async def own(self, bidder: Id, at: Timestamp) -> Bids:
+        """Return all bids of a bidder as they were, inactive ones too."""
+        return await self._store.bids_at(bidder, at)
 
     async def position(self, key: Id, at: Timestamp, *, unit: float) -> PositionRecord:
         """Return what a portfolio had traded until then.

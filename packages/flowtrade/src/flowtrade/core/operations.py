@@ -63,6 +63,7 @@ __all__ = [
     "Operation",
     "PartitionProduct",
     "PortfolioEntry",
+    "Remember",
     "SetCap",
     "SetCurve",
     "SetGroups",
@@ -236,6 +237,21 @@ class TakeLead(_Op, frozen=True, kw_only=True):
     """Begin a new epoch: whoever led before cannot store batches any more."""
 
 
+class Remember(_Op, frozen=True, kw_only=True):
+    """Remember something under a key, or what is remembered; changes nothing else.
+
+    For what is more than one operation: how far it has come is told by what is
+    remembered, under one key after the other.
+
+    Attributes:
+        once: The key.
+        ids: What to remember, or None to only look.
+    """
+
+    once: Once
+    ids: tuple[str, ...] | None
+
+
 Operation: TypeAlias = (
     AddDemand
     | SetCurve
@@ -248,6 +264,7 @@ Operation: TypeAlias = (
     | Cut
     | StoreBatch
     | TakeLead
+    | Remember
 )
 
 
@@ -367,7 +384,13 @@ def apply(operation: Operation, tx: Transaction) -> tuple[Change, ...]:
             raise KeyReused(once.key)
         return (Repeated(memory.timestamp, memory.ids),)
     changes = _apply(operation, tx)
-    tx.remember(once, tuple(c.entity.id for c in changes if isinstance(c, Added)))
+    made: tuple[str, ...] | None
+    if isinstance(operation, Remember):
+        made = operation.ids
+    else:
+        made = tuple(c.entity.id for c in changes if isinstance(c, Added))
+    if made is not None:
+        tx.remember(once, made)
     return changes
 
 
@@ -400,6 +423,8 @@ def _apply(operation: Operation, tx: Transaction) -> tuple[Change, ...]:
             return (Batched(tx.add_batch(batch)),)
         case TakeLead():
             return (Led(tx.lead()),)
+        case Remember():
+            return ()
 
 
 def issue_timestamp(now: Timestamp, last: Timestamp, operation: Operation) -> Timestamp:

@@ -7,7 +7,8 @@ rights.
 
 Reads of the present come from the mirror; reads of the past are `Service.history`.
 What is asked for stands in `flowtrade.core.bidding`, `flowtrade.core.catalogue` and
-`flowtrade.core.reference`; here is what holds them together.
+`flowtrade.core.reference`, and what is repeated in `flowtrade.core.repeats`; here is
+what holds them together.
 """
 
 from typing import final
@@ -21,6 +22,7 @@ from flowtrade.core.history import History
 from flowtrade.core.mirror import Mirror
 from flowtrade.core.operations import Applied
 from flowtrade.core.reference import References
+from flowtrade.core.repeats import Repeats
 from flowtrade.ports import Clock, IdFactory, Listener, Publisher, Solver, Store
 from flowtrade.settings import AuctionSettings
 
@@ -28,7 +30,7 @@ __all__ = ["DraftDemand", "DraftPortfolio", "ProductFilter", "Service"]
 
 
 @final
-class Service(Bidding, Catalogue, References):
+class Service(Bidding, Catalogue, References, Repeats):
     """The auction service between its ports.
 
     Start `run` in the nursery that owns the service: it loads the mirror and then

@@ -67,5 +67,5 @@ class UseCases:
 
 def repeated_of(applied: Applied) -> Repeated | None:
     """Return what a repeated request was answered with at first, None for a new one."""
-    change = applied.changes[0]
+    change = applied.changes[0] if applied.changes else None
     return change if isinstance(change, Repeated) else None

@@ -58,7 +58,8 @@ class BatchRecord(Model, frozen=True, kw_only=True):
     Attributes:
         as_of: The moment whose demands and portfolios were cleared; unique.
         seq: 1 for the first batch of a store, then without gap.
-        scheduled: The grid point it was run for, or None if asked for by hand.
+        scheduled: The grid point it was run for; if asked for by hand, the moment at
+            which its idempotency key was used first, or None without a key.
         status: Whether there are prices.
         gains: Gains from trade, None if failed.
         products: Results by product; empty if failed.
