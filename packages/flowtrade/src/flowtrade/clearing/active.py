@@ -20,7 +20,7 @@ from typing import TypeAlias, final
 
 import numpy as np
 
-from flowtrade.clearing.activeset import ExactAuction, Side
+from flowtrade.clearing.activeset import ExactAuction, ExactPoint, Side
 from flowtrade.clearing.arrays import FloatArray
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.tiny import TinyForm, solve_positive
@@ -69,11 +69,12 @@ class ActivePoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TinyPoint:
-    """The same in lists."""
+    """The same in lists, and `exact`, before it was rounded."""
 
     z: list[float]
     y: list[float]
     steps: int
+    exact: ExactPoint
 
 
 def solve_active(form: PriceForm, *, deadline: float = np.inf) -> ActivePoint | None:
@@ -293,7 +294,7 @@ class _Search:
                 return None
             sides, good = point.judged()
             if good:
-                return TinyPoint(point.prices(), point.flows(), self.steps)
+                return TinyPoint(point.prices(), point.flows(), self.steps, point)
         return None
 
     def _balance(self, flow: list[float]) -> list[float]:

@@ -8,6 +8,7 @@ float.
 
 from collections.abc import Sequence
 from enum import IntEnum
+from fractions import Fraction
 from math import gcd, isfinite, lcm, ldexp
 from typing import final
 
@@ -204,15 +205,24 @@ class ExactPoint:
         return [self._flow(s) for s in range(len(self.sides))]
 
     def _flow(self, s: int) -> float:
+        above, below = self._ratio(s)
+        return ldexp(above / below, -self.exact.r)
+
+    def flow(self, s: int) -> Fraction:
+        """A piece's flow, not rounded."""
+        above, below = self._ratio(s)
+        return Fraction(above, below << self.exact.r)
+
+    def _ratio(self, s: int) -> tuple[int, int]:
+        """A flow in units of rates."""
         exact, side = self.exact, self.sides[s]
         if side is Side.LOW:
-            return ldexp(exact.low[s], -exact.r)
+            return int(exact.low[s]), 1
         if side is Side.HIGH:
-            return ldexp(exact.high[s], -exact.r)
+            return int(exact.high[s]), 1
         if s in self.held:
-            return ldexp(self.held[s] / self.below, -exact.r)
+            return self.held[s], self.below
         above, below = exact.gain(s)
         fall = exact.top[s] * self.below - self.price[exact.row[s]]
         share = below * self.below
-        flow = int(exact.low[s]) * share + fall * above
-        return ldexp(flow / share, -exact.r)
+        return int(exact.low[s]) * share + fall * above, share

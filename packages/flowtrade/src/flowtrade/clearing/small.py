@@ -23,6 +23,7 @@ from flowtrade.clearing.arrays import FloatArray
 from flowtrade.clearing.market import Market
 from flowtrade.clearing.outcome import Clearing, OutcomeArrays
 from flowtrade.clearing.policy import conversion_warning
+from flowtrade.clearing.still import still_rows
 from flowtrade.clearing.supports import TinySupport, support_tiny
 from flowtrade.clearing.tiny import Row, TinyForm, fits
 from flowtrade.clearing.tinyproof import Piece, TinyAudit, TinyTerms
@@ -154,15 +155,15 @@ class _Small:
             return None
         self._count("solve", asked)
         spent = monotonic() - start
-        self._take_rates(rows, terms, owner, point.y)
+        exact = rows.rates(self.tiny.usage, owner, point.y, point.exact.flow)
+        self._take_rates(part, terms, exact, [j for j, _, _ in rows.anchors])
         opened = open_flows(form, point.z)
         if opened:
             task = LeastRates(self.tiny, part, rows, form, owner, point.y, opened)
             least = task.choose(self.rates, deadline=self.deadline)
             if least is None:
                 return None
-            self._put(least)
-            self._dust(least, terms)
+            self._take_rates(part, terms, least, least)
         support = support_tiny(
             form, point.z, point.y, [self.reference[k] for k in part.products]
         )
@@ -201,11 +202,24 @@ class _Small:
         )
 
     def _take_rates(
-        self, rows: TinyRows, terms: TinyTerms, owner: list[int], y: list[float]
+        self,
+        part: TinyPart,
+        terms: TinyTerms,
+        rates: dict[int, float],
+        rounded: Iterable[int],
     ) -> None:
-        self._put(rows.rates(self.tiny.usage, owner, y))
-        # Differences round; whatever else is small is as true as the large.
-        self._dust([j for j, _, _ in rows.anchors], terms)
+        """Take rates over; of some, what is small is rounding.
+
+        Whatever else is small is as true as the large, but for what nobody takes: who
+        alone is left to trade a product trades nothing.
+        """
+        for j, rate in rates.items():
+            self.rates[j] = rate
+        self._dust(rounded, terms)
+        trading = [j for j in part.portfolios if self.rates[j]]
+        tiny = self.tiny
+        for j in still_rows(tiny.basis, tiny.usage, trading, tiny.blocked):
+            self.rates[j] = 0.0
 
     def _dust(self, portfolios: Iterable[int], terms: TinyTerms) -> None:
         """Rates that are rounding are the zeros they mean."""
@@ -216,10 +230,6 @@ class _Small:
             )
             if abs(self.rates[j]) <= _DUST * reach:
                 self.rates[j] = 0.0
-
-    def _put(self, rates: dict[int, float]) -> None:
-        for j, rate in rates.items():
-            self.rates[j] = rate
 
     def _take_prices(
         self,

@@ -38,6 +38,7 @@ from flowtrade.clearing.rates import open_pieces, smallest_rates
 from flowtrade.clearing.recession import Ray, find_ray, has_unlimited
 from flowtrade.clearing.recover import portfolio_rates
 from flowtrade.clearing.small import clear_small
+from flowtrade.clearing.still import still_portfolios
 from flowtrade.clearing.structure import Structure
 from flowtrade.clearing.supports import find_support
 from flowtrade.models.clearing import (
@@ -218,7 +219,7 @@ class _Run:
         try:
             candidate = solver.solve(self.form, solver.limit(start, self.deadline))
             self._check(candidate)
-            proof = self._audit(self._rates_of(candidate), candidate.z)
+            _, proof = self._proven(self._rates_of(candidate), candidate.z)
         except _GIVEN_UP as error:
             seconds = monotonic() - start
             self.attempts.append(
@@ -257,7 +258,7 @@ class _Run:
     def _rates(self, y: FloatArray) -> FloatArray:
         """Rates of portfolios; those that are rounding are the zeros they mean."""
         rates = portfolio_rates(self.structure, self.form, y)
-        rates[np.abs(rates) <= self._dust] = 0.0
+        rates[(np.abs(rates) <= self._dust) | self._still] = 0.0
         return rates
 
     def _rates_of(self, candidate: Candidate) -> FloatArray:
@@ -272,7 +273,36 @@ class _Run:
         rates[rest] = np.where(
             np.abs(rates[rest]) <= self._dust[rest], 0.0, rates[rest]
         )
+        rates[self._still] = 0.0
         return rates
+
+    @cached_property
+    def _still(self) -> BoolArray:
+        """Which portfolios cannot trade, whoever does."""
+        return self._left_alone(self.structure.live)
+
+    def _left_alone(self, trading: BoolArray) -> BoolArray:
+        blocked = np.diff(self.segments.ptr) == 0
+        terms = self.terms
+        return still_portfolios(terms.basis, terms.usage, trading, blocked)
+
+    def _proven(
+        self, rates: FloatArray, z: FloatArray, proof: Audit | None = None
+    ) -> tuple[FloatArray, Audit]:
+        """Rates and their proof; who alone trades a product trades nothing.
+
+        The others' zeros may be what is wrong, so the certificate has the last word.
+        """
+        proof = proof or self._audit(rates, z)
+        alone = self._left_alone(rates != 0.0)
+        if not alone.any():
+            return rates, proof
+        rest = np.where(alone, 0.0, rates)
+        other = self._audit(rest, z)
+        certified = other.certificate.status is ClearingStatus.CERTIFIED
+        if certified or other.certificate.worst <= proof.certificate.worst:
+            return rest, other
+        return rates, proof
 
     @cached_property
     def _dust(self) -> FloatArray:
@@ -399,9 +429,9 @@ class _Choice:
 
     def __init__(self, run: _Run, candidate: Candidate, proof: Audit) -> None:
         self.run = run
-        self.proof = proof
         self.z = candidate.z
-        self.rates = run._rates_of(candidate)
+        rates = run._rates_of(candidate)
+        self.rates, self.proof = run._proven(rates, candidate.z, proof)
         self.rate_choice = self.price_choice = CanonicalChoice.UNIQUE
         self.free_rates = self.free_bundles = 0
         self._choose_rates(candidate)
@@ -494,7 +524,7 @@ class _Choice:
 
     def _accept(self, rates: FloatArray, z: FloatArray) -> bool:
         """Take a choice over if its proof is as good as the verdict before."""
-        proof = self.run._audit(rates, z)
+        rates, proof = self.run._proven(rates, z)
         was = self.proof.certificate
         if proof.certificate.status is not was.status:
             return False

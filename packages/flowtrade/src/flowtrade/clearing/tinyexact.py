@@ -205,7 +205,7 @@ class _Walk:
         point = exact.solved(self.sides, [float(v) for v in self.z], y)
         if point is None or not point.judged()[1]:
             return None
-        return TinyPoint(point.prices(), point.flows(), steps)
+        return TinyPoint(point.prices(), point.flows(), steps, point)
 
 
 def _fraction(value: float) -> Fraction:

@@ -5,8 +5,9 @@ same rules and to the same numbers, for a dozen orders: there a call of an array
 costs more than the loop. A property holds the two together.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
 from math import inf
 from typing import final
@@ -20,6 +21,8 @@ __all__ = ["TinyMarket", "TinyPart", "TinyRows", "pieces_of"]
 
 _CANCELLED = 1e-14
 """A difference this small against its terms is rounding, as in `structure`."""
+
+_NOTHING = Fraction(0)
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +46,7 @@ class TinyMarket:
         named: Known demands of each portfolio, whether it takes part or not.
         live: Portfolios that take part, ascending.
         feeders: How many of those feed each demand.
+        blocked: Demands that admit rate 0 only.
     """
 
     def __init__(self, columns: Columns) -> None:
@@ -65,6 +69,7 @@ class TinyMarket:
         for row in usage:
             for d, _ in row:
                 self.feeders[d] += 1
+        self.blocked = {d for d, pieces in enumerate(self.pieces) if not pieces}
 
     def parts(self) -> list[TinyPart]:
         """The parts, in the order of their first products."""
@@ -155,9 +160,20 @@ class TinyRows:
         return form, owner + [-1] * count
 
     def rates(
-        self, usage: Sequence[Row], owner: Sequence[int], y: Sequence[float]
+        self,
+        usage: Sequence[Row],
+        owner: Sequence[int],
+        y: Sequence[float],
+        exact: Callable[[int], Fraction] | None = None,
     ) -> dict[int, float]:
-        """Rates of the part's portfolios from the flows of its pieces."""
+        """Rates of the part's portfolios from the flows of its pieces.
+
+        Args:
+            usage: Demands of portfolios.
+            owner: Demand of each piece.
+            y: Flow of each piece.
+            exact: The flow of a piece before it was rounded, if that is known.
+        """
         flow = dict.fromkeys(self.row, 0.0)
         for d, value in zip(owner, y, strict=False):
             if d >= 0:
@@ -167,13 +183,34 @@ class TinyRows:
         for (j, _), value in zip(self.pseudo, y[first:], strict=True):
             out[j] = value
         if self.anchors:
-            others = dict.fromkeys(self.row, 0.0)
-            for j in sorted(out):
-                for d, weight in usage[j]:
-                    others[d] += weight * out[j]
-            for j, d, weight in self.anchors:
-                out[j] = (flow[d] / self.scale[d] - others[d]) / weight
+            flows = list(map(exact or (lambda s: Fraction(y[s])), range(len(owner))))
+            out |= self._left(usage, owner, flows)
         return out
+
+    def _left(
+        self, usage: Sequence[Row], owner: Sequence[int], flows: Sequence[Fraction]
+    ) -> dict[int, float]:
+        """What others leave to the anchors, rounded once.
+
+        It may be less than the rounding of what the others trade, and yet all that is
+        traded of a product.
+        """
+        flow = dict.fromkeys(self.row, _NOTHING)
+        for d, value in zip(owner, flows, strict=True):
+            if d >= 0 and value:
+                flow[d] += value
+        first = len(owner) - len(self.pseudo)
+        others = [(j, int(factor) * flow[d]) for j, d, factor in self.direct]
+        others += [
+            (j, value) for (j, _), value in zip(self.pseudo, flows[first:], strict=True)
+        ]
+        share = {d: Fraction(1.0 / weight) for _, d, weight in self.anchors}
+        for j, rate in others:
+            for d, weight in usage[j]:
+                if rate and d in share:
+                    # As in the anchor's row, so that products balance.
+                    flow[d] -= share[d] * Fraction(weight) * rate
+        return {j: float(flow[d]) for j, d, _ in self.anchors}
 
 
 @final
