@@ -1,7 +1,8 @@
 """Batches: what they gather, what they store, in which order they tell it."""
 
+import sqlite3
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from uuid import UUID
 
 import msgspec
@@ -488,6 +489,51 @@ async def test_a_trade_cap_stops_a_portfolio_at_its_total(tmp_path):
     assert position.traded == pytest.approx(12)
     assert sold.traded == pytest.approx(-12)
     assert stored.results[0].demands == 2  # a cap is no demand of a bidder
+
+
+@pytest.mark.parametrize(
+    "later", [{"horizon": 7.0, "rate_unit": 60.0}, {"horizon": 1.0}, {}]
+)
+async def test_a_replay_takes_the_terms_of_its_batch(tmp_path, later):
+    url = f"sqlite:{tmp_path / 'a.db'}"
+    async with house(url=url) as home:  # without caps
+        _, bids = await home.market()
+        plain = await home.run_batch()
+    async with house(url=url, horizon=1.0, rate_unit=1.0) as home:
+        await home.service.set_curve(bids[ALICE][0], ConstantCurve(price=10))
+        await home.service.set_cap(bids[BOB][1], TradeCap(max_trade=2))
+        capped = await home.run_batch()
+
+    async with house(url=url, **later) as home:
+        for record in (plain, capped):
+            replay = await home.service.auctioneer.replay(parse_timestamp(record.as_of))
+            assert replay.identical
+
+    assert (plain.horizon, plain.rate_unit) == (None, 3600.0)
+    assert (capped.horizon, capped.rate_unit) == (1.0, 1.0)
+    assert capped.portfolios == 2
+    rate = next(iter(capped.products.values())).rate
+    assert rate == pytest.approx(2)  # it was the cap that decided
+
+
+async def test_a_batch_of_a_version_without_terms_takes_those_of_today(tmp_path):
+    path, terms = tmp_path / "a.db", {"horizon": 1.0, "rate_unit": 1.0}
+    async with house(url=f"sqlite:{path}", **terms) as home:
+        _, bids = await home.market()
+        await home.service.set_curve(bids[ALICE][0], ConstantCurve(price=10))
+        await home.service.set_cap(bids[BOB][1], TradeCap(max_trade=2))
+        moment = parse_timestamp((await home.run_batch()).as_of)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(
+            "UPDATE batch SET record = CAST(json_remove(record, '$.horizon', "
+            "'$.rate_unit') AS BLOB)"
+        )
+
+    for today, identical in ((terms, True), ({"horizon": 2.0}, False)):
+        async with house(url=f"sqlite:{path}", **today) as home:
+            replay = await home.service.auctioneer.replay(moment)
+            assert replay.stored.rate_unit is None
+            assert replay.identical is identical
 
 
 async def test_a_cap_holds_exactly_however_late_the_next_batch_is(any_store):

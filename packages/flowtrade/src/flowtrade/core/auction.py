@@ -239,7 +239,7 @@ class Auctioneer:
         if stored is None:
             raise NotFound("batch", format_timestamp(as_of))
         past = Mirror.from_snapshot(await self._store.snapshot(as_of))
-        auction = past.gather(self._limits(as_of))
+        auction = past.gather(self._limits_of(stored))
         targets = stored.record.targets
         verdict = await self._solve(auction, targets)
         solution = verdict.solution
@@ -297,7 +297,7 @@ class Auctioneer:
         return StoredBatch(
             as_of=at,
             scheduled=scheduled,
-            record=_record(scheduled, gathered, verdict, names),
+            record=_record(scheduled, gathered, verdict, names, self._settings),
             portfolios={} if solution is None else solution.portfolios,
             traded=traded,
             expires=at + self._horizon if capped else None,
@@ -319,6 +319,15 @@ class Auctioneer:
         if horizon is None:
             return None
         return Limits(at=at, horizon=horizon, unit=self._settings.rate_unit)
+
+    def _limits_of(self, stored: StoredBatch) -> Limits | None:
+        """Return the limits of a stored batch, whatever the settings are by now."""
+        horizon, unit = stored.record.horizon, stored.record.rate_unit
+        if unit is None:  # of a version that did not note them
+            return self._limits(stored.as_of)
+        if horizon is None:
+            return None
+        return Limits(at=stored.as_of, horizon=horizon, unit=unit)
 
     async def _solve(
         self, auction: AuctionInput, targets: Mapping[Id, float]
@@ -552,6 +561,7 @@ def _record(
     gathered: _Input,
     verdict: _Verdict,
     names: Mapping[Id, str | None],
+    settings: AuctionSettings,
 ) -> BatchRecord:
     solution = verdict.solution
     return BatchRecord(
@@ -571,6 +581,8 @@ def _record(
         error=verdict.error,
         orders=list(verdict.orders),
         set_aside=[] if solution is None else solution.set_aside,
+        horizon=settings.horizon,
+        rate_unit=settings.rate_unit,
     )
 
 

@@ -74,6 +74,10 @@ class BatchRecord(Model, frozen=True, kw_only=True):
         orders: The orders that the failure names, such as crossing unlimited ones.
         set_aside: The orders that it was cleared without, since with their numbers
             nothing could be certified, by id. Their outcome is a rate of zero.
+        horizon: Seconds that its rates were expected to hold, for trade caps; None if
+            there were to be no caps.
+        rate_unit: Seconds in the unit of time of its quantities; None for a batch of a
+            version that did not note it, nor the horizon.
     """
 
     as_of: Rfc3339
@@ -92,6 +96,8 @@ class BatchRecord(Model, frozen=True, kw_only=True):
     error: str | None = None
     orders: list[str] = msgspec.field(default_factory=list)
     set_aside: list[SetAside] = msgspec.field(default_factory=list)
+    horizon: float | None = None
+    rate_unit: float | None = None
 
 
 class BatchPage(Model, frozen=True, kw_only=True):
