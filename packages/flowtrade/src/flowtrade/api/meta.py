@@ -29,7 +29,12 @@ async def live(request: Api) -> Response[bytes]:
 async def ready(request: Api) -> Response[bytes]:
     """Say whether requests can be served and auctions happen: 200 or 503."""
     context = context_of(request)
-    checks = {"mirror": context.service.ready, "store": context.service.healthy}
+    service = context.service
+    checks = {
+        "mirror": service.ready,
+        "store": service.healthy,
+        "solver": service.auctioneer.able,
+    }
     if context.schedule is not None:
         checks["schedule"] = not context.schedule.late
     good = all(checks.values())

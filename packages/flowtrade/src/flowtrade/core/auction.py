@@ -28,6 +28,7 @@ import trio
 from flowtrade.core.mirror import CAP, AuctionInput, Limits, Mirror
 from flowtrade.core.operations import Applied, Cut, StoreBatch
 from flowtrade.core.state import Batched, Entity, StoredBatch
+from flowtrade.core.strays import OneAtATime
 from flowtrade.core.switches import quick_switches
 from flowtrade.core.turns import Turns
 from flowtrade.errors import BatchFailed, NotFound, NotLeader, SolverFailed
@@ -154,13 +155,18 @@ class Auctioneer:
         self._publisher = publisher
         self._settings = settings
         self._turn = trio.Lock()  # fair: first come, first served
-        self._threads = trio.CapacityLimiter(1)
+        self._solving = OneAtATime()
         self._clerks = trio.CapacityLimiter(1)
         self._gathered: _Input = _NOTHING
         self._telling = trio.Lock()  # one batch after the other, whoever ran them
         self._heard: deque[tuple[StoredBatch, AuctionInput]] = deque()
         self._news_came = trio.Event()
         store.subscribe(self._follow)
+
+    @property
+    def able(self) -> bool:
+        """Whether the next auction would be solved: not too many solvers are lost."""
+        return self._solving.able
 
     async def run_batch(
         self, as_of: Timestamp | None = None, *, scheduled: Timestamp | None = None
@@ -338,12 +344,9 @@ class Auctioneer:
             return self._solver.solve(auction, targets=targets, time_limit=limit)
 
         try:
-            # Abandoned on cancellation, so that a solver that ignores its limit holds
-            # up neither the market nor the end of the service.
-            with trio.fail_after(limit + _SLACK):
-                solution = await trio.to_thread.run_sync(
-                    work, abandon_on_cancel=True, limiter=self._threads
-                )
+            # A solver that ignores its limit holds up neither the market nor the end
+            # of the service.
+            solution = await self._solving.run(work, seconds=limit + _SLACK)
         except trio.TooSlowError:
             return _Verdict(error=f"the solver did not answer within {limit:g} s")
         except BatchFailed as error:
