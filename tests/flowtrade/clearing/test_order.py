@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flowtrade.clearing import Clearing, Market, UnboundedMarket, Uncertified, clear
@@ -114,6 +114,10 @@ def assert_balanced(auction, clearing: Clearing):
 
 
 @given(SEEDS)
+@example(141)  # a rate was one order's rounding, another's imbalance
+@example(286)
+@example(715)
+@example(1687)  # an open rate of 1e-18 beside rates of 1
 @settings(max_examples=150)
 def test_every_order_of_the_input_is_answered_alike(seed):
     chance = random.Random(seed)  # noqa: S311 - no secret
@@ -139,6 +143,8 @@ def test_every_order_of_the_input_is_answered_alike(seed):
 
 
 @given(SEEDS)
+@example(286)  # rates of 1e-17 were all that was traded
+@example(2093)
 @settings(max_examples=150)
 def test_products_balance_to_the_letter_where_hardly_anything_trades(seed):
     chance = random.Random(seed)  # noqa: S311 - no secret
@@ -156,6 +162,7 @@ def test_who_alone_holds_a_product_spoils_no_order_of_the_portfolios(limit):
     curves = {**NO_HOLDER_BUT_ONE["demand_curves"], "d0": deep}
 
     seen = set()
+    deepest = 0.0
     for order in itertools.permutations(portfolios):
         auction = {
             "demand_curves": curves,
@@ -164,9 +171,10 @@ def test_who_alone_holds_a_product_spoils_no_order_of_the_portfolios(limit):
         clearing = clear(Market.from_auction(auction))
         assert_balanced(auction, clearing)
         assert clearing.portfolios["f1"].rate == 0.0
+        deepest = clearing.portfolios["f6"].rate
         seen.add(tuple(clearing.portfolios[name].rate for name in sorted(portfolios)))
 
-    assert clearing.portfolios["f6"].rate == pytest.approx(2 * limit, rel=1e-3)
+    assert deepest == pytest.approx(2 * limit, rel=1e-3)
     assert len(seen) == 1  # to the bit
 
 
@@ -189,3 +197,22 @@ def test_a_tiny_trade_of_tiny_orders_is_a_trade(unit):
     assert clearing.portfolios["buyer"].rate == 0.5 * unit
     assert clearing.portfolios["seller"].rate == -0.5 * unit
     assert clearing.portfolios["alone"].rate == 0.0
+
+
+def test_a_tiny_order_among_large_ones_has_its_rate():
+    # 1e-18 is nothing in what the product trades, and all that the bidder wants.
+    auction = {
+        "demand_curves": {
+            "buyer": [{"rate": 0, "price": 10}, {"rate": 1, "price": 5}],
+            "seller": {"min_rate": -1, "max_rate": 0, "price": 7.5},
+            "mite": {"min_rate": 0, "max_rate": 1e-18, "price": 9},
+        },
+        "portfolios": {
+            name: {"demand": name, "basis": "A"} for name in ("buyer", "seller", "mite")
+        },
+    }
+
+    clearing = clear(Market.from_auction(auction))
+
+    assert clearing.portfolios["mite"].rate == 1e-18
+    assert clearing.portfolios["buyer"].rate == 0.5

@@ -52,6 +52,9 @@ _PARTS = 16
 _DUST = 1e-13
 """Rates this small against the range of their demands are rounding, as in `solve`."""
 
+_HIDDEN = 1e-15
+"""Share of a sum of floats that is its rounding."""
+
 _TIE = 1e-9
 """Distance from the price, against the price scale, that counts as none."""
 
@@ -216,10 +219,34 @@ class _Small:
         for j, rate in rates.items():
             self.rates[j] = rate
         self._dust(rounded, terms)
+        self._drowned(part)
         trading = [j for j in part.portfolios if self.rates[j]]
         tiny = self.tiny
         for j in still_rows(tiny.basis, tiny.usage, trading, tiny.blocked):
             self.rates[j] = 0.0
+
+    def _drowned(self, part: TinyPart) -> None:
+        """Rates that round away in every sum they are part of are zeros.
+
+        An order of its own, however small, is all of its demand's sum.
+        """
+        rates, tiny = self.rates, self.tiny
+        floor = _HIDDEN * max([abs(rates[j]) for j in part.portfolios])
+        small = [j for j in part.portfolios if 0.0 < abs(rates[j]) <= floor]
+        if not small:
+            return
+        gross: dict[int, float] = {}
+        sums = {
+            j: [*tiny.basis[j], *((~d, weight) for d, weight in tiny.usage[j])]
+            for j in part.portfolios
+        }
+        for j, row in sums.items():
+            for place, weight in row:
+                share = abs(weight * rates[j])
+                gross[place] = gross.get(place, 0.0) + share
+        for j in small:
+            if all(abs(w * rates[j]) <= _HIDDEN * gross[at] for at, w in sums[j]):
+                rates[j] = 0.0
 
     def _dust(self, portfolios: Iterable[int], terms: TinyTerms) -> None:
         """Rates that are rounding are the zeros they mean."""
