@@ -117,7 +117,10 @@ async def test_names_nested_without_end_do_not_stop_the_market(tmp_path):
 
 async def test_if_match_takes_a_list_and_several_lines(client, names):
     path = filled("/demand/{demand_id:str}", names)
-    for shape in ('"2020-01-01T00:00:00Z", {}', '{} ,"x"', 'W/"y",{}', "{}"):
+    shapes = ('"2020-01-01T00:00:00Z", {}', '{} ,"x"', 'W/"y",{}', "{}")
+    # Empty elements count for nothing (RFC 9110 §5.6.1.2).
+    shapes += (", {}", "{},", ' , ,"x",\t, {} ,,', ",,{}, ,")
+    for shape in shapes:
         tag = (await client.get(path)).headers["etag"]
         headers = {"If-Match": shape.format(tag)}
         reply = await client.put(path, json={"price": 2}, headers=headers)
@@ -135,7 +138,17 @@ async def test_tags_that_no_version_has_are_412_and_what_is_no_tag_400(client, n
         reply = await client.patch(path, json={}, headers={"If-Match": text})
         assert reply.status_code == 412, text
         assert reply.json()["code"] == "version-mismatch"
-    for text in ("x", '"', "", f"{tag}, *", f"{tag}{tag}", 'w/"x"', '"a b"', "*, *"):
+    for text in (
+        "x",
+        '"',
+        "",
+        f"{tag}, *",
+        f"{tag}{tag}",
+        'w/"x"',
+        '"a b"',
+        "*, *",
+        ",",
+    ):
         reply = await client.delete(path, headers={"If-Match": text})
         assert reply.status_code == 400, text
     assert (await client.get(path)).headers["etag"] == tag

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from flowtrade.api.arrow import ARROW_STREAM, _by_columns, _by_rows
 from flowtrade.api.bulk import _read
-from flowtrade.errors import RequestError
 from flowtrade.ids import TimeOrderedIds
 from flowtrade.settings import ServerSettings, Settings, StoreSettings
 from flowtrade.testing.bench import open_bench
@@ -222,6 +221,25 @@ def meaning(line):
     """What a row comes to: an operation, or the words of its refusal."""
     service = SimpleNamespace(new_id=lambda _kind, _data: str(UUID(int=6)))
     result = _read(service, str(UUID(int=1)), line)
-    if isinstance(result, RequestError):
+    if isinstance(result, Exception):
         return type(result), str(result)
     return result, repr(result)
+
+
+async def test_a_table_without_curves_withdraws_none(client):
+    made = await post(
+        client,
+        stream([{"op": "create_demand", "curve": [{"rate": 0.0, "price": 1.0}]}]),
+    )
+    demand = made[0]["record"]["id"]
+    rows = [{"op": "set_curve", "id": demand}]
+    bare = pa.schema([field for field in SCHEMA if field.name in ("op", "id")])
+
+    (refused,) = await post(client, stream(rows, bare))
+    kept = (await client.get(f"/demand/{demand}")).json()["curve_data"]
+    (withdrawn,) = await post(client, stream(rows))
+
+    assert (refused["status"], refused["code"]) == (422, "invalid")
+    assert "curve_data" in refused["detail"]
+    assert kept == [{"rate": 0.0, "price": 1.0}]
+    assert withdrawn["record"]["curve_data"] is None

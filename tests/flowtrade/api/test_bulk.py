@@ -15,7 +15,7 @@ from flowtrade.api.bulk import _answers, _Piece, _read, _read_piece
 from flowtrade.api.bulklines import read_line, read_line_plainly
 from flowtrade.api.problems import BadRequest
 from flowtrade.core.bidding import Bidding
-from flowtrade.errors import RequestError, StoreBusy
+from flowtrade.errors import StoreBusy
 from flowtrade.ids import TimeOrderedIds
 from flowtrade.models.bulk import BulkAnswer, BulkCreateDemand
 from flowtrade.settings import ServerSettings, Settings
@@ -31,7 +31,7 @@ LINES = {"Content-Type": "application/x-ndjson"}
 def meaning(line):
     """What a line comes to: an operation, or the words of its refusal."""
     result = _read(SERVICE, BIDDER, line)
-    if isinstance(result, RequestError):
+    if isinstance(result, Exception):
         return type(result), str(result)
     return result, repr(result)  # which tells 0.0 from -0.0
 
@@ -298,7 +298,7 @@ def test_lines_mean_the_same_together_and_one_by_one(plain, odd):
     rest = iter(piece.operations)
     found = [next(rest) if one is None else one for one in found]
     assert [
-        (type(one), str(one)) if isinstance(one, RequestError) else (one, repr(one))
+        (type(one), str(one)) if isinstance(one, Exception) else (one, repr(one))
         for one in found
     ] == [meaning(line) for line in lines]
     assert list(rest) == []
@@ -343,3 +343,38 @@ async def test_others_have_their_turn_while_a_long_body_is_read_and_answered(
     pieces = -(-LONG // 250)
     assert len(reply.text.splitlines()) == LONG
     assert turns >= 2 * pieces
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        '[{"rate": 1, "price": 1}]',
+        '[{"rate": 0, "price": 1}, {"rate": 1, "price": 2}]',
+        "[]",
+        '{"price": 1, "min_rate": 1}',
+        '"x"',
+        '[{"rate": 0, "price": 1e999}]',
+        '{"price": 1e999}',
+        '{"price": 1, "min_rate": -1e999}',
+    ],
+)
+async def test_a_line_is_refused_as_a_request_of_its_own_is(client, curve):
+    new = {"app_data": None, "curve_data": None}
+    made = (await client.post("/demand", json=new)).json()["id"]
+    line = f'{{"op": "set_curve", "id": "{made}", "curve_data": {curve}}}'
+    typed = {"Content-Type": "application/json"}
+
+    alone = await client.put(f"/demand/{made}", content=curve, headers=typed)
+    reply = await client.post("/bulk", content=line, headers=LINES)
+
+    told = json.loads(reply.content)
+    assert alone.status_code in (400, 422)
+    assert (told["status"], told["code"]) == (alone.status_code, alone.json()["code"])
+
+
+async def test_a_line_with_a_group_that_is_none_says_what_is_wrong(client):
+    line = {"op": "create_portfolio", "app_data": 1, "demand": 7, "basis": None}
+    reply = await client.post("/bulk", content=json.dumps(line), headers=LINES)
+
+    told = json.loads(reply.content)
+    assert (told["status"], told["code"]) == (422, "group.type")

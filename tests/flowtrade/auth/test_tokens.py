@@ -98,6 +98,15 @@ async def test_a_payload_that_is_no_claims_is_refused(authorizer, payload):
         await authorizer.authorize(KEY.sign(payload))
 
 
+@pytest.mark.parametrize("bad", [b"\xff", b"\xc3(", b"\xed\xa0\x80", b"\xc0\x80"])
+async def test_claims_that_are_not_read_are_utf_8_all_the_same(authorizer, bad):
+    payload = b'{"exp": %d, "nick": "%b"}'
+    await authorizer.authorize(KEY.sign(payload % (IN_AN_HOUR, "é".encode())))
+
+    with pytest.raises(Unauthorized):
+        await authorizer.authorize(KEY.sign(payload % (IN_AN_HOUR, bad)))
+
+
 async def test_clocks_may_differ_by_the_leeway(authorizer):
     for claims in ({"exp": NOW - 29}, {"exp": IN_AN_HOUR, "nbf": NOW + 29}):
         await authorizer.authorize(token(**claims))

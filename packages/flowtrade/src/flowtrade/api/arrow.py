@@ -284,6 +284,8 @@ def _curve(row: Mapping[str, Any]) -> dict[str, Any]:
     constant = row.get("constant")
     if constant is not None and row.get("curve") is not None:
         raise ValueError("a row has a curve or a constant, not both")
+    if "curve" not in row and "constant" not in row and row["op"] == "set_curve":
+        return {}  # a table without curves withdraws none
     return {"curve_data": row.get("curve") if constant is None else constant}
 
 

@@ -54,7 +54,6 @@ from flowtrade.core.turns import Turns
 from flowtrade.errors import (
     FlowtradeError,
     Forbidden,
-    InvalidRequest,
     RequestError,
     ServiceError,
 )
@@ -82,6 +81,7 @@ _MOST: Final = 40_000
 _NDJSON: Final = "application/x-ndjson"
 _CREATES: Final = (AddDemand, AddPortfolio)
 _Line: TypeAlias = BulkLine | RequestError
+_Refused: TypeAlias = RequestError | CurveError | GroupError
 
 _PIECE: Final = 250
 """Lines that are read, or answered, at once: less than half a millisecond."""
@@ -102,7 +102,7 @@ class _Piece(msgspec.Struct, frozen=True):
 
     first: int
     operations: list[Operation]
-    refused: dict[int, RequestError]
+    refused: dict[int, _Refused]
 
     @property
     def end(self) -> int:
@@ -294,11 +294,11 @@ def _read_piece(
     first: int,
 ) -> _Piece:
     operations: list[Operation] = []
-    refused: dict[int, RequestError] = {}
+    refused: dict[int, _Refused] = {}
     plain = are_canonical(list(_ids(lines)))
     for number, line in enumerate(lines, start=first):
         made = (plain and _plain_operation(bidder, line)) or _read(ids, bidder, line)
-        if isinstance(made, RequestError):
+        if isinstance(made, RequestError | CurveError | GroupError):
             refused[number] = made
         else:
             operations.append(made)
@@ -331,14 +331,12 @@ def _plain_operation(bidder: Id, line: BulkLine | RequestError) -> Operation | N
 
 def _read(
     ids: MakesIds, bidder: Id, line: BulkLine | RequestError
-) -> Operation | RequestError:
+) -> Operation | _Refused:
     if isinstance(line, RequestError):
         return line
     try:
         return _operation(ids, bidder, line)
-    except (CurveError, GroupError) as error:
-        return InvalidRequest(str(error))
-    except RequestError as error:
+    except (CurveError, GroupError, RequestError) as error:
         return error
 
 
@@ -418,7 +416,11 @@ def _answers(
     return _ENCODER.encode_lines(answers)
 
 
-def _refusal(line: int, error: FlowtradeError) -> BulkAnswer:
+def _refusal(line: int, error: FlowtradeError | _Refused) -> BulkAnswer:
+    if isinstance(error, CurveError | GroupError):
+        # By the rule that is broken, as where it is the whole body.
+        code = error.kind.value if isinstance(error, CurveError) else error.code
+        return BulkAnswer(line=line, status=422, code=code, detail=str(error))
     return BulkAnswer(
         line=line, status=status_of(error), code=error.code, detail=str(error)
     )

@@ -81,6 +81,8 @@ def read_line_plainly(text: bytes) -> BulkLine | RequestError:
     except BadRequest as error:
         return error
     except msgspec.ValidationError as error:
+        if "out of range" in str(error):  # no number of ours; as in a body of one value
+            return BadRequest(f"the line cannot be read: {error}")
         return InvalidRequest(str(error))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return BadRequest(f"the line cannot be read: {error}")

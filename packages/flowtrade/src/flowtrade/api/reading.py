@@ -55,7 +55,12 @@ _POINTS: Final = msgspec.json.Decoder(tuple[Point, ...])
 
 # RFC 9110 §8.8.3, entity-tag, and §5.6.1, a list of them.
 _TAG: Final = re.compile(r'(W/)?"([!#-~\x80-\xff]*)"')
-_TAGS: Final = re.compile(rf"{_TAG.pattern}(?:[ \t]*,[ \t]*{_TAG.pattern})*").fullmatch
+_COMMAS: Final = r"(?:[ \t]*,)"
+"""Between elements of a list, and around it: empty ones count for nothing."""
+_TAGS: Final = re.compile(
+    rf"{_COMMAS}*[ \t]*{_TAG.pattern}"
+    rf"(?:{_COMMAS}+[ \t]*{_TAG.pattern})*{_COMMAS}*"
+).fullmatch
 
 
 def bearer(request: Api) -> str:
