@@ -2,6 +2,9 @@
 
 import itertools
 import re
+import socket
+import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 import trio
@@ -10,6 +13,8 @@ import trio.testing
 from flowtrade.ports import CONNECTION
 from flowtrade.serve import serve
 from flowtrade.serve import server as server_module
+from flowtrade.serve.connection import ServedConnection
+from netcore.http import Limits
 
 
 class Echo:
@@ -325,19 +330,63 @@ async def test_an_answer_that_a_bug_cuts_short_has_no_end(app, peer, caplog):
 @pytest.mark.parametrize(
     ("sent", "setting"),
     [
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow", "_IDLE"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow", "_HEAD"),
         (b"", "_IDLE"),
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab", "_BODY_STALL"),
     ],
 )
+@pytest.mark.parametrize("before", [0, 1])
 async def test_a_peer_that_keeps_us_waiting_is_cut_off(
-    peer, sent, setting, monkeypatch
+    peer, sent, setting, before, monkeypatch
 ):
+    if before:
+        await peer.send_all(GET % b"/")
+        await until(peer, b"hello")
     monkeypatch.setattr(server_module, setting, 0.05)
     await peer.send_all(sent)
 
-    with trio.fail_after(60):
-        assert await peer.receive_some() == b""
+    assert await until_end(peer) == b""
+
+
+def test_a_head_has_its_time_from_its_first_byte(monkeypatch):
+    ours, theirs = socket.socketpair()
+    now = [0.0]
+    monkeypatch.setattr(trio, "current_time", lambda: now[0])
+    with ours, theirs:
+        line = ServedConnection(ours, None, Limits())
+        limits = {"head": 5.0, "idle": 75.0, "stall": 30.0}
+        assert not line.overdue(75.0, **limits)
+        assert line.overdue(75.1, **limits)
+        for now[0], piece in ((70.0, b"G"), (73.0, b"E"), (74.0, b"T")):
+            line._note(piece, done=False)
+        assert not line.overdue(75.0, **limits)
+        assert line.overdue(75.1, **limits)
+        line._note(b" / HTTP/1.1\r\nContent-Length: 1\r\n\r\n", done=False)
+        assert not line.overdue(104.0, **limits)
+        assert line.overdue(104.1, **limits)
+        line._note(b"x", done=True)
+        assert not line.overdue(149.0, **limits)
+        assert line.overdue(149.1, **limits)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (GET % b"/", b"200"),
+        (GET % b"/pieces", b"200"),
+        (b"GET / HTTP/1.0\r\nHost: x\r\nConnection: close\r\n\r\n", b"200"),
+        (b"GET /\r\n\r\n", b"505"),
+    ],
+)
+async def test_every_answer_tells_its_time(peer, sent, status):
+    earliest = int(time.time())
+    await peer.send_all(sent)
+    data = await until(peer, b"\r\n\r\n")
+
+    assert data.startswith(b"HTTP/1.1 " + status)
+    (told,) = re.findall(rb"\r\n[Dd]ate: ([^\r]+ GMT)\r\n", data)
+    at = parsedate_to_datetime(told.decode()).timestamp()
+    assert earliest <= at <= time.time()
 
 
 def push_alone(connection, data):

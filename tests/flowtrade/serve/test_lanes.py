@@ -32,6 +32,15 @@ TOKEN = (
 NEW = f'{{"app_data":"{DEMAND}","curve_data":{{"price":1}}}}'.encode()
 LIMITS = Limits(max_head=600, max_headers=12, max_body=300)
 
+
+@pytest.fixture(autouse=True, scope="module")
+def one_moment():
+    """Answers of two seconds would differ."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flowtrade.serve.connection._date", lambda: "now")
+        yield
+
+
 TARGETS = [
     "/demand",
     f"/demand/{DEMAND}",

@@ -21,6 +21,7 @@ thousand sends and no task switch.
 import errno
 import logging
 import socket
+import time
 from collections import deque
 from collections.abc import (
     Awaitable,
@@ -31,7 +32,9 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager, suppress
+from email.utils import formatdate
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, cast, final
 
 import trio
@@ -73,6 +76,7 @@ _BEGUN: Final = 16_384
 head and body apart are as welcome on the short way with their next one."""
 
 _HEAD_END: Final = b"\r\n\r\n"
+_LINE_END: Final = b"\r\n"
 
 _LINGER: Final = 1.0
 """Seconds that a peer gets to read the last answer and to close."""
@@ -236,6 +240,7 @@ class ServedConnection:
         self, status: int, headers: Iterable[tuple[str, str]], body: bytes
     ) -> None:
         """Send a whole response."""
+        headers = _with_date(headers)
         plain = self._plain
         if plain is None:
             data = self._http.respond(status, headers=headers, body=body)
@@ -283,18 +288,19 @@ class ServedConnection:
         for callback in tuple(self._callbacks.values()):
             callback()
 
-    def overdue(self, now: float, *, idle: float, stall: float) -> bool:
+    def overdue(self, now: float, *, head: float, idle: float, stall: float) -> bool:
         """Say whether the peer has kept us waiting for too long.
 
         Args:
             now: In trio's time.
-            idle: Seconds for a request's head, and between requests.
+            head: Seconds for the rest of a request's head once it has begun.
+            idle: Seconds until it begins, and between requests.
             stall: Seconds in which some of a body must arrive.
         """
         waited = now - self._since
         match self._phase:
             case _Phase.IDLE:
-                return waited > idle
+                return waited > (head if self._head else idle)
             case _Phase.BODY:
                 return waited > stall
             case _Phase.ANSWER:
@@ -352,6 +358,8 @@ class ServedConnection:
             _log.exception(_BUG, request.method)
             self._stopping = True
             data = _head(500, (), _Framing.BY_CLOSE)
+        else:
+            data = _dated(data)
         await self._send_all(data)
 
     async def _read(self, data: bytes) -> list[Request] | None:
@@ -369,7 +377,7 @@ class ServedConnection:
             if http.fault is not None:
                 raise http.fault
         except HttpProtocolError as fault:
-            await self._send_all(http.respond_fault(fault))
+            await self._send_all(_dated(http.respond_fault(fault)))
             return None
         self._note(data, done=bool(requests))
         if not requests and (interim := http.interim()):
@@ -398,6 +406,8 @@ class ServedConnection:
         if done:
             self._phase, self._head = _Phase.IDLE, b""
         elif self._phase is _Phase.IDLE:
+            if not self._head:
+                self._since = trio.current_time()
             self._head += data
             if _HEAD_END not in self._head:
                 self._head = self._head[-3:]  # an end may be cut anywhere
@@ -514,10 +524,37 @@ def _chunk(data: bytes) -> bytes:
 
 def _head(status: int, headers: Iterable[tuple[str, str]], framing: _Framing) -> bytes:
     """Return the head of a response in pieces, after which the connection ends."""
+    headers = _with_date(headers)
     whole = encode_response(status, headers=headers, to_method="HEAD", close=True)
     chunked = framing is _Framing.CHUNKED
     line = b"Transfer-Encoding: chunked\r\n" if chunked else b""
     return whole.replace(b"Content-Length: 0\r\n", line)
+
+
+def _with_date(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return headers with the time first (RFC 9110 §6.6.1), if they have none."""
+    found = list(headers)
+    if not any(
+        len(name) == len("date") and name.lower() == "date" for name, _ in found
+    ):
+        found.insert(0, ("Date", _date()))
+    return found
+
+
+def _dated(response: bytes) -> bytes:
+    """Return a whole response, which has no time, with the time first."""
+    line, end, rest = response.partition(_LINE_END)
+    return b"%b%bDate: %b%b%b" % (line, end, _date().encode(), end, rest)
+
+
+def _date() -> str:
+    return _date_of(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _date_of(second: int) -> str:
+    # Written once a second: of a short answer it would be a good part of the work.
+    return formatdate(second, usegmt=True)
 
 
 def _address(ask: Callable[[], Any]) -> Any:  # noqa: ANN401  # what sockets return

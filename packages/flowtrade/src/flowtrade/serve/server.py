@@ -34,9 +34,13 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 1024
 _MAX_CONNECTIONS: Final = 10_000
-_IDLE: Final = 20
-"""Seconds a connection may be open without a complete request head (slow senders of
-headers) or between two requests."""
+_HEAD: Final = 5.0
+"""Seconds in which a request's head must be complete once it has begun (slow senders of
+headers)."""
+
+_IDLE: Final = 75.0
+"""Seconds a connection may be open before its first request or between two: longer than
+the pauses of a proxy's pool, which would send its next request into a closing one."""
 
 _BODY_STALL: Final = 30.0
 """Seconds in which some of an announced body must arrive."""
@@ -183,7 +187,7 @@ class _Server:
             await trio.sleep(_LOOK)
             now = trio.current_time()
             for connection in tuple(self._connections):
-                if connection.overdue(now, idle=_IDLE, stall=_BODY_STALL):
+                if connection.overdue(now, head=_HEAD, idle=_IDLE, stall=_BODY_STALL):
                     connection.abort()
 
     async def drain(self, grace: float) -> None:
