@@ -10,6 +10,7 @@ LAPACK.
 from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt
+from time import monotonic
 from typing import Any, final
 
 import numpy as np
@@ -22,13 +23,32 @@ from flowtrade.clearing.pairs import Pairs, row_pairs
 from flowtrade.clearing.rowmap import RowMap
 from flowtrade.clearing.speedups import COMPILED
 
-__all__ = ["Assembler", "Factor", "SingularMatrix"]
+__all__ = ["FACTORS", "Assembler", "Factor", "SingularMatrix", "TooLarge"]
+
+FACTORS = 24
+"""Factors of a dense matrix that a solve must have time for: most take 14 to 20, and
+the machine may be busy. Markets beyond are left to a sparse system."""
 
 _WHOLE = 96
 """Columns up to which a small market is not worth the elimination of any."""
 
 _DELTA_GROWTH = 100.0
 _DELTA_TRIES = 8
+
+
+_SPEED = 5e10
+"""Floating point operations of a second in a factorisation by one thread (measured at
+2,000 to 4,000 prices)."""
+
+_SWIFT = 0.1
+"""Seconds that are not worth a refusal: the clock is read between factors."""
+
+_LARGEST = 16384
+"""Prices whose dense matrix is still made: 2 GiB."""
+
+
+class TooLarge(ArithmeticError):
+    """So many prices hang together that their dense matrix is not worth beginning."""
 
 
 class SingularMatrix(ArithmeticError):
@@ -50,6 +70,36 @@ class Assembler:
         self.width = rowmap.shape[1]
         self.products = products
         self._compiled = compiled
+
+    def fits(self, factors: int, *, deadline: float) -> bool:
+        """Whether there is room and time for some factors: LAPACK reads no clock.
+
+        Args:
+            factors: How many are wanted.
+            deadline: Value of `time.monotonic` at which to be done.
+        """
+        seconds = factors * self._seconds
+        in_time = seconds <= max(_SWIFT, deadline - monotonic())
+        return in_time and self.products <= _LARGEST
+
+    def check(self, factors: int, *, deadline: float) -> None:
+        """Refuse what `fits` denies.
+
+        Raises:
+            TooLarge: Room or time is too short.
+        """
+        if not self.fits(factors, deadline=deadline):
+            raise TooLarge(
+                f"{self.products} prices hang together: their dense matrix takes "
+                f"{8e-6 * self.products**2:.0f} MB (at most {8e-6 * _LARGEST**2:.0f}), "
+                f"and solving with it about {factors * self._seconds:.0f} s, of which "
+                f"{max(deadline - monotonic(), 0.0):.0f} are left"
+            )
+
+    @property
+    def _seconds(self) -> float:
+        """About how long a factorisation takes."""
+        return self.products**3 / 3.0 / _SPEED
 
     def factor(self, weights: FloatArray, delta: FloatArray | float) -> "Factor":
         """Factorise T' diag(weights) T + diag(delta).

@@ -8,6 +8,7 @@ compared by the same merit; there is nobody to publish them to, so no certificat
 import numpy as np
 
 from flowtrade.clearing.active import solve_active
+from flowtrade.clearing.assembly import FACTORS
 from flowtrade.clearing.highs import Core, SolverFailed, solve_highs
 from flowtrade.clearing.interior import solve_interior
 from flowtrade.clearing.polish import Polished, polish
@@ -74,5 +75,7 @@ def _interior_wide(form: PriceForm, deadline: float) -> Polished | None:
 
 
 def _highs(form: PriceForm, deadline: float) -> Polished | None:
-    z, y, _ = solve_highs(form, Core.HIPO, deadline=deadline)
+    is_dense = form.assembler.fits(FACTORS, deadline=deadline)
+    core = Core.HIPO if is_dense else Core.HIPO_AUGMENTED
+    z, y, _ = solve_highs(form, core, deadline=deadline)
     return polish(form, z, y, deadline=deadline)

@@ -11,6 +11,7 @@ are worth linear programs for their ranges.
 """
 
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 from scipy import linalg, sparse
@@ -32,6 +33,15 @@ _AT_BOUND = 1e-10
 
 _RANK = 1e-9
 """Relative size below which a pivot is rounding."""
+
+_RANK_SPEED = 2.5e10
+"""Floating point operations of a second while a rank is found (measured at 8,000)."""
+
+_SWIFT = 0.1
+"""Seconds that are taken whatever the time."""
+
+_LARGEST_RANK = 16384
+"""Columns whose rank is found at the most: matrices of 2 GiB."""
 
 _LARGEST_PROGRAM = 1500
 """Undetermined prices per linear program; beyond, ranges are left open."""
@@ -73,13 +83,17 @@ class Ranges:
     known: BoolArray
 
 
-def find_face(form: PriceForm, z: FloatArray, y: FloatArray) -> Face:
+def find_face(
+    form: PriceForm, z: FloatArray, y: FloatArray, *, deadline: float = np.inf
+) -> Face:
     """Find the intervals of rows and the columns they leave open.
 
     Args:
         form: The market.
         z: Optimal prices.
         y: Optimal flows.
+        deadline: Value of `time.monotonic` at which to be done. Columns whose rank
+            there is no time to find count as open.
     """
     value = form.map.forward(z)
     lower, upper = price_intervals(form, value, y)
@@ -90,7 +104,7 @@ def find_face(form: PriceForm, z: FloatArray, y: FloatArray) -> Face:
     lower = np.where(pinned, value, lower)
     upper = np.where(pinned, value, upper)
     left = _peel(form.map.table, pinned, form.columns)
-    if len(left):
+    if len(left) and _is_affordable(len(left), deadline):
         left = _unsettled(form.map.table, pinned, left, form.columns)
     return Face(lower, upper, left)
 
@@ -230,6 +244,13 @@ def _peel(table: Ragged, pinned: BoolArray, columns: int) -> IntArray:
             break
         settled[column[lone]] = True
     return np.flatnonzero(~settled)
+
+
+def _is_affordable(columns: int, deadline: float) -> bool:
+    """Whether there is room and time for the rank of so many: LAPACK reads no clock."""
+    seconds = columns**3 / 3.0 / _RANK_SPEED
+    in_time = seconds <= max(_SWIFT, deadline - monotonic())
+    return in_time and columns <= _LARGEST_RANK
 
 
 def _unsettled(

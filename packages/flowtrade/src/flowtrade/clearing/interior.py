@@ -39,7 +39,7 @@ from flowtrade.clearing._speedups import (
     push_rows,
 )
 from flowtrade.clearing.arrays import FloatArray, IntArray
-from flowtrade.clearing.assembly import Factor, SingularMatrix
+from flowtrade.clearing.assembly import FACTORS, Factor, SingularMatrix
 from flowtrade.clearing.priceform import PriceForm
 from flowtrade.clearing.speedups import COMPILED
 
@@ -115,11 +115,15 @@ def solve_interior(
 
     Returns:
         The last point; judge it by a certificate, not by how it ended.
+
+    Raises:
+        TooLarge: There is no room for the matrix, or no time for its factors.
     """
     if not len(form):
         return InteriorPoint(
             InteriorEnd.CONVERGED, np.zeros(form.columns), np.zeros(0), 0
         )
+    form.assembler.check(FACTORS, deadline=deadline)
     # A point that overflows ends the iteration: `_judge` sees it.
     with np.errstate(all="ignore"):
         return _Iteration(form, compiled=compiled).run(max_iterations, deadline)
@@ -183,7 +187,7 @@ class _Iteration:
             if stalled >= 12:
                 end = InteriorEnd.STALLED
                 break
-            if monotonic() > deadline:
+            if monotonic() > deadline or not form.assembler.fits(1, deadline=deadline):
                 end = InteriorEnd.TIME
                 break
             try:

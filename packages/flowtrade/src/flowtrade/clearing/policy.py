@@ -17,6 +17,7 @@ import numpy as np
 
 from flowtrade.clearing.active import solve_active
 from flowtrade.clearing.arrays import FloatArray
+from flowtrade.clearing.assembly import FACTORS
 from flowtrade.clearing.highs import Core, SolverFailed, solve_highs
 from flowtrade.clearing.interior import solve_interior
 from flowtrade.clearing.polish import polish
@@ -183,6 +184,8 @@ def _interior_wide(form: PriceForm, deadline: float) -> Candidate:
 
 def _highs(core: Core) -> Callable[[PriceForm, float], Candidate]:
     def solve(form: PriceForm, deadline: float) -> Candidate:
+        if core is Core.HIPO:  # its normal matrix is as dense as ours
+            form.assembler.check(FACTORS, deadline=deadline)
         z, y, point = solve_highs(form, core, deadline=deadline)
         better = polish(form, z, y, deadline=deadline)
         return Candidate(

@@ -77,6 +77,9 @@ _SHARPER = 3
 _MANY = 300
 """Prices from which on a factor is dear."""
 
+_FEWEST = 3
+"""Factors without the time for which a window is not opened."""
+
 _IDLE = 12
 """Steps in a row without halving the imbalance after which a round gives up."""
 
@@ -128,6 +131,8 @@ def polish(
     steps = 0
     found = [Polished(z, y, 0, 0.0)]
     for window in windows:
+        if not form.assembler.fits(_FEWEST, deadline=deadline):
+            break
         newton = _Newton(form, z, y, window=window, flat=flat, compiled=compiled)
         newton.run(deadline)
         steps += newton.steps

@@ -483,7 +483,7 @@ class _Choice:
         support = find_support(run.form, z, y, run.reference)
         if support is not None and (composites is None or not support.open):
             return support.ranges, support.open, support.z
-        face = find_face(run.form, z, y)
+        face = find_face(run.form, z, y, deadline=run.deadline)
         try:
             ranges = find_ranges(run.form, z, face)
         except SolverFailed:
