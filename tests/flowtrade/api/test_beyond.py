@@ -171,7 +171,7 @@ async def test_lines_are_carried_out_in_order_and_fail_alone(client):
     assert [answer["line"] for answer in answers] == list(range(1, 12))
     assert answers[1]["record"]["curve_data"]["price"] == 5
     assert answers[7]["record"]["basis"] == {item: 3.0}
-    assert answers[2]["code"] == "invalid"
+    assert answers[2]["code"] == "pwl.empty"
     stored = (await client.get(f"/portfolio/{portfolio}")).json()
     assert stored == answers[7]["record"]
     history = (await client.get(f"/portfolio/{portfolio}/product-history")).json()
