@@ -244,6 +244,24 @@ class TestLimits:
 
         assert caught.value.status == 431
 
+    @pytest.mark.parametrize("size", [1, 7, 1 << 20])
+    @pytest.mark.parametrize(
+        ("head", "status"),
+        [
+            (b"GET /" + b"y" * 5000, 414),
+            (b"OPTIONS /" + b"y" * 985 + b" HTTP/1.1\r\n\r\n", 414),
+            (b"GET /" + b"y" * 900 + b" HTTP/1.1\r\nX: " + b"y" * 100, 431),
+            (b"GET / HTTP/1.1\r\nX: " + b"y" * 5000, 431),
+            (b"GET / HTTP/1.1\r\n" + b"y" * 5000, 431),
+        ],
+    )
+    def test_a_target_over_the_limit_is_told_from_a_head(self, head, status, size):
+        reader = MessageReader(Kind.REQUEST, Limits(max_head=1000))
+        with pytest.raises(MessageTooLarge) as caught:
+            feed(reader, head, size)
+
+        assert caught.value.status == status
+
     def test_too_many_headers_are_refused(self):
         reader = MessageReader(Kind.REQUEST, Limits(max_headers=5))
         with pytest.raises(MessageTooLarge, match="more than 5 header lines"):

@@ -101,6 +101,7 @@ def test_the_server_may_close_as_well():
         (b"nonsense\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200, 431),
         (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n", 413),
+        (b"GET /" + b"y" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
     ],
 )
 def test_what_is_no_request_is_answered_and_ends_the_connection(data, status):

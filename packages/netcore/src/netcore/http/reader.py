@@ -60,6 +60,10 @@ DEFAULT_LIMITS = Limits()
 """What is read unless something else is said."""
 
 
+_AROUND_TARGET = 40
+"""Bytes of a request line that are no target, at most: method, version, blanks."""
+
+
 @final
 class RawMessage(msgspec.Struct):
     """A message as it is being read.
@@ -245,13 +249,18 @@ class MessageReader:
 
     def _check_sizes(self) -> None:
         if self._phase is _Phase.HEAD and self._fed > self._limits.max_head:
-            raise MessageTooLarge(
-                f"the head has more than {self._limits.max_head} bytes", status=431
-            )
+            raise self._head_too_large()
         overhead = self._fed - self._body_size
         allowed = 2 * self._limits.max_head + _CHUNK_ROOM * self._chunks
         if self._phase is _Phase.BODY and overhead > allowed:
             raise MessageTooLarge("trailers and chunk frames are too long", status=431)
+
+    def _head_too_large(self) -> MessageTooLarge:
+        most = self._limits.max_head
+        # Nothing but a target has come: RFC 9112 §3 has a status of its own for that.
+        if self._fed - sum(map(len, self._target)) <= _AROUND_TARGET:
+            return MessageTooLarge(f"the target has more than {most} bytes", status=414)
+        return MessageTooLarge(f"the head has more than {most} bytes", status=431)
 
     # -- the message being read ------------------------------------------------------
 
