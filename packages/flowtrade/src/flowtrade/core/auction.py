@@ -191,14 +191,15 @@ class Auctioneer:
             if not self.leads:
                 raise NotLeader
             await self._catch_up()
-            cut = Cut(at=as_of, scheduled=scheduled, fence=self.fence)
+            fence = self.fence  # of the cut: a leader may change before it is stored
+            cut = Cut(at=as_of, scheduled=scheduled, fence=fence)
             applied = await self._store.execute(cut)
             gathered = self._gathered
             assert gathered.at == applied.timestamp  # noqa: S101  # ours is the last cut
             with quick_switches():
                 batch = await self._decide(gathered, scheduled)
                 stored = await self._store.execute(
-                    StoreBatch(batch=batch, fence=self.fence)
+                    StoreBatch(batch=batch, fence=fence)
                 )
             (change,) = stored.changes
             assert isinstance(change, Batched)  # noqa: S101  # what StoreBatch does
