@@ -198,9 +198,7 @@ class Auctioneer:
             assert gathered.at == applied.timestamp  # noqa: S101  # ours is the last cut
             with quick_switches():
                 batch = await self._decide(gathered, scheduled)
-                stored = await self._store.execute(
-                    StoreBatch(batch=batch, fence=fence)
-                )
+                stored = await self._store.execute(StoreBatch(batch=batch, fence=fence))
             (change,) = stored.changes
             assert isinstance(change, Batched)  # noqa: S101  # what StoreBatch does
             self._warn(change.batch.record)
